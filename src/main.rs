@@ -1,0 +1,3 @@
+//! The binary: argv to a subcommand, and its exit status.
+
+fn main() {}

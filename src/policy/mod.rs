@@ -1,0 +1,9 @@
+//! Decisions as pure functions, and their words.
+//!
+//! Nothing here waits, reads a clock or a file: what a decision needs is an argument, so each can be tested by a table.
+
+pub mod level;
+pub mod relay;
+pub mod retry;
+pub mod routes;
+pub mod target;

@@ -1,0 +1,159 @@
+//! Who may send what to whom.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// Whether a client is one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// In `--relay-from`: may relay anywhere, and small mistakes are put right.
+    Trusted,
+    /// Everyone else: only mail for our domains, and strictness.
+    Stranger,
+}
+
+/// An IPv4 or IPv6 network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether the address is in it; IPv4-mapped IPv6 addresses count as IPv4.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let differ = u32::from(ours) ^ u32::from(theirs);
+                differ.checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let differ = u128::from(ours) ^ u128::from(theirs);
+                differ
+                    .checked_shr(128 - u32::from(self.prefix))
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong =
+            || format!("{text:?} is no network: an address, or ADDRESS/BITS such as 192.0.2.0/24");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match bits {
+            Some(bits) => bits
+                .parse()
+                .ok()
+                .filter(|&bits: &u8| bits <= most)
+                .ok_or_else(wrong)?,
+            None => most,
+        };
+        let network = Self { address, prefix };
+        let host_bits = match address {
+            IpAddr::V4(v4) => u32::from(v4).checked_shl(u32::from(prefix)).unwrap_or(0) != 0,
+            IpAddr::V6(v6) => u128::from(v6).checked_shl(u32::from(prefix)).unwrap_or(0) != 0,
+        };
+        if host_bits {
+            return Err(format!(
+                "{text:?} has bits beyond its prefix: give the network's own address"
+            ));
+        }
+        Ok(network)
+    }
+}
+
+/// What the relay accepts, built once from the flags.
+#[derive(Clone, Debug, Default)]
+pub struct Relay {
+    pub relay_from: Vec<Network>,
+    /// The `--domain`s, lower-cased.
+    pub domains: Vec<String>,
+    /// The mailbox that `<Postmaster>` without a domain stands for.
+    pub postmaster: Option<String>,
+}
+
+/// The answer to RCPT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    Accepted,
+    /// Nothing allows it: 550 5.7.1.
+    RelayDenied,
+    /// Ours, but no such mailbox: 550 5.1.1.
+    Unknown,
+}
+
+impl Relay {
+    #[must_use]
+    pub fn trust(&self, client: IpAddr) -> Trust {
+        if self.relay_from.iter().any(|network| network.holds(client)) {
+            Trust::Trusted
+        } else {
+            Trust::Stranger
+        }
+    }
+
+    /// Whether the domain is a `--domain`.
+    #[must_use]
+    pub fn is_ours(&self, domain: &str) -> bool {
+        self.domains
+            .iter()
+            .any(|ours| ours.eq_ignore_ascii_case(domain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        for (network, inside, outside) in [
+            ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("127.0.0.0/8", "::ffff:127.0.0.1", "::1"),
+            ("::1/128", "::1", "::2"),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert!(network.holds(inside.parse().unwrap()), "{inside}");
+            assert!(!network.holds(outside.parse().unwrap()), "{outside}");
+        }
+        let everyone: Network = "0.0.0.0/0".parse().unwrap();
+        assert!(
+            everyone.holds("203.0.113.9".parse().unwrap())
+                && !everyone.holds("::1".parse().unwrap())
+        );
+        assert!(
+            "::/0"
+                .parse::<Network>()
+                .unwrap()
+                .holds("2001:db8::1".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn wrong_networks_are_named() {
+        for text in [
+            "",
+            "192.0.2.0/33",
+            "192.0.2.1/24",
+            "host",
+            "::/129",
+            "1.2.3.4/",
+        ] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Which target a recipient's domain has: `--domain`, `--route`, `--relay`, else DNS.
+
+use super::target::Target;
+use std::collections::HashMap;
+
+/// A number for a next hop: messages of one lane share its connections and wait for one another.
+///
+/// It is computed from the target (or from the domain, where the target is its MX), so that it never reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane(pub u32);
+
+/// The routing table, built once from the flags.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    exact: HashMap<String, Target>,
+    /// `.parent` entries, by the parent without its dot: its subdomains at any depth, not the parent itself.
+    parents: HashMap<String, Target>,
+    /// `*`, else the smarthost, else none: DNS.
+    rest: Option<Target>,
+}
+
+impl Routes {
+    /// Adds `NAME=TARGET`; NAME is a domain, `.parent` or `*`. The first entry for a NAME wins.
+    ///
+    /// # Errors
+    /// One line that says what is accepted, or which NAME came twice.
+    pub fn add(&mut self, name: &str, target: Target) -> Result<(), String> {
+        let folded = name.to_ascii_lowercase();
+        let previous = match folded.strip_prefix('.') {
+            _ if folded == "*" => self.rest.replace(target).map(|_| ()),
+            Some(parent) if super::target::host_name(parent).is_some() => {
+                self.parents.insert(parent.to_owned(), target).map(|_| ())
+            }
+            None if super::target::host_name(&folded).is_some() => {
+                self.exact.insert(folded, target).map(|_| ())
+            }
+            _ => return Err(format!("{name:?} is no domain, .parent or *")),
+        };
+        match previous {
+            Some(()) => Err(format!("{name:?} has two targets")),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets what no entry names, unless a `*` entry has.
+    pub fn set_rest(&mut self, target: Target) {
+        self.rest.get_or_insert(target);
+    }
+
+    /// The target for a recipient's domain: its own entry, the nearest `.parent`, the rest.
+    #[must_use]
+    pub fn target(&self, domain: &str) -> &Target {
+        let folded = domain.to_ascii_lowercase();
+        if let Some(target) = self.exact.get(&folded) {
+            return target;
+        }
+        let mut below = folded.as_str();
+        while let Some((_, parent)) = below.split_once('.') {
+            if let Some(target) = self.parents.get(parent) {
+                return target;
+            }
+            below = parent;
+        }
+        self.rest.as_ref().unwrap_or(&Target::Mx)
+    }
+
+    /// The lane of a recipient, by its address.
+    #[must_use]
+    pub fn lane(&self, address: &str) -> Lane {
+        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        match self.target(domain) {
+            Target::Mx => Lane(hash(domain.to_ascii_lowercase().as_bytes())),
+            target => Lane(hash(target.to_string().as_bytes())),
+        }
+    }
+
+    /// Every target that the table names.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.exact
+            .values()
+            .chain(self.parents.values())
+            .chain(&self.rest)
+    }
+}
+
+/// FNV-1a: small, and lanes need no resistance to collisions (two targets in one lane only wait for one another).
+fn hash(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes() -> Routes {
+        let mut routes = Routes::default();
+        for (name, target) in [
+            ("One.Example", "smtp:[a]"),
+            (".example", "smtp:[b]"),
+            (".deep.example", "smtp:[c]"),
+        ] {
+            routes.add(name, target.parse().unwrap()).unwrap();
+        }
+        routes
+    }
+
+    #[test]
+    fn the_nearest_entry_wins() {
+        let routes = routes();
+        for (domain, target) in [
+            ("one.example", "smtp:[a]"),
+            ("ONE.EXAMPLE", "smtp:[a]"),
+            ("two.example", "smtp:[b]"),
+            ("x.deep.example", "smtp:[c]"),
+            ("x.y.deep.example", "smtp:[c]"),
+            ("deep.example", "smtp:[b]"),
+            ("example", "mx"),
+            ("other.test", "mx"),
+        ] {
+            assert_eq!(routes.target(domain).to_string(), target, "{domain}");
+        }
+    }
+
+    #[test]
+    fn a_star_takes_the_rest_and_beats_the_smarthost() {
+        let mut routes = routes();
+        routes.set_rest(Target::smarthost("relay.test").unwrap());
+        assert_eq!(routes.target("other.test").to_string(), "smtp:[relay.test]");
+        let mut routes = self::routes();
+        routes.add("*", "smtp:[star]".parse().unwrap()).unwrap();
+        routes.set_rest(Target::smarthost("relay.test").unwrap());
+        assert_eq!(routes.target("other.test").to_string(), "smtp:[star]");
+    }
+
+    #[test]
+    fn two_targets_for_a_name_are_an_error() {
+        let mut routes = routes();
+        assert!(
+            routes
+                .add("one.example", Target::Mx)
+                .unwrap_err()
+                .contains("two targets")
+        );
+        assert!(
+            routes
+                .add("a b", Target::Mx)
+                .unwrap_err()
+                .contains("is no domain")
+        );
+    }
+
+    #[test]
+    fn lanes_follow_the_target_or_else_the_domain() {
+        let routes = routes();
+        assert_eq!(routes.lane("a@two.example"), routes.lane("b@three.example"));
+        assert_ne!(routes.lane("a@two.test"), routes.lane("a@three.test"));
+        assert_eq!(routes.lane("a@two.test"), routes.lane("b@TWO.test"));
+    }
+}

@@ -236,7 +236,7 @@ fn every_message_of_20_sessions_arrives_once() {
         let ids = message_ids(&arrived);
         (ids.len() >= COUNT).then_some(ids)
     });
-    // The queue is empty after the drain, so nothing can come a second time any more.
+    // All have been taken; what would come a second time now comes before the end of the drain.
     facteur.stop();
     let _ = smtp_sink.0.kill();
     assert_eq!(message_ids(&arrived).len(), COUNT, "some came twice");

@@ -12,7 +12,8 @@ import meter
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 POSTFIX = os.path.join(ROOT, "tests/support/postfix.sh")
-FACTEUR = os.path.join(ROOT, "target/release/facteur")
+# Another build of the binary (musl, another feature set) may be named by FACTEUR_BIN.
+FACTEUR = os.environ.get("FACTEUR_BIN") or os.path.join(ROOT, "target/release/facteur")
 SPOOL_MIB = 256
 SEGMENT_MIB = 4
 

@@ -196,3 +196,227 @@ fn data(record: &ParsedRecord<'_, &[u8]>) -> Result<Option<Data>, ParseError> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::rdata::AllRecordData;
+    use proptest::prelude::*;
+
+    const ID: u16 = 0x1234;
+
+    fn name(text: &str) -> OwnName {
+        Name::vec_from_str(text).unwrap()
+    }
+
+    fn question(text: &str, rtype: Rtype) -> Question {
+        Question::new(text, rtype).unwrap()
+    }
+
+    fn a(last: u8) -> AllRecordData<Vec<u8>, OwnName> {
+        A::from_octets(192, 0, 2, last).into()
+    }
+
+    fn cname(to: &str) -> AllRecordData<Vec<u8>, OwnName> {
+        Cname::new(name(to)).into()
+    }
+
+    fn mx(preference: u16, host: &str) -> AllRecordData<Vec<u8>, OwnName> {
+        Mx::new(preference, name(host)).into()
+    }
+
+    /// The octets of an answer to a question.
+    fn answer_to(
+        question: &Question,
+        rcode: Rcode,
+        records: &[(&str, AllRecordData<Vec<u8>, OwnName>)],
+    ) -> Vec<u8> {
+        let mut builder = MessageBuilder::new_vec();
+        let header = builder.header_mut();
+        header.set_id(ID);
+        header.set_qr(true);
+        header.set_ra(true);
+        header.set_rcode(rcode);
+        let mut builder = builder.question();
+        builder.push((&question.name, question.rtype)).unwrap();
+        let mut builder = builder.answer();
+        for (owner, data) in records {
+            builder.push((name(owner), 60, data)).unwrap();
+        }
+        builder.finish()
+    }
+
+    fn address(last: u8) -> Data {
+        Data::Address([192, 0, 2, last].into())
+    }
+
+    #[test]
+    fn names_that_dns_cannot_have_make_no_question() {
+        let long_label = format!("{}.test", "a".repeat(64));
+        let long_name = "a.".repeat(127) + "test";
+        for text in [
+            "",
+            ".",
+            "a..b",
+            ".a",
+            "a b",
+            "a@b",
+            "é.test",
+            "a\0",
+            "a\\065",
+            "a/b",
+            &long_label,
+            &long_name,
+        ] {
+            assert!(Question::new(text, Rtype::A).is_none(), "{text:?}");
+        }
+        for text in [
+            "a",
+            "A.Test.",
+            "_x.under_score.test",
+            "xn--9ca.test",
+            "1.2.3.4",
+        ] {
+            assert!(Question::new(text, Rtype::A).is_some(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_records_at_the_end_of_the_chain_count() {
+        let asked = question("www.test", Rtype::A);
+        let read = |records: &[_]| asked.read(ID, &answer_to(&asked, Rcode::NOERROR, records));
+        assert_eq!(
+            read(&[
+                ("www.test", a(1)),
+                ("bank.test", a(9)),
+                ("WWW.test", a(2)),
+                ("www.test", mx(1, "x.test"))
+            ]),
+            Reading::Answer(Answer::Records(vec![address(1), address(2)]))
+        );
+        // In any order.
+        assert_eq!(
+            read(&[
+                ("c.test", a(3)),
+                ("b.test", cname("c.test")),
+                ("www.test", cname("b.test"))
+            ]),
+            Reading::Answer(Answer::Records(vec![address(3)]))
+        );
+        assert_eq!(
+            read(&[("www.test", cname("b.test")), ("bank.test", a(9))]),
+            Reading::Answer(Answer::Alias {
+                name: name("b.test"),
+                aliases: 1
+            })
+        );
+        assert_eq!(
+            read(&[("bank.test", a(9))]),
+            Reading::Answer(Answer::NoRecords)
+        );
+    }
+
+    #[test]
+    fn a_chain_in_a_circle_ends() {
+        let asked = question("a.test", Rtype::A);
+        let circle = [("a.test", cname("b.test")), ("b.test", cname("a.test"))];
+        let Reading::Answer(Answer::Alias { aliases, .. }) =
+            asked.read(ID, &answer_to(&asked, Rcode::NOERROR, &circle))
+        else {
+            panic!("an alias")
+        };
+        assert_eq!(aliases, limits::DNS_ALIASES + 1);
+    }
+
+    #[test]
+    fn nxdomain_is_about_the_end_of_the_chain() {
+        let asked = question("a.test", Rtype::MX);
+        for records in [vec![], vec![("a.test", cname("gone.test"))]] {
+            assert_eq!(
+                asked.read(ID, &answer_to(&asked, Rcode::NXDOMAIN, &records)),
+                Reading::Answer(Answer::NoSuchName)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_answer_to_the_question_is_nothing() {
+        let asked = question("a.test", Rtype::A);
+        let right = answer_to(&asked, Rcode::NOERROR, &[("a.test", a(1))]);
+        assert_eq!(
+            asked.read(ID, &right),
+            Reading::Answer(Answer::Records(vec![address(1)]))
+        );
+        assert_eq!(asked.read(ID + 1, &right), Reading::NotOurs);
+        assert_eq!(
+            question("b.test", Rtype::A).read(ID, &right),
+            Reading::NotOurs
+        );
+        assert_eq!(
+            question("a.test", Rtype::MX).read(ID, &right),
+            Reading::NotOurs
+        );
+        assert_eq!(
+            asked.read(ID, &asked.octets(ID, Edns::On).unwrap()),
+            Reading::NotOurs
+        );
+        assert_eq!(asked.read(ID, &right[..11]), Reading::NotOurs);
+        assert_eq!(asked.read(ID, &[]), Reading::NotOurs);
+    }
+
+    #[test]
+    fn a_server_of_no_use_is_told_apart() {
+        let asked = question("a.test", Rtype::A);
+        let with = |change: fn(&mut domain::base::Header)| {
+            let mut octets = answer_to(&asked, Rcode::NOERROR, &[]);
+            change(domain::base::Header::for_message_slice_mut(&mut octets));
+            asked.read(ID, &octets)
+        };
+        assert_eq!(with(|header| header.set_tc(true)), Reading::Truncated);
+        assert_eq!(
+            with(|header| header.set_rcode(Rcode::FORMERR)),
+            Reading::NoEdns
+        );
+        assert_eq!(
+            with(|header| header.set_rcode(Rcode::SERVFAIL)),
+            Reading::Failed("answers SERVFAIL".into())
+        );
+        assert!(matches!(
+            with(|header| header.set_ra(false)),
+            Reading::Failed(_)
+        ));
+        let mut cut = answer_to(&asked, Rcode::NOERROR, &[("a.test", a(1))]);
+        cut.truncate(cut.len() - 1);
+        assert!(matches!(asked.read(ID, &cut), Reading::Failed(_)));
+    }
+
+    proptest! {
+        /// Whatever a server sends: no panic, and never more records than fit into its octets.
+        #[test]
+        fn any_octets_are_survived(
+            changes in prop::collection::vec((0usize..400, any::<u8>()), 0..24),
+            end in 0usize..400,
+            tail in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let asked = question("a.test", Rtype::MX);
+            let records = [
+                ("a.test", cname("b.test")),
+                ("b.test", mx(10, "mx1.b.test")),
+                ("b.test", mx(10, "mx2.b.test")),
+                ("mx1.b.test", a(1)),
+            ];
+            let mut octets = answer_to(&asked, Rcode::NOERROR, &records);
+            for (at, value) in changes {
+                // Id and flags stay, so that the rest is read at all.
+                if let Some(octet) = octets.get_mut(4 + at) {
+                    *octet = value;
+                }
+            }
+            octets.truncate(end.max(12));
+            octets.extend(tail);
+            if let Reading::Answer(Answer::Records(records)) = asked.read(ID, &octets) {
+                prop_assert!(records.len() * 14 <= octets.len());
+            }
+        }
+    }
+}

@@ -129,7 +129,7 @@ impl Router {
             let address = address_literal(literal).ok_or_else(|| {
                 permanent(
                     "5.1.2",
-                    format!("{domain} is no address that mail can be sent to"),
+                    format!("{domain:?} is no address that mail can be sent to"),
                 )
             })?;
             return Ok(vec![self.resolved(address, service, NamedBy::Recipient)?]);
@@ -307,7 +307,7 @@ impl Hops<'_> {
                     return Ok(Some(hop));
                 }
                 Err((trouble, rest)) => {
-                    log::info!("route passed-over={trouble:?}");
+                    log::info!("route skipped=\"{trouble}\"");
                     if rest == Rest::Dropped {
                         self.waiting.clear();
                     }
@@ -382,6 +382,10 @@ fn unresolved(name: &str, named_by: NamedBy, error: &DnsError) -> RouteError {
         (NamedBy::Recipient, DnsError::NoData) => permanent(
             "5.1.2",
             format!("the domain {name} has neither a mail host nor an address"),
+        ),
+        (NamedBy::Recipient, DnsError::IllegalName) if !name.is_ascii() => permanent(
+            "5.1.2",
+            format!("{name:?} is no domain as DNS writes it, which is xn--..."),
         ),
         (NamedBy::Recipient, DnsError::IllegalName) => {
             permanent("5.1.2", format!("{name:?} is no domain"))

@@ -5,9 +5,8 @@
 use crate::limits;
 use domain::base::iana::{Class, Opcode, OptRcode, Rcode};
 use domain::base::message_builder::PushError;
-use domain::base::name::FlattenInto;
 use domain::base::wire::ParseError;
-use domain::base::{Message, MessageBuilder, Name, ParsedRecord, Rtype};
+use domain::base::{Message, MessageBuilder, Name, ParsedRecord, Rtype, ToName};
 use domain::rdata::{A, Aaaa, Cname, Mx};
 use std::net::IpAddr;
 
@@ -31,7 +30,11 @@ pub(super) enum Edns {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Data {
     Address(IpAddr),
-    Mx { preference: u16, exchange: String },
+    /// The root, which stands for no host, is `.`.
+    Mx {
+        preference: u16,
+        exchange: String,
+    },
 }
 
 /// What octets from a server are to a question.
@@ -153,17 +156,20 @@ impl Question {
                 if record.rtype() == self.rtype {
                     found.extend(data(&record)?);
                 } else if let Some(alias) = record.to_record::<Cname<_>>()? {
-                    next = Some(alias.data().cname().try_flatten_into());
+                    next = Some(alias.data().cname().to_name());
                 }
             }
             if !found.is_empty() {
                 return Ok(Answer::Records(found));
             }
-            match next {
-                Some(Ok(alias)) if aliases <= limits::DNS_ALIASES => name = alias,
-                _ => break,
-            }
+            let Some(alias) = next else {
+                break;
+            };
+            name = alias;
             aliases += 1;
+            if aliases > limits::DNS_ALIASES {
+                break;
+            }
         }
         // NXDOMAIN is about the last name of a chain (RFC 6604 3).
         Ok(match message.header().rcode() {
@@ -191,7 +197,7 @@ fn data(record: &ParsedRecord<'_, &[u8]>) -> Result<Option<Data>, ParseError> {
             .map(|aaaa| Data::Address(aaaa.data().addr().into())),
         Rtype::MX => record.to_record::<Mx<_>>()?.map(|mx| Data::Mx {
             preference: mx.data().preference(),
-            exchange: mx.data().exchange().to_string(),
+            exchange: mx.data().exchange().fmt_with_dot().to_string(),
         }),
         _ => None,
     })

@@ -1,1 +1,4 @@
-//! (layer to come)
+//! The network: byte streams in clear or in TLS, and deadlines.
+
+pub mod deadline;
+pub mod stream;

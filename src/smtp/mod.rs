@@ -7,6 +7,8 @@
 //! that TLS is up without a proof of the handshake, and lose step on a line that is too long.
 
 pub mod address;
+pub mod client;
+mod client_group;
 pub mod command;
 pub mod data;
 pub mod extensions;
@@ -14,5 +16,8 @@ pub mod header;
 pub mod intake;
 pub mod line;
 pub mod parameters;
+pub mod peer_offer;
 pub mod reply;
+pub mod reply_reader;
 pub mod server;
+pub mod stuffing;

@@ -181,11 +181,6 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         self.workers
     }
 
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.stopped
-    }
-
     /// Whether a message of a lane not yet known may be pushed; if not, `watcher` is called when one may.
     pub fn has_room(&mut self, watcher: impl FnOnce() -> W) -> bool {
         let room = self.lanes.len() < limits::LANES;

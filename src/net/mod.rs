@@ -1,1 +1,2 @@
 //! (layer to come)
+pub mod dns;

@@ -1,6 +1,5 @@
-//! (layer to come)
-pub mod dns;
-//! The network: byte streams in clear or in TLS, and deadlines.
+//! The network: byte streams in clear or in TLS, deadlines, and DNS.
 
 pub mod deadline;
+pub mod dns;
 pub mod stream;

@@ -5,5 +5,4 @@ pub mod dsn_words;
 pub mod lanes;
 pub mod maildir;
 mod maildir_files;
-//! (layer to come)
 pub mod route;

@@ -1,2 +1,8 @@
-//! (layer to come)
+//! Outbound mail: which message is tried when, how it is handed over, and what its sender is told.
+
+pub mod dsn;
+pub mod dsn_words;
+pub mod lanes;
+pub mod maildir;
+mod maildir_files;
 pub mod route;

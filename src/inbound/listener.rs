@@ -6,22 +6,24 @@ use crate::limits;
 use crate::smtp::reply::{self, Reply};
 use log::warn;
 use smol::channel::Sender;
+use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// Accepts connections for ever; each session is a task that holds a clone of `alive`.
 pub async fn listen(
     inbound: Arc<Inbound>,
-    executor: &'static Executor<'static>,
+    executor: Arc<Executor<'static>>,
     listener: Async<TcpListener>,
     door: Door,
     alive: Sender<()>,
 ) {
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => admit(&inbound, executor, socket, peer, door, &alive),
+            Ok((socket, peer)) => admit(&inbound, &executor, socket, peer, door, &alive),
             Err(problem) => {
                 // Out of descriptors or memory: accepting at once again would only spin.
                 warn!("accept failed: {problem}");
@@ -33,7 +35,7 @@ pub async fn listen(
 
 fn admit(
     inbound: &Arc<Inbound>,
-    executor: &'static Executor<'static>,
+    executor: &Executor<'static>,
     socket: Async<TcpStream>,
     peer: SocketAddr,
     door: Door,
@@ -47,17 +49,22 @@ fn admit(
         return turn_away(socket, peer, reply::TOO_MANY_SESSIONS);
     };
     let (inbound, alive) = (Arc::clone(inbound), alive.clone());
-    executor
-        .spawn(async move {
-            session::run(inbound, socket, peer, door).await;
-            drop((slot, alive));
-        })
-        .detach();
+    let task = async move {
+        // A panic ends its own session: the relay and its queue go on.
+        let session = AssertUnwindSafe(session::run(inbound, socket, peer, door));
+        if session.catch_unwind().await.is_err() {
+            log::error!("a session panicked client={peer}: please report this");
+        }
+        drop((slot, alive));
+    };
+    executor.spawn(task).detach();
 }
 
 /// Says why in one try and closes: a full relay keeps no state for those whom it turns away.
 fn turn_away(socket: Async<TcpStream>, peer: SocketAddr, why: Reply) {
-    let said = (&*socket.get_ref()).write_all(format!("{}\r\n", why.0).as_bytes());
+    let said = socket
+        .get_ref()
+        .write_all(format!("{}\r\n", why.0).as_bytes());
     if let Err(problem) = said {
         log::debug!("turned away client={peer}: {problem}");
     }

@@ -441,12 +441,10 @@ impl Session {
     }
 
     fn patience(&self) -> Duration {
-        if self.server.in_data() {
-            limits::DATA_READ
-        } else if self.inbound.slots.crowded() {
+        if self.inbound.slots.crowded() && !self.server.in_data() {
             limits::COMMAND_IDLE_CROWDED
         } else {
-            limits::COMMAND_IDLE
+            self.server.patience()
         }
     }
 

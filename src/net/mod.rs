@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-//! (layer to come)
-pub mod dns;
-=======
-//! The network: byte streams in clear or in TLS, and deadlines.
+//! The network: byte streams in clear or in TLS, deadlines, and DNS.
 
 pub mod deadline;
+pub mod dns;
 pub mod stream;
->>>>>>> dcf8b1c38d7c6ec9abdde283395c17ceec0b7a45

@@ -4,13 +4,25 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
+use domains::Layout;
+
+#[allow(dead_code)] // its readers are in the crate
+#[path = "src/tls/compiled.rs"]
+mod compiled;
+#[path = "src/tls/domains.rs"]
+mod domains;
+#[path = "src/tls/pair.rs"]
+mod pair;
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
         "cargo::rustc-env=FACTEUR_TARGET={}",
         env::var("TARGET").unwrap_or_default()
     );
-    if let Err(problem) = generate_limits(Path::new("config/limits.toml")) {
+    let generated = generate_limits(Path::new("config/limits.toml"))
+        .and_then(|()| generate_domains(Path::new("config/domains"), Path::new("certs")));
+    if let Err(problem) = generated {
         eprintln!("error: {problem}");
         process::exit(1);
     }
@@ -75,4 +87,55 @@ fn limit(line: &str) -> Option<String> {
     } else {
         format!("pub const {}: usize = {value};\n", constant.to_uppercase())
     })
+}
+
+/// Lays out the table of names and certificates that `config/domains` describes.
+fn generate_domains(path: &Path, certs: &Path) -> Result<(), String> {
+    for file in [
+        path,
+        Path::new("src/tls/compiled.rs"),
+        Path::new("src/tls/domains.rs"),
+        Path::new("src/tls/pair.rs"),
+    ] {
+        println!("cargo::rerun-if-changed={}", file.display());
+    }
+    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let provider = async_rustls::rustls::crypto::aws_lc_rs::default_provider();
+    let mut layout = domains::read(&text, certs, &provider)?;
+    for file in &layout.files {
+        println!("cargo::rerun-if-changed={}", file.display());
+    }
+    if layout.pairs.is_empty() {
+        layout = development()?;
+    }
+    write(&out_file("domains.txt"), layout.text.as_bytes())?;
+    write(&out_file("domains.der"), &layout.der)?;
+    write(&out_file("domains.rs"), layout.source().as_bytes())
+}
+
+/// The certificate for `localhost` of a table without a line. It is kept while the build's folder is, so that a client
+/// that was told to trust it need not be told again after every build.
+fn development() -> Result<Layout, String> {
+    let (chain, key) = (out_file("development.der"), out_file("development.key"));
+    if !(chain.exists() && key.exists()) {
+        let failed = |e: rcgen::Error| format!("the development certificate: {e}");
+        let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
+        let mut params = rcgen::CertificateParams::new(names).map_err(failed)?;
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2046, 1, 1);
+        let title = "facteur development certificate";
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, title);
+        let pair = rcgen::KeyPair::generate().map_err(failed)?;
+        let certificate = params.self_signed(&pair).map_err(failed)?;
+        write(&key, pair.serialized_der())?;
+        write(&chain, certificate.der())?;
+    }
+    let read = |path: &Path| fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+    Ok(Layout::development(&read(&chain)?, &read(&key)?))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
 }

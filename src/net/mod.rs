@@ -1,1 +1,5 @@
-//! (layer to come)
+//! The network: byte streams in clear or in TLS, deadlines, and DNS.
+
+pub mod deadline;
+pub mod dns;
+pub mod stream;

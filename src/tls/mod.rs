@@ -1,1 +1,43 @@
-//! (layer to come)
+//! TLS: the table of names and certificates, the two sides' configurations, and the proof of a finished handshake.
+//!
+//! TLS 1.2 and 1.3 only, no tickets, no resumption, no client certificates. One function, [`provider`], picks the crypto
+//! library for all of it.
+
+#[cfg(test)]
+#[path = "../../tests/certificates/mod.rs"]
+mod certificates;
+pub mod client;
+pub mod compiled;
+#[cfg(test)] // build.rs is its user; here it is tested
+mod domains;
+mod established;
+mod folders;
+pub mod pair;
+pub mod server;
+pub mod table;
+
+pub use established::Established;
+pub use table::{Table, TableError};
+
+use std::sync::Arc;
+
+use async_rustls::rustls::crypto::CryptoProvider;
+
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+compile_error!("no crypto provider: build with the feature aws-lc-rs (the default) or ring");
+
+/// The crypto library's suites, groups and keys. With aws-lc-rs the post-quantum hybrid X25519MLKEM768 comes first.
+pub fn provider() -> Arc<CryptoProvider> {
+    #[cfg(feature = "aws-lc-rs")]
+    let provider = async_rustls::rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(not(feature = "aws-lc-rs"))]
+    let provider = async_rustls::rustls::crypto::ring::default_provider();
+    Arc::new(provider)
+}
+
+/// The provider's name, for `--version`.
+pub const PROVIDER: &str = if cfg!(feature = "aws-lc-rs") {
+    "aws-lc-rs"
+} else {
+    "ring"
+};

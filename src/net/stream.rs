@@ -1,0 +1,245 @@
+//! One connection, in clear or in TLS. An upgrade consumes the clear half, so that nothing can be said in clear after it.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_rustls::rustls::{self, ClientConfig, ServerConfig};
+use async_rustls::{TlsAcceptor, TlsConnector, client, server};
+use smol::Async;
+use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::deadline::within;
+use crate::limits;
+use crate::tls::Established;
+use crate::tls::client::{server_name, sni};
+
+/// A connection with a peer. Small (16 bytes): what TLS needs is behind a box.
+pub struct Stream(Side);
+
+enum Side {
+    Plain(Async<TcpStream>),
+    Server(Box<server::TlsStream<Async<TcpStream>>>),
+    Client(Box<client::TlsStream<Async<TcpStream>>>),
+}
+
+/// A handshake under way: boxed apart, so that the task that awaits it keeps no room for it afterwards.
+pub type Handshake =
+    Pin<Box<dyn Future<Output = Result<(Stream, Established), HandshakeError>> + Send>>;
+
+/// Why there is no TLS. The connection is closed, after its alert; it never goes on in clear.
+#[derive(Debug)]
+pub enum HandshakeError {
+    /// Not done within [`limits::HANDSHAKE`].
+    TimedOut,
+    /// The peer closed, or the network failed.
+    Lost(io::Error),
+    /// The protocol failed here, or the peer sent an alert.
+    Tls(rustls::Error),
+    /// The stream is in TLS already: a fault of the caller.
+    AlreadyTls,
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => write!(f, "handshake not done within {:?}", limits::HANDSHAKE),
+            Self::Lost(e) => write!(f, "connection lost in the handshake: {e}"),
+            Self::Tls(e) => e.fmt(f),
+            Self::AlreadyTls => f.write_str("TLS is up already"),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<rustls::Error>() {
+            Ok(tls) => Self::Tls(tls),
+            Err(lost) => Self::Lost(lost),
+        }
+    }
+}
+
+impl Stream {
+    /// A stream in clear over an accepted socket. Replies are small and complete, so they are sent at once.
+    pub fn new(socket: Async<TcpStream>) -> Self {
+        // It fails on sockets that are closed already, which the next read tells better.
+        let _ = socket.get_ref().set_nodelay(true);
+        Self(Side::Plain(socket))
+    }
+
+    /// Connects to `address`, in clear. The deadline is the caller's: `within(limits::…, Stream::connect(…))`.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        Async::<TcpStream>::connect(address).await.map(Self::new)
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.0, Side::Plain(_))
+    }
+
+    /// The peer's address and port.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().get_ref().peer_addr()
+    }
+
+    /// Our address and port of this connection.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().get_ref().local_addr()
+    }
+
+    /// The accepting side of a handshake, within [`limits::HANDSHAKE`]. On failure the alert is sent and the rest of what
+    /// the peer says is drained before the socket closes.
+    pub fn accept_tls(self, config: &Arc<ServerConfig>) -> Handshake {
+        let acceptor = TlsAcceptor::from(Arc::clone(config));
+        Box::pin(async move {
+            let accept = acceptor.accept(self.into_plain()?).into_fallible();
+            match within(limits::HANDSHAKE, async { Ok(accept.await) }).await {
+                Ok(Ok(tls)) => {
+                    let established = Established::of_server(tls.get_ref().1);
+                    finished(Self(Side::Server(Box::new(tls))), established)
+                }
+                Ok(Err((error, socket))) => Err(failed(error, socket).await),
+                Err(_) => Err(HandshakeError::TimedOut),
+            }
+        })
+    }
+
+    /// The connecting side of a handshake, within [`limits::HANDSHAKE`], with `host` (a name or an address) as the
+    /// server's name.
+    pub fn connect_tls(self, config: &Arc<ClientConfig>, host: &str) -> Handshake {
+        let connector = TlsConnector::from(Arc::clone(config));
+        let name = server_name(host);
+        Box::pin(async move {
+            let connect = connector
+                .connect(name.clone(), self.into_plain()?)
+                .into_fallible();
+            match within(limits::HANDSHAKE, async { Ok(connect.await) }).await {
+                Ok(Ok(tls)) => {
+                    let established = Established::of_client(tls.get_ref().1, sni(&name));
+                    finished(Self(Side::Client(Box::new(tls))), established)
+                }
+                Ok(Err((error, socket))) => Err(failed(error, socket).await),
+                Err(_) => Err(HandshakeError::TimedOut),
+            }
+        })
+    }
+
+    /// Ends the connection so that the peer gets all that was written: close_notify in TLS, end of writing, then what the
+    /// peer still sends is drained. Takes at most twice [`limits::CLOSE_DRAIN`], whatever the peer does.
+    pub async fn close(mut self) {
+        let _ = within(limits::CLOSE_DRAIN, AsyncWriteExt::close(&mut self)).await;
+        drain(self.socket()).await;
+    }
+
+    fn into_plain(self) -> Result<Async<TcpStream>, HandshakeError> {
+        match self.0 {
+            Side::Plain(socket) => Ok(socket),
+            Side::Server(_) | Side::Client(_) => Err(HandshakeError::AlreadyTls),
+        }
+    }
+
+    fn socket(&self) -> &Async<TcpStream> {
+        match &self.0 {
+            Side::Plain(socket) => socket,
+            Side::Server(tls) => tls.get_ref().0,
+            Side::Client(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+fn finished(
+    stream: Stream,
+    established: Option<Established>,
+) -> Result<(Stream, Established), HandshakeError> {
+    match established {
+        Some(established) => Ok((stream, established)),
+        None => Err(HandshakeError::Tls(rustls::Error::HandshakeNotComplete)),
+    }
+}
+
+/// rustls has written its alert. Unread bytes would turn the close into a reset, which can eat the alert on its way.
+async fn failed(error: io::Error, socket: Async<TcpStream>) -> HandshakeError {
+    let _ = socket.get_ref().shutdown(Shutdown::Write);
+    drain(&socket).await;
+    error.into()
+}
+
+/// Reads and drops what comes until the peer closes, or [`limits::CLOSE_DRAIN`].
+async fn drain(mut socket: &Async<TcpStream>) {
+    let _ = within(limits::CLOSE_DRAIN, async {
+        loop {
+            // The buffer lives in one poll: this future waits in many tasks.
+            let read = poll_fn(|cx| Pin::new(&mut socket).poll_read(cx, &mut [0; 4096]));
+            if read.await? == 0 {
+                return Ok(());
+            }
+            // A peer that floods must not keep the thread, nor the timer from its turn.
+            smol::future::yield_now().await;
+        }
+    })
+    .await;
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            Side::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Side::Server(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Side::Client(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+/// In TLS, what is written may wait in rustls until the flush: flush before waiting for the peer.
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            Side::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Side::Server(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Side::Client(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Side::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Side::Server(tls) => Pin::new(tls).poll_flush(cx),
+            Side::Client(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    /// close_notify in TLS, then the end of writing on the socket.
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(match &mut self.0 {
+            Side::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Side::Server(tls) => Pin::new(tls).poll_close(cx),
+            Side::Client(tls) => Pin::new(tls).poll_close(cx),
+        })?;
+        Poll::Ready(self.socket().get_ref().shutdown(Shutdown::Write))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Side::Plain(_) => "Stream(clear)",
+            Side::Server(_) => "Stream(TLS, accepted)",
+            Side::Client(_) => "Stream(TLS, connected)",
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! Tests of dsn.rs: what a mail program and a reader find in a DSN.
+
+use super::*;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+fn failure(address: &str, diagnostic: &str) -> Failure {
+    Failure {
+        address: address.to_owned(),
+        status: "5.1.1".to_owned(),
+        host: Some("mx.example".to_owned()),
+        diagnostic: diagnostic.to_owned(),
+        cause: Cause::Refused,
+    }
+}
+
+fn dsn<'a>(to: &'a str, failures: &'a [Failure]) -> Dsn<'a> {
+    Dsn {
+        hostname: "relay.example",
+        id: "dsnid",
+        original_id: "oldid",
+        to,
+        arrived: 1_700_000_000,
+        now: 1_800_000_000,
+        failures,
+        header_8bit: false,
+        salt: 0xfeed,
+    }
+}
+
+fn whole(dsn: &Dsn<'_>, original: &[u8]) -> Vec<u8> {
+    let mut text = (dsn.head() + &dsn.before()).into_bytes();
+    let mut filter = dsn.filter();
+    // One octet at a time: what arrives in pieces must give the same text.
+    for octet in original {
+        if !filter.push(std::slice::from_ref(octet), &mut text) {
+            break;
+        }
+    }
+    text.extend_from_slice(dsn.after().as_bytes());
+    text
+}
+
+/// What Python's email package, an independent reader, finds.
+fn python(message: &[u8], script: &str) -> String {
+    let program = format!(
+        "import sys, email, email.policy\nm = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n{script}"
+    );
+    let mut child = Command::new("python3")
+        .args(["-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is there: scripts/test installs it");
+    child.stdin.take().unwrap().write_all(message).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn lines_are_fit_for_smtp(text: &[u8]) {
+    let text = text.strip_suffix(b"\r\n").expect("it ends with a line end");
+    for line in text
+        .split(|&b| b == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    {
+        assert!(line.len() <= 998, "{} octets", line.len());
+        assert!(!line.contains(&b'\r') && !line.contains(&0));
+    }
+    let ends = text.windows(2).filter(|pair| pair == b"\r\n").count();
+    assert_eq!(ends, text.iter().filter(|&&b| b == b'\n').count());
+}
+
+#[test]
+fn an_independent_parser_reads_every_field() {
+    let failures = [
+        failure("bob@example.com", "550 5.1.1 No such user here"),
+        Failure {
+            cause: Cause::Expired,
+            host: None,
+            ..failure("eve@example.net", "connection refused")
+        },
+    ];
+    let text = whole(
+        &dsn("ann@example.org", &failures),
+        b"Subject: hello\r\nTo: bob@example.com\r\n\r\nbody\r\n",
+    );
+    lines_are_fit_for_smtp(&text);
+    assert!(text.is_ascii());
+    let found = python(&text, "
+assert not m.defects, m.defects
+print(m.get_content_type(), m.get_param('report-type'), m['Auto-Submitted'], m['To'], m['From'], m['Message-ID'])
+people, status, header = m.iter_parts()
+print([p.get_content_type() for p in (people, status, header)])
+assert 'bob@example.com' in people.get_content() and 'typing mistake' in people.get_content()
+for block in status.get_payload(): print(dict(block.items()))
+print(repr(header.get_payload()))
+");
+    assert_eq!(found, "multipart/report delivery-status auto-replied ann@example.org Mail Delivery System <MAILER-DAEMON@relay.example> <dsnid.dsn@relay.example>
+['text/plain', 'message/delivery-status', 'text/rfc822-headers']
+{'Reporting-MTA': 'dns; relay.example', 'X-Queue-ID': 'oldid', 'Arrival-Date': 'Tue, 14 Nov 2023 22:13:20 +0000'}
+{'Final-Recipient': 'rfc822; bob@example.com', 'Action': 'failed', 'Status': '5.1.1', 'Remote-MTA': 'dns; mx.example', 'Diagnostic-Code': 'smtp; 550 5.1.1 No such user here'}
+{'Final-Recipient': 'rfc822; eve@example.net', 'Action': 'failed', 'Status': '5.1.1', 'Diagnostic-Code': 'x-facteur; connection refused'}
+'Subject: hello\\r\\nTo: bob@example.com\\r\\n'
+");
+}
+
+#[test]
+fn a_hostile_reply_can_neither_add_fields_nor_parts_nor_long_lines() {
+    let reply = format!(
+        "550 x\r\nStatus: 2.0.0\r\n\r\n--=_facteur\r\n\u{e9}\0{} end",
+        "y".repeat(2000)
+    );
+    let failures = [failure("bob@example.com", &reply)];
+    let text = whole(&dsn("ann@example.org", &failures), b"\r\n");
+    lines_are_fit_for_smtp(&text);
+    assert!(text.is_ascii());
+    let found = python(
+        &text,
+        "
+people, status, header = m.iter_parts()
+print(len(status.get_payload()), status.get_payload()[1].get_all('Status'))
+",
+    );
+    assert_eq!(found, "2 ['5.1.1']\n");
+}
+
+#[test]
+fn utf_8_recipients_stay_readable_for_an_ascii_sender() {
+    let failures = [failure("jos\u{e9}@example.com", "550 5.1.1 No")];
+    let mut dsn = dsn("ann@example.org", &failures);
+    dsn.header_8bit = true;
+    let text = whole(&dsn, "Subject: gr\u{fc}\u{df}e=\r\n\r\n".as_bytes());
+    assert!(text.is_ascii() && !dsn.is_global());
+    let found = python(
+        &text,
+        "
+people, status, header = m.iter_parts()
+assert 'jos\u{e9}@example.com' in people.get_content()
+print(status.get_payload()[1]['Final-Recipient'])
+print(header.get_payload(decode=True))
+",
+    );
+    assert_eq!(
+        found,
+        "utf-8; jos\\x{E9}@example.com\nb'Subject: gr\\xc3\\xbc\\xc3\\x9fe=\\r\\n'\n"
+    );
+}
+
+#[test]
+fn a_utf_8_sender_gets_the_global_forms() {
+    let failures = [failure("jos\u{e9}@example.com", "550 5.1.1 No")];
+    let dsn = dsn("\u{e4}nn@example.org", &failures);
+    let text =
+        String::from_utf8(whole(&dsn, "Subject: gr\u{fc}\u{df}e\r\n\r\n".as_bytes())).unwrap();
+    assert!(dsn.is_global());
+    for piece in [
+        "To: <\u{e4}nn@example.org>\r\n",
+        "Content-Type: message/global-delivery-status\r\n",
+        "Final-Recipient: utf-8; jos\u{e9}@example.com\r\n",
+        "Content-Type: message/global-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: gr\u{fc}\u{df}e\r\n",
+    ] {
+        assert!(text.contains(piece), "{piece}");
+    }
+}
+
+#[test]
+fn only_the_header_goes_back_and_only_so_much_of_it() {
+    let failures = [failure("bob@example.com", "550 no")];
+    let dsn = dsn("ann@example.org", &failures);
+    let mut original = format!("Long: {}\r\nX: {}\r\n", "y".repeat(5000), '\u{e9}').into_bytes();
+    for _ in 0..limits::DSN_HEADER / 100 {
+        original.extend_from_slice(format!("Filler: {}\r\n", "z".repeat(100)).as_bytes());
+    }
+    original.extend_from_slice(b"\r\nsecret body\r\n");
+    let text = whole(&dsn, &original);
+    lines_are_fit_for_smtp(&text);
+    assert!(text.is_ascii());
+    assert!(text.len() < limits::DSN_HEADER + 4096);
+    assert!(!String::from_utf8(text).unwrap().contains("secret"));
+}
+
+#[test]
+fn every_kind_of_failure_has_words_of_its_own() {
+    let unknown = advice("5.0.0", Cause::Refused);
+    for status in [
+        "5.1.1", "5.1.2", "5.1.10", "5.2.2", "5.3.4", "5.4.6", "5.6.7", "5.7.1",
+    ] {
+        assert_ne!(advice(status, Cause::Refused), unknown, "{status}");
+    }
+    assert_ne!(
+        advice("4.4.1", Cause::Expired),
+        advice("4.4.1", Cause::Refused)
+    );
+    let many: Vec<_> = (0..30)
+        .map(|n| failure(&format!("r{n}@example.com"), "550 no"))
+        .collect();
+    let people = dsn("ann@example.org", &many).for_people();
+    assert!(
+        people.contains("r29@example.com")
+            && people.matches("550 no").count() == limits::DSN_EXPLAINED
+    );
+}

@@ -1,0 +1,156 @@
+//! Tests of lanes.rs: who gets a slot, and when.
+
+use super::*;
+
+type Book = Lanes<u32, u32, &'static str>;
+
+fn to(lane: u32) -> Key {
+    Key::To(Lane(lane))
+}
+
+/// Every worker of the test calls itself by its number.
+fn take(book: &mut Book, key: Key, worker: u32) -> Taken<u32, u32, &'static str> {
+    book.take(key, worker, 0, || worker)
+}
+
+fn ticket(taken: Taken<u32, u32, &'static str>) -> u32 {
+    match taken {
+        Taken::Message { ticket, .. } => ticket,
+        other => panic!("a message was expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn an_idle_worker_is_called_before_one_is_added() {
+    let mut book = Book::new(8, 8);
+    assert_eq!(book.push(to(1), Age::Fresh, 10), Ok(Pushed::Start(to(1))));
+    assert_eq!(ticket(take(&mut book, to(1), 0)), 10);
+    assert_eq!(take(&mut book, to(1), 0), Taken::Rest);
+    assert_eq!(book.push(to(1), Age::Fresh, 11), Ok(Pushed::Wake(0)));
+    assert_eq!(ticket(take(&mut book, to(1), 0)), 11);
+    assert_eq!(book.push(to(1), Age::Fresh, 12), Ok(Pushed::Start(to(1))));
+}
+
+#[test]
+fn messages_of_a_lane_leave_in_the_order_they_came() {
+    let mut book = Book::new(1, 2);
+    for n in 0..5 {
+        let _ = book.push(to(1), Age::Fresh, n).unwrap();
+    }
+    for n in 0..5 {
+        assert_eq!(ticket(take(&mut book, to(1), 0)), n);
+    }
+}
+
+#[test]
+fn a_lane_keeps_to_its_limit_and_grows_when_it_is_raised() {
+    let mut book = Book::new(64, 64);
+    let starts = (0..30)
+        .filter(|&n| book.push(to(1), Age::Fresh, n) == Ok(Pushed::Start(to(1))))
+        .count();
+    assert_eq!(starts, limits::LANE_CONNECTIONS_MX);
+    book.set_most(to(1), limits::LANE_CONNECTIONS_CONFIGURED);
+    for worker in 0..29 {
+        let _ = take(&mut book, to(1), worker % 4);
+    }
+    assert_eq!(book.workers(), limits::LANE_CONNECTIONS_CONFIGURED);
+}
+
+#[test]
+fn a_rest_ends_at_once_when_another_lane_waits_for_a_slot() {
+    let mut book = Book::new(1, 8);
+    let _ = book.push(to(1), Age::Fresh, 10).unwrap();
+    assert_eq!(ticket(take(&mut book, to(1), 7)), 10);
+    assert_eq!(take(&mut book, to(1), 7), Taken::Rest);
+    assert_eq!(book.push(to(2), Age::Fresh, 20), Ok(Pushed::Wake(7)));
+    let left = Left {
+        start: Some(to(2)),
+        watcher: None,
+    };
+    assert_eq!(take(&mut book, to(1), 7), Taken::Leave(left));
+    assert_eq!(ticket(take(&mut book, to(2), 8)), 20);
+}
+
+#[test]
+fn lanes_take_turns_when_slots_are_short() {
+    let mut book = Book::new(1, 8);
+    for n in 0..300 {
+        let _ = book.push(to(1), Age::Fresh, n).unwrap();
+    }
+    let _ = book.push(to(2), Age::Fresh, 1000).unwrap();
+    let mut served = 0;
+    let left = loop {
+        match book.take(to(1), 0, served, || 0) {
+            Taken::Message { .. } => served += 1,
+            Taken::Leave(left) => break left,
+            Taken::Rest => panic!("it has more"),
+        }
+    };
+    assert_eq!(
+        (served, left.start),
+        (limits::CONNECTION_MESSAGES, Some(to(2)))
+    );
+    assert_eq!(ticket(take(&mut book, to(2), 1)), 1000);
+    // Lane 1 went to the end of the line and is next.
+    assert_eq!(
+        take(&mut book, to(2), 1),
+        Taken::Leave(Left {
+            start: Some(to(1)),
+            watcher: None
+        })
+    );
+}
+
+#[test]
+fn dead_destinations_leave_slots_for_fresh_mail() {
+    let mut book = Book::new(8, 8);
+    for lane in 0..1000 {
+        let _ = book.push(to(lane), Age::Retry, lane).unwrap();
+    }
+    assert_eq!(book.workers(), 6);
+    assert_eq!(
+        book.push(to(5000), Age::Fresh, 1),
+        Ok(Pushed::Start(to(5000)))
+    );
+    // A fresh message for a lane that stands far behind goes to the front.
+    assert_eq!(
+        book.push(to(999), Age::Fresh, 2),
+        Ok(Pushed::Start(to(999)))
+    );
+    // A retry that failed makes room for the next one.
+    assert_eq!(book.leave(to(0)).start, Some(to(6)));
+}
+
+#[test]
+fn what_waited_when_its_lane_failed_is_told_so_and_what_came_later_is_not() {
+    let mut book = Book::new(8, 8);
+    for n in 0..3 {
+        let _ = book.push(to(1), Age::Fresh, n).unwrap();
+    }
+    assert_eq!(ticket(take(&mut book, to(1), 0)), 0);
+    book.failed(to(1), "refused");
+    assert_eq!(book.push(to(1), Age::Fresh, 3), Ok(Pushed::Nothing));
+    let mut seen = Vec::new();
+    while let Taken::Message { ticket, failed, .. } = take(&mut book, to(1), 0) {
+        seen.push((ticket, failed));
+    }
+    assert_eq!(
+        seen,
+        [(1, Some("refused")), (2, Some("refused")), (3, None)]
+    );
+}
+
+#[test]
+fn stopping_gives_back_what_waits_and_calls_who_rests() {
+    let mut book = Book::new(8, 8);
+    let _ = book.push(to(1), Age::Fresh, 1).unwrap();
+    assert_eq!(ticket(take(&mut book, to(1), 5)), 1);
+    assert_eq!(take(&mut book, to(1), 5), Taken::Rest);
+    let _ = book.push(to(2), Age::Fresh, 2).unwrap();
+    assert!(!book.is_empty_of_workers(|| 99));
+    assert_eq!(book.stop(), (vec![2], vec![5, 99]));
+    assert_eq!(book.push(to(1), Age::Fresh, 3), Err(3));
+    assert!(matches!(take(&mut book, to(1), 5), Taken::Leave(_)));
+    let _ = book.leave(to(2));
+    assert!(book.is_empty_of_workers(|| 99));
+}

@@ -1,0 +1,422 @@
+//! Which hosts a recipient's mail goes to, and in which order (RFC 5321 5.1).
+//!
+//! Flags are the owner's word: what they name is dialled wherever it leads, and a name of theirs that DNS does not know
+//! is waited for. DNS is a stranger's word: it may not send mail to this machine's loopback services, nor in a circle.
+
+mod own;
+
+use crate::net::dns::{DnsError, Mx, Resolver};
+use crate::policy::target::{Host, NextHop, Security, Target};
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Finds next hops. One is made at boot and shared by all.
+#[derive(Debug)]
+pub struct Router {
+    pub resolver: Resolver,
+    /// Port of next hops found by MX.
+    pub smtp_port: u16,
+    /// Whether loopback addresses that DNS answers give are dialled (`--mx-loopback`).
+    pub mx_loopback: bool,
+    /// Our `--hostname`; case does not matter.
+    pub own_name: String,
+    /// What we listen on.
+    pub own_addresses: Vec<SocketAddr>,
+}
+
+/// A host to try: its addresses, in the order to dial them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Host name, or the address as text: for SNI and logs.
+    pub name: String,
+    /// Never empty.
+    pub addresses: Vec<SocketAddr>,
+    /// TLS before the greeting (RFC 8314).
+    pub implicit_tls: bool,
+}
+
+/// The hosts for one destination, in the order to try them.
+///
+/// The addresses of a host are looked up when its turn comes: a domain with ten MX hosts costs two look-ups before the
+/// first connection, not twenty.
+#[derive(Debug)]
+pub struct Hops<'r> {
+    router: Option<&'r Router>,
+    waiting: VecDeque<Candidate>,
+    given: Given,
+    /// Why hosts so far could not be given: the first temporary reason, else the first.
+    trouble: Option<RouteError>,
+}
+
+/// Why there is no host to try. Displays as code and text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    /// To try again cannot help: the recipients fail. The code is an enhanced one (RFC 3463).
+    Permanent { code: &'static str, text: String },
+    /// The recipients are deferred.
+    Temporary { code: &'static str, text: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    Nothing,
+    AHop,
+}
+
+/// A host whose turn has not come.
+#[derive(Debug)]
+enum Candidate {
+    Resolved(Hop),
+    Named(Named),
+}
+
+#[derive(Debug)]
+struct Named {
+    name: String,
+    port: u16,
+    implicit_tls: bool,
+    named_by: NamedBy,
+}
+
+/// Who sends us to a host; it decides what its addresses may be and what its absence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NamedBy {
+    Flag,
+    MxRecord,
+    /// The recipient's address itself: its domain without MX records, or an address literal.
+    Recipient,
+}
+
+/// Where the hosts of a look-up by MX are dialled.
+#[derive(Clone, Copy)]
+struct Service {
+    port: u16,
+    implicit_tls: bool,
+}
+
+impl Router {
+    /// The hosts for mail to `recipient_domain`, whose target is `target`.
+    ///
+    /// # Errors
+    /// [`RouteError`] where there is none.
+    pub async fn hops(
+        &self,
+        target: &Target,
+        recipient_domain: &str,
+    ) -> Result<Hops<'_>, RouteError> {
+        let candidates = match target {
+            Target::Mx => self.for_domain(recipient_domain).await?,
+            Target::Smtp(hop) => self.for_next_hop(hop).await?,
+            Target::Maildir(_) => {
+                return Err(temporary("4.3.5", format!("{target} is not a host")));
+            }
+        };
+        Ok(Hops {
+            router: Some(self),
+            waiting: candidates.into(),
+            given: Given::Nothing,
+            trouble: None,
+        })
+    }
+
+    async fn for_domain(&self, domain: &str) -> Result<Vec<Candidate>, RouteError> {
+        let service = Service {
+            port: self.smtp_port,
+            implicit_tls: false,
+        };
+        if let Some(literal) = domain.strip_prefix('[') {
+            let address = address_literal(literal).ok_or_else(|| {
+                permanent(
+                    "5.1.2",
+                    format!("{domain:?} is no address that mail can be sent to"),
+                )
+            })?;
+            return Ok(vec![self.resolved(address, service, NamedBy::Recipient)?]);
+        }
+        match self.resolver.mx(domain).await {
+            Ok(Mx::Hosts(hosts)) => self.before_us(domain, hosts, service),
+            Ok(Mx::NoRecords) => self.domain_itself(domain, service),
+            Ok(Mx::NullMx) => Err(permanent(
+                "5.1.10",
+                format!("the domain {domain} takes no mail (null MX)"),
+            )),
+            Ok(Mx::NoSuchName) => Err(no_such_domain(domain)),
+            Err(error) => Err(unresolved(domain, NamedBy::Recipient, &error)),
+        }
+    }
+
+    /// RFC 5321 5.1: without MX records the domain is its own mail host, at preference 0.
+    fn domain_itself(&self, domain: &str, service: Service) -> Result<Vec<Candidate>, RouteError> {
+        if self.is_own_name(domain) {
+            return Err(loops(domain));
+        }
+        Ok(vec![named(domain, service, NamedBy::Recipient)])
+    }
+
+    async fn for_next_hop(&self, hop: &NextHop) -> Result<Vec<Candidate>, RouteError> {
+        let implicit_tls = hop.security == Security::Implicit;
+        let service = |plain| Service {
+            port: hop.port.unwrap_or(if implicit_tls { 465 } else { plain }),
+            implicit_tls,
+        };
+        match &hop.host {
+            Host::Address(address) => {
+                Ok(vec![self.resolved(*address, service(25), NamedBy::Flag)?])
+            }
+            Host::Exactly(name) => Ok(vec![named(name, service(25), NamedBy::Flag)]),
+            Host::MxOf(name) => match self.resolver.mx(name).await {
+                Ok(Mx::Hosts(hosts)) => self.before_us(name, hosts, service(self.smtp_port)),
+                Ok(Mx::NoRecords) => Ok(vec![named(name, service(self.smtp_port), NamedBy::Flag)]),
+                // A slip in the flags or in the owner's zone must not cost mail: it waits to be put right.
+                Ok(Mx::NullMx) => Err(temporary(
+                    "4.4.4",
+                    format!("the next hop {name} takes no mail (null MX)"),
+                )),
+                Ok(Mx::NoSuchName) => Err(unresolved(name, NamedBy::Flag, &DnsError::NoSuchName)),
+                Err(error) => Err(unresolved(name, NamedBy::Flag, &error)),
+            },
+        }
+    }
+
+    /// The hosts that are preferred to us. To hand the mail to others would send it in a circle: they would hand it to
+    /// us (RFC 5321 5.1).
+    fn before_us(
+        &self,
+        domain: &str,
+        hosts: Vec<(u16, String)>,
+        service: Service,
+    ) -> Result<Vec<Candidate>, RouteError> {
+        if hosts.is_empty() {
+            return Err(temporary(
+                "4.4.4",
+                format!("the MX records of {domain} name no legal host"),
+            ));
+        }
+        let ours = hosts
+            .iter()
+            .find(|(_, host)| self.is_own_name(host))
+            .map(|(preference, _)| *preference);
+        let candidates: Vec<Candidate> = hosts
+            .iter()
+            .filter(|(preference, _)| ours.is_none_or(|ours| *preference < ours))
+            .map(|(_, host)| named(host, service, NamedBy::MxRecord))
+            .collect();
+        if candidates.is_empty() {
+            return Err(loops(domain));
+        }
+        Ok(candidates)
+    }
+
+    fn is_own_name(&self, name: &str) -> bool {
+        let bare = |name| str::strip_suffix(name, ".").unwrap_or(name);
+        bare(name).eq_ignore_ascii_case(bare(&self.own_name))
+    }
+
+    /// A hop of one address that needs no look-up.
+    fn resolved(
+        &self,
+        address: IpAddr,
+        service: Service,
+        named_by: NamedBy,
+    ) -> Result<Candidate, RouteError> {
+        let named = Named {
+            name: address.to_string(),
+            port: service.port,
+            implicit_tls: service.implicit_tls,
+            named_by,
+        };
+        self.hop(named, vec![address])
+            .map(Candidate::Resolved)
+            .map_err(|(error, _)| error)
+    }
+
+    async fn look_up(&self, host: Named) -> Result<Hop, (RouteError, Rest)> {
+        match self.resolver.addresses(&host.name).await {
+            Ok(addresses) => self.hop(host, addresses),
+            Err(error) => Err((unresolved(&host.name, host.named_by, &error), Rest::Tried)),
+        }
+    }
+
+    /// The hop of a host with these addresses, without those that may not be dialled.
+    fn hop(&self, host: Named, addresses: Vec<IpAddr>) -> Result<Hop, (RouteError, Rest)> {
+        let mut addresses: Vec<SocketAddr> = addresses
+            .into_iter()
+            .map(|address| SocketAddr::new(own::dialled(address), host.port))
+            .collect();
+        if addresses
+            .iter()
+            .any(|address| own::is_listener(&self.own_addresses, *address))
+        {
+            return Err((loops(&host.name), Rest::Dropped));
+        }
+        if host.named_by != NamedBy::Flag && !self.mx_loopback {
+            addresses.retain(|address| !address.ip().is_loopback());
+        }
+        if addresses.is_empty() {
+            // No stranger to this machine can mean it, and tomorrow it will not be meant either.
+            let text = format!(
+                "{} has only loopback addresses, which DNS may not send mail to",
+                host.name
+            );
+            return Err((permanent("5.4.6", text), Rest::Tried));
+        }
+        Ok(Hop {
+            name: host.name,
+            addresses,
+            implicit_tls: host.implicit_tls,
+        })
+    }
+}
+
+/// What becomes of the hosts behind one that cannot be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Tried,
+    /// It is us, so they are not preferred to us.
+    Dropped,
+}
+
+impl Hops<'_> {
+    /// A list that needs no look-up.
+    #[must_use]
+    pub fn fixed(hops: Vec<Hop>) -> Hops<'static> {
+        Hops {
+            router: None,
+            waiting: hops.into_iter().map(Candidate::Resolved).collect(),
+            given: Given::Nothing,
+            trouble: None,
+        }
+    }
+
+    /// The next host to try; None when the list is through.
+    ///
+    /// # Errors
+    /// [`RouteError`] when the list is through and no host of it could be given: permanent only if it was so for each.
+    pub async fn next(&mut self) -> Result<Option<Hop>, RouteError> {
+        while let Some(candidate) = self.waiting.pop_front() {
+            let outcome = match (candidate, self.router) {
+                (Candidate::Resolved(hop), _) => Ok(hop),
+                (Candidate::Named(host), Some(router)) => router.look_up(host).await,
+                // Only a router makes named candidates.
+                (Candidate::Named(_), None) => continue,
+            };
+            match outcome {
+                Ok(hop) => {
+                    self.given = Given::AHop;
+                    return Ok(Some(hop));
+                }
+                Err((trouble, rest)) => {
+                    log::info!("route skipped=\"{trouble}\"");
+                    if rest == Rest::Dropped {
+                        self.waiting.clear();
+                    }
+                    self.note(trouble);
+                }
+            }
+        }
+        match (self.given, &self.trouble) {
+            (Given::Nothing, Some(trouble)) => Err(trouble.clone()),
+            _ => Ok(None),
+        }
+    }
+
+    fn note(&mut self, trouble: RouteError) {
+        let outweighs = match (&self.trouble, &trouble) {
+            (None, _) => true,
+            (Some(RouteError::Permanent { .. }), RouteError::Temporary { .. }) => true,
+            (Some(_), _) => false,
+        };
+        if outweighs {
+            self.trouble = Some(trouble);
+        }
+    }
+}
+
+fn named(name: &str, service: Service, named_by: NamedBy) -> Candidate {
+    Candidate::Named(Named {
+        name: name.to_owned(),
+        port: service.port,
+        implicit_tls: service.implicit_tls,
+        named_by,
+    })
+}
+
+/// `192.0.2.1]` or `IPv6:2001:db8::1]` (RFC 5321 4.1.3).
+fn address_literal(rest: &str) -> Option<IpAddr> {
+    let inside = rest.strip_suffix(']')?;
+    match inside.split_at_checked(5) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => {
+            address.parse().ok().map(|six: Ipv6Addr| six.into())
+        }
+        _ => inside.parse().ok().map(IpAddr::V4),
+    }
+}
+
+fn permanent(code: &'static str, text: String) -> RouteError {
+    RouteError::Permanent { code, text }
+}
+
+fn temporary(code: &'static str, text: String) -> RouteError {
+    RouteError::Temporary { code, text }
+}
+
+fn loops(name: &str) -> RouteError {
+    permanent(
+        "5.4.6",
+        format!("mail for {name} would come back to this host"),
+    )
+}
+
+fn no_such_domain(domain: &str) -> RouteError {
+    permanent("5.1.2", format!("the domain {domain} does not exist"))
+}
+
+/// What an unsuccessful look-up means depends on who gave us the name.
+fn unresolved(name: &str, named_by: NamedBy, error: &DnsError) -> RouteError {
+    match (named_by, error) {
+        (_, DnsError::Temporary(words)) => {
+            temporary("4.4.3", format!("look-up of {name} failed: {words}"))
+        }
+        (NamedBy::Recipient, DnsError::NoSuchName) => no_such_domain(name),
+        (NamedBy::Recipient, DnsError::NoData) => permanent(
+            "5.1.2",
+            format!("the domain {name} has neither a mail host nor an address"),
+        ),
+        (NamedBy::Recipient, DnsError::IllegalName) if !name.is_ascii() => permanent(
+            "5.1.2",
+            format!("{name:?} is no domain as DNS writes it, which is xn--..."),
+        ),
+        (NamedBy::Recipient, DnsError::IllegalName) => {
+            permanent("5.1.2", format!("{name:?} is no domain"))
+        }
+        (NamedBy::MxRecord, error) => temporary("4.4.4", format!("mail host {name}: {error}")),
+        (NamedBy::Flag, error) => temporary("4.4.4", format!("next hop {name}: {error}")),
+    }
+}
+
+impl RouteError {
+    /// The enhanced status code (RFC 3463).
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Permanent { code, .. } | Self::Temporary { code, .. } => code,
+        }
+    }
+
+    /// What happened, for logs and DSNs.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Permanent { text, .. } | Self::Temporary { text, .. } => text,
+        }
+    }
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code(), self.text())
+    }
+}
+
+impl std::error::Error for RouteError {}

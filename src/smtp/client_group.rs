@@ -1,0 +1,254 @@
+//! The commands of one outgoing transaction, RSET to DATA, and the replies to them.
+//!
+//! They always stand in the same order, so a few counts are the whole list of outstanding commands, whatever the number of
+//! recipients.
+
+use core::fmt::Write as _;
+
+use heapless::{String, VecView};
+
+use super::client::{Envelope, Event, Failure};
+use super::peer_offer::Offer;
+use super::reply_reader::{Class, EnhancedCode, Reply};
+
+/// Which command a reply is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Greeting,
+    Hello,
+    StartTls,
+    Reset,
+    Mail,
+    Recipient,
+    Data,
+    EndOfData,
+    Quit,
+}
+
+/// A transaction before its message.
+#[derive(Debug)]
+pub(super) struct Group {
+    reset: Command,
+    mail: Command,
+    recipients: usize,
+    written: usize,
+    answered: usize,
+    accepted: usize,
+    data: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Due,
+    Written,
+    Accepted,
+    Refused,
+}
+
+/// RFC 5321 4.5.3.1.10 guarantees this many recipients; a 552 to a later one means "too many" and is temporary.
+const RECIPIENTS_THAT_ANY_HOST_TAKES: usize = 100;
+
+/// Appends all the parts or, where they do not fit, none.
+pub(super) fn push(out: &mut VecView<u8>, parts: &[&str]) -> bool {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    if out.capacity() - out.len() < length {
+        return false;
+    }
+    parts
+        .iter()
+        .all(|part| out.extend_from_slice(part.as_bytes()).is_ok())
+}
+
+impl Group {
+    pub fn new(recipients: usize, reset_first: bool) -> Self {
+        Self {
+            reset: if reset_first {
+                Command::Due
+            } else {
+                Command::Accepted
+            },
+            mail: Command::Due,
+            recipients,
+            written: 0,
+            answered: 0,
+            accepted: 0,
+            data: Command::Due,
+        }
+    }
+
+    /// The oldest command without a reply.
+    pub fn awaited(&self) -> Option<Awaited> {
+        if self.reset == Command::Written {
+            Some(Awaited::Reset)
+        } else if self.mail == Command::Written {
+            Some(Awaited::Mail)
+        } else if self.answered < self.written {
+            Some(Awaited::Recipient)
+        } else if self.data == Command::Written {
+            Some(Awaited::Data)
+        } else {
+            None
+        }
+    }
+
+    /// The next command to write, should nothing keep it back. After bad news the rest is not written.
+    fn due(&self) -> Option<Awaited> {
+        if self.reset == Command::Due {
+            Some(Awaited::Reset)
+        } else if self.mail == Command::Due {
+            Some(Awaited::Mail)
+        } else if self.mail == Command::Refused {
+            None
+        } else if self.written < self.recipients {
+            Some(Awaited::Recipient)
+        } else if self.data == Command::Due && !self.is_refused_by_all() {
+            Some(Awaited::Data)
+        } else {
+            None
+        }
+    }
+
+    fn is_refused_by_all(&self) -> bool {
+        self.answered == self.recipients && self.accepted == 0
+    }
+
+    pub fn write(&mut self, envelope: &impl Envelope, offer: &Offer, out: &mut VecView<u8>) {
+        while let Some(command) = self.due() {
+            if self.awaited().is_some() && !offer.pipelining {
+                return;
+            }
+            let fits = match command {
+                Awaited::Reset => push(out, &["RSET\r\n"]),
+                Awaited::Mail => push_mail(envelope, offer, out),
+                Awaited::Recipient => {
+                    let address = envelope.recipient(self.written);
+                    push(out, &["RCPT TO:<", address, ">\r\n"])
+                }
+                _ => push(out, &["DATA\r\n"]),
+            };
+            if !fits {
+                return;
+            }
+            match command {
+                Awaited::Reset => self.reset = Command::Written,
+                Awaited::Mail => self.mail = Command::Written,
+                Awaited::Recipient => self.written += 1,
+                _ => self.data = Command::Written,
+            }
+        }
+    }
+
+    /// Takes the reply to the oldest outstanding command.
+    pub fn take_reply(&mut self, reply: &Reply) -> Result<Event, Failure> {
+        let class = reply.class();
+        match self.awaited() {
+            // RSET cannot be refused (RFC 5321 4.1.1.5); without it, what follows would be a guess.
+            Some(Awaited::Reset) if class == Class::Done => {
+                self.reset = Command::Accepted;
+                Ok(Event::Step)
+            }
+            Some(Awaited::Mail) => match class {
+                Class::Done => {
+                    self.mail = Command::Accepted;
+                    Ok(Event::Step)
+                }
+                Class::GoOn => Err(Failure::Unexpected),
+                _ => {
+                    self.mail = Command::Refused;
+                    Ok(Event::SenderRefused)
+                }
+            },
+            Some(Awaited::Recipient) => self.take_recipient(reply),
+            Some(Awaited::Data) => match class {
+                Class::GoOn if reply.code() == 354 => {
+                    self.data = Command::Accepted;
+                    Ok(Event::Step)
+                }
+                Class::Temporary | Class::Permanent => {
+                    self.data = Command::Refused;
+                    Ok(Event::DataRefused)
+                }
+                _ => Err(Failure::Unexpected),
+            },
+            Some(_) => Err(Failure::Unexpected),
+            None => Err(Failure::Unsolicited),
+        }
+    }
+
+    fn take_recipient(&mut self, reply: &Reply) -> Result<Event, Failure> {
+        let index = self.answered;
+        let class = match reply.class() {
+            Class::GoOn => return Err(Failure::Unexpected),
+            Class::Permanent if self.is_too_many(reply) => Class::Temporary,
+            class => class,
+        };
+        self.answered += 1;
+        if class == Class::Done {
+            self.accepted += 1;
+        }
+        Ok(Event::Recipient { index, class })
+    }
+
+    /// Whether a 552 says "too many recipients" (RFC 5321 4.5.3.1.10): it speaks of the transaction, not of the recipient.
+    fn is_too_many(&self, reply: &Reply) -> bool {
+        const TOO_MANY: EnhancedCode = EnhancedCode {
+            class: 5,
+            subject: 5,
+            detail: 3,
+        };
+        let late = self.answered >= RECIPIENTS_THAT_ANY_HOST_TAKES;
+        reply.code() == 552 && (late || self.accepted > 0 && reply.enhanced() == TOO_MANY)
+    }
+
+    /// Whether all that will be written has been answered.
+    pub fn is_answered(&self) -> bool {
+        self.awaited().is_none() && self.due().is_none()
+    }
+
+    pub fn takes_data(&self) -> bool {
+        self.data == Command::Accepted
+    }
+
+    pub fn is_sender_accepted(&self) -> bool {
+        self.mail == Command::Accepted
+    }
+
+    pub fn accepted(&self) -> usize {
+        self.accepted
+    }
+
+    /// Whether the peer may hold a transaction open once the replies are in.
+    pub fn is_open(&self) -> bool {
+        !self.takes_data() && (self.is_sender_accepted() || self.accepted > 0)
+    }
+}
+
+fn push_mail(envelope: &impl Envelope, offer: &Offer, out: &mut VecView<u8>) -> bool {
+    let mut size: String<26> = String::new();
+    if offer.size.is_some() {
+        // " SIZE=" and the 20 digits of the largest u64 fit.
+        let _ = write!(size, " SIZE={}", envelope.size());
+    }
+    let body = if envelope.has_8bit_body() && offer.eight_bit_mime {
+        " BODY=8BITMIME"
+    } else {
+        ""
+    };
+    let utf8 = if needs_utf8(envelope) && offer.smtputf8 {
+        " SMTPUTF8"
+    } else {
+        ""
+    };
+    let sender = envelope.sender();
+    push(
+        out,
+        &["MAIL FROM:<", sender, ">", &size, body, utf8, "\r\n"],
+    )
+}
+
+fn needs_utf8(envelope: &impl Envelope) -> bool {
+    let mut recipients = (0..envelope.recipients()).map(|index| envelope.recipient(index));
+    envelope.has_utf8_headers()
+        || !envelope.sender().is_ascii()
+        || recipients.any(|address| !address.is_ascii())
+}

@@ -1,0 +1,86 @@
+//! The proof that TLS is up.
+
+use std::fmt;
+
+use async_rustls::rustls::{
+    CipherSuite, ClientConnection, CommonState, NamedGroup, ProtocolVersion, ServerConnection,
+};
+
+/// What a finished handshake agreed on. Only a connection past its handshake mints one, so that whoever holds it may
+/// write that TLS is up.
+#[derive(Clone, Debug)]
+pub struct Established {
+    version: ProtocolVersion,
+    suite: CipherSuite,
+    group: Option<NamedGroup>,
+    sni: Option<Box<str>>,
+}
+
+impl Established {
+    /// Of a connection that was accepted; `None` while its handshake goes on.
+    pub(crate) fn of_server(connection: &ServerConnection) -> Option<Self> {
+        Self::of(connection, connection.server_name())
+    }
+
+    /// Of a connection that was made with `sni` in its hello; `None` while its handshake goes on.
+    pub(crate) fn of_client(connection: &ClientConnection, sni: Option<&str>) -> Option<Self> {
+        Self::of(connection, sni)
+    }
+
+    fn of(connection: &CommonState, sni: Option<&str>) -> Option<Self> {
+        if connection.is_handshaking() {
+            return None;
+        }
+        Some(Self {
+            version: connection.protocol_version()?,
+            suite: connection.negotiated_cipher_suite()?.suite(),
+            group: connection
+                .negotiated_key_exchange_group()
+                .map(|group| group.name()),
+            sni: sni.map(Box::from),
+        })
+    }
+
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub fn version(&self) -> &'static str {
+        match self.version {
+            ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            _ => "unknown",
+        }
+    }
+
+    /// The suite by its IANA name, as RFC 8314 4.3 wants it in Received: `TLS_AES_256_GCM_SHA384`.
+    pub fn suite(&self) -> &'static str {
+        match self.suite {
+            // rustls calls the suites of TLS 1.3 TLS13_…; IANA does not.
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other.as_str().unwrap_or("unknown"),
+        }
+    }
+
+    /// The key exchange group by its IANA name: `X25519MLKEM768`, `x25519`, `secp256r1` …; `None` without one.
+    pub fn group(&self) -> Option<&'static str> {
+        match self.group? {
+            NamedGroup::X25519 => Some("x25519"),
+            other => Some(other.as_str().unwrap_or("unknown")),
+        }
+    }
+
+    /// The server name of the hello, lower-case; `None` where none was sent or it was an address.
+    pub fn sni(&self) -> Option<&str> {
+        self.sni.as_deref()
+    }
+}
+
+impl fmt::Display for Established {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.version(), self.suite())?;
+        match self.group() {
+            Some(group) => write!(f, " {group}"),
+            None => Ok(()),
+        }
+    }
+}

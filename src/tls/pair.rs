@@ -1,0 +1,365 @@
+//! A certificate chain and its key, read from PEM: does the key fit, is the chain in order, which names is it for?
+//!
+//! `build.rs` includes this file by path, so that the build and the boot check the same.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use async_rustls::pki_types::pem::{self, PemObject as _};
+use async_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer};
+use async_rustls::rustls;
+use async_rustls::rustls::crypto::CryptoProvider;
+use async_rustls::rustls::sign::CertifiedKey;
+use webpki::EndEntityCert;
+
+/// A chain whose first certificate the key fits and whose others each issued one before it.
+#[derive(Debug)]
+pub struct Pair {
+    /// The chain, its end-entity certificate first, and the key ready to sign.
+    pub certified: CertifiedKey,
+    /// The key as it stood in its file: PKCS#8, SEC1 or PKCS#1.
+    pub key: PrivateKeyDer<'static>,
+    /// The DNS names of the certificate, lower-case; wildcards as `*.parent`.
+    pub names: Vec<String>,
+}
+
+/// What is wrong with a pair of files: one line that names the file.
+#[derive(Debug)]
+pub enum PairError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// It is no regular file, or larger than a chain can be.
+    NotPem(PathBuf),
+    /// A PEM section is broken.
+    Broken(PathBuf, pem::Error),
+    /// The chain's file holds no certificate.
+    NoCertificate(PathBuf),
+    /// A certificate of the chain (counted from 1) does not parse.
+    BadCertificate(PathBuf, usize, webpki::Error),
+    /// The key's file holds no private key.
+    NoKey(PathBuf),
+    /// The private key asks for a password.
+    EncryptedKey(PathBuf),
+    /// The private key does not parse or is of a kind that cannot sign here.
+    BadKey(PathBuf, rustls::Error),
+    /// The key fits no certificate of the chain.
+    Mismatch { chain: PathBuf, key: PathBuf },
+    /// A certificate of the chain (counted from 1) issued none of the others: a link is missing, or it is a stranger.
+    Unlinked(PathBuf, usize),
+}
+
+impl fmt::Display for PairError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, e) => write!(f, "{}: {e}", path.display()),
+            Self::NotPem(path) => write!(f, "{}: not a PEM file", path.display()),
+            Self::Broken(path, e) => write!(f, "{}: {e}", path.display()),
+            Self::NoCertificate(path) => write!(f, "{}: no PEM certificate in it", path.display()),
+            Self::BadCertificate(path, n, e) => {
+                write!(f, "{}: certificate {n}: {e:?}", path.display())
+            }
+            Self::NoKey(path) => write!(
+                f,
+                "{}: no PEM private key in it (PKCS#8, SEC1 or PKCS#1)",
+                path.display()
+            ),
+            Self::EncryptedKey(path) => write!(
+                f,
+                "{}: the private key has a password; `openssl pkey` writes it without one",
+                path.display()
+            ),
+            Self::BadKey(path, e) => write!(f, "{}: {e}", path.display()),
+            Self::Mismatch { chain, key } => write!(
+                f,
+                "the key {} fits no certificate of {}",
+                key.display(),
+                chain.display()
+            ),
+            Self::Unlinked(path, n) => write!(
+                f,
+                "{}: certificate {n} issued none of the others: a link of the chain is missing",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PairError {}
+
+impl Pair {
+    /// Reads and checks the chain's and the key's file (they may be the same), of at most `max` bytes each.
+    pub fn read(
+        chain: &Path,
+        key: &Path,
+        provider: &CryptoProvider,
+        max: usize,
+    ) -> Result<Self, PairError> {
+        let certificates = read_chain(chain, &read_file(chain, max)?)?;
+        let der = read_key(key, &read_file(key, max)?)?;
+        let signing = provider
+            .key_provider
+            .load_private_key(der.clone_key())
+            .map_err(|e| PairError::BadKey(key.into(), e))?;
+        let Some(public) = signing.public_key() else {
+            let unknown = rustls::InconsistentKeys::Unknown.into();
+            return Err(PairError::BadKey(key.into(), unknown));
+        };
+        let (order, names) = examine(chain, &certificates, &public)?;
+        if order.is_empty() {
+            return Err(PairError::Mismatch {
+                chain: chain.into(),
+                key: key.into(),
+            });
+        }
+        let ordered = order.iter().map(|&at| certificates[at].clone()).collect();
+        Ok(Self {
+            certified: CertifiedKey::new(ordered, signing),
+            key: der,
+            names,
+        })
+    }
+
+    /// Whether the certificate is for the table's entry: a host name, or `.parent`, which needs the name `*.parent`.
+    pub fn covers(&self, entry: &str) -> bool {
+        if let Some(parent) = entry.strip_prefix('.') {
+            return self
+                .names
+                .iter()
+                .any(|name| name.strip_prefix("*.") == Some(parent));
+        }
+        let (Some(leaf), Ok(name)) = (self.certified.cert.first(), ServerName::try_from(entry))
+        else {
+            return false;
+        };
+        EndEntityCert::try_from(leaf)
+            .is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&name).is_ok())
+    }
+}
+
+/// A regular file of at most `max` bytes. A pipe would block the boot, and a device might never end.
+fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, PairError> {
+    let unreadable = |e| PairError::Unreadable(path.into(), e);
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() || metadata.len() > max as u64 {
+        return Err(PairError::NotPem(path.into()));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(max as u64).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn read_chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairError> {
+    let chain = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| PairError::Broken(path.into(), e))?;
+    if chain.is_empty() {
+        return Err(PairError::NoCertificate(path.into()));
+    }
+    Ok(chain)
+}
+
+fn read_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, PairError> {
+    match PrivateKeyDer::from_pem_slice(pem) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) => {
+            const ENCRYPTED: &[u8] = b"ENCRYPTED PRIVATE KEY-----";
+            if pem.windows(ENCRYPTED.len()).any(|at| at == ENCRYPTED) {
+                return Err(PairError::EncryptedKey(path.into()));
+            }
+            Err(PairError::NoKey(path.into()))
+        }
+        Err(e) => Err(PairError::Broken(path.into(), e)),
+    }
+}
+
+/// The places of the certificates in the order to send them (none if `public` is in none of them), and the names of the
+/// first.
+///
+/// A chain in the wrong order is put right. TLS 1.2 (RFC 5246 7.4.2) wants each certificate to certify the one before it;
+/// a second certificate of the same issuer (cross-signed, as Let's Encrypt's were) follows at the end.
+fn examine(
+    path: &Path,
+    chain: &[CertificateDer<'static>],
+    public: &SubjectPublicKeyInfoDer<'_>,
+) -> Result<(Vec<usize>, Vec<String>), PairError> {
+    let mut parsed = Vec::with_capacity(chain.len());
+    for (at, der) in chain.iter().enumerate() {
+        let certificate = EndEntityCert::try_from(der)
+            .map_err(|e| PairError::BadCertificate(path.into(), at + 1, e))?;
+        parsed.push(certificate);
+    }
+    let Some(leaf) = parsed
+        .iter()
+        .position(|certificate| certificate.subject_public_key_info() == *public)
+    else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let names = parsed[leaf].valid_dns_names();
+    let names = names.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+    let names = names.collect();
+
+    let mut order = vec![leaf];
+    let mut rest: Vec<usize> = (0..parsed.len()).filter(|&at| at != leaf).collect();
+    rest.retain(|&at| chain[at] != chain[leaf]);
+    let mut last = leaf;
+    while parsed[last].issuer() != parsed[last].subject()
+        && let Some(found) = rest
+            .iter()
+            .position(|&at| parsed[at].subject() == parsed[last].issuer())
+    {
+        last = rest.remove(found);
+        order.push(last);
+    }
+    for at in rest {
+        let issued = |&before: &usize| parsed[before].issuer() == parsed[at].subject();
+        if !order.iter().any(issued) {
+            return Err(PairError::Unlinked(path.into(), at + 1));
+        }
+        order.push(at);
+    }
+    Ok((order, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::certificates::{Folder, issued, made, made_rsa, traditional};
+    use super::super::provider;
+    use super::*;
+
+    fn read(folder: &Folder, chain: &str, key: &str) -> Result<Pair, String> {
+        let chain = folder.write("chain.pem", chain);
+        let key = folder.write("key.pem", key);
+        let pair = Pair::read(&chain, &key, &provider(), 100_000);
+        pair.map_err(|e| {
+            e.to_string()
+                .replace(folder.path().to_str().unwrap(), "DIR")
+        })
+    }
+
+    #[test]
+    fn a_key_fits_its_chain_in_each_of_the_three_forms() {
+        let folder = Folder::new();
+        let (ec, rsa) = (
+            made(&["MX.example.org", "*.example.net"]),
+            made_rsa(&["mx.example.org"]),
+        );
+        let pair = read(&folder, &ec.chain, &ec.key).unwrap();
+        assert_eq!(pair.names, ["mx.example.org", "*.example.net"]);
+        assert_eq!(pair.certified.cert[0].as_ref(), ec.der);
+        let sec1 = traditional("EC PRIVATE KEY", &ec.key);
+        let sec1 = read(&folder, &ec.chain, &sec1).unwrap();
+        assert!(matches!(sec1.key, PrivateKeyDer::Sec1(_)));
+        assert!(read(&folder, &rsa.chain, &rsa.key).is_ok());
+        let pkcs1 = traditional("RSA PRIVATE KEY", &rsa.key);
+        let pkcs1 = read(&folder, &rsa.chain, &pkcs1).unwrap();
+        assert!(matches!(pkcs1.key, PrivateKeyDer::Pkcs1(_)));
+    }
+
+    #[test]
+    fn one_file_may_hold_both() {
+        let folder = Folder::new();
+        let made = made(&["mx.example.org"]);
+        let both = made.key + &made.chain;
+        assert!(read(&folder, &both, &both).is_ok());
+    }
+
+    #[test]
+    fn names_and_wildcards_cover_entries() {
+        let folder = Folder::new();
+        let made = made(&["mx.example.org", "*.example.net"]);
+        let pair = read(&folder, &made.chain, &made.key).unwrap();
+        for (entry, covered) in [
+            ("mx.example.org", true),
+            ("a.example.net", true),
+            (".example.net", true),
+            ("a.b.example.net", false),
+            ("example.net", false),
+            (".example.org", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(pair.covers(entry), covered, "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_chain_is_put_in_order_or_refused() {
+        let folder = Folder::new();
+        let (leaf, intermediate, root) = issued(&["mx.example.org"]);
+        let in_order = leaf.chain.clone() + &intermediate + &root;
+        let reversed = root.clone() + &intermediate + &leaf.chain;
+        let in_order = read(&folder, &in_order, &leaf.key).unwrap();
+        let reversed = read(&folder, &reversed, &leaf.key).unwrap();
+        assert_eq!(in_order.certified.cert.len(), 3);
+        assert_eq!(in_order.certified.cert, reversed.certified.cert);
+        let twice = leaf.chain.clone() + &leaf.chain + &intermediate;
+        let twice = read(&folder, &twice, &leaf.key).unwrap();
+        assert_eq!(twice.certified.cert, in_order.certified.cert[..2]);
+        assert_eq!(
+            read(&folder, &(leaf.chain + &root), &leaf.key).unwrap_err(),
+            "DIR/chain.pem: certificate 2 issued none of the others: a link of the chain is missing"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line_with_the_file() {
+        let folder = Folder::new();
+        let (own, other) = (made(&["mx.example.org"]), made(&["mx.example.org"]));
+        let encrypted = own.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let broken = own.chain.replace("-----END", "~~~~~END");
+        let garbled = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        for (chain, key, expected) in [
+            (
+                &*own.chain,
+                &*other.key,
+                "the key DIR/key.pem fits no certificate of DIR/chain.pem",
+            ),
+            ("", &own.key, "DIR/chain.pem: no PEM certificate in it"),
+            (
+                &own.key,
+                &own.key,
+                "DIR/chain.pem: no PEM certificate in it",
+            ),
+            (
+                &own.chain,
+                "",
+                "DIR/key.pem: no PEM private key in it (PKCS#8, SEC1 or PKCS#1)",
+            ),
+            (
+                &own.chain,
+                &encrypted,
+                "DIR/key.pem: the private key has a password; `openssl pkey` writes it without one",
+            ),
+            (&broken, &own.key, "DIR/chain.pem: "),
+            (garbled, &own.key, "DIR/chain.pem: certificate 1: "),
+            (&own.chain, no_key, "DIR/key.pem: "),
+        ] {
+            let error = read(&folder, chain, key).unwrap_err();
+            assert!(error.starts_with(expected), "{error}, expected {expected}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let folder = Folder::new();
+        let made = made(&["mx.example.org"]);
+        let chain = folder.write("chain.pem", &made.chain);
+        let error = |path: &Path, max| {
+            let read = Pair::read(&chain, path, &provider(), max);
+            read.unwrap_err().to_string()
+        };
+        let missing = folder.path().join("missing");
+        assert!(
+            error(&missing, 100_000).ends_with("/missing: No such file or directory (os error 2)")
+        );
+        assert!(error(folder.path(), 100_000).ends_with(": not a PEM file"));
+        let large = folder.write("large.pem", &"x".repeat(5000));
+        assert!(error(&large, 4999).ends_with("/large.pem: not a PEM file"));
+        assert!(error(&large, 5000).contains("/large.pem: no PEM private key"));
+    }
+}

@@ -19,7 +19,9 @@ pub struct Failure {
     pub status: String,
     /// The host that said so, where one did.
     pub host: Option<String>,
-    /// What it said with its reply code, or our own words.
+    /// The reply's code; 0 where the diagnostic is our own words.
+    pub code: u16,
+    /// What it said with its codes, or our own words.
     pub diagnostic: String,
     pub cause: Cause,
 }
@@ -247,9 +249,10 @@ impl Dsn<'_> {
             if let Some(host) = &failure.host {
                 let _ = write!(text, "Remote-MTA: dns; {}\r\n", clean(host, Form::Ascii));
             }
-            let kind = match failure.host {
-                Some(_) => "smtp",
-                None => "x-facteur",
+            let kind = if failure.code == 0 {
+                "x-facteur"
+            } else {
+                "smtp"
             };
             let words = format!(
                 "Diagnostic-Code: {kind}; {}",

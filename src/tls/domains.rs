@@ -3,6 +3,7 @@
 //! `build.rs` includes this file by path; in the crate it is only tested.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use async_rustls::pki_types::DnsName;
@@ -64,11 +65,10 @@ pub fn read(text: &str, certs: &Path, provider: &CryptoProvider) -> Result<Layou
             let problem = format!("{} stands in line {before} already", line.name);
             return Err(fault(problem));
         }
-        if !known.contains_key(&(line.chain, line.key)) {
-            let added = layout.add(&line, certs, provider).map_err(fault)?;
-            known.insert((line.chain, line.key), added);
-        }
-        let Known { at, embedded } = &known[&(line.chain, line.key)];
+        let Known { at, embedded } = match known.entry((line.chain, line.key)) {
+            Entry::Occupied(before) => before.into_mut(),
+            Entry::Vacant(new) => new.insert(layout.add(&line, certs, provider).map_err(fault)?),
+        };
         if let Some(pair) = embedded {
             covered(&line.name, pair).map_err(fault)?;
         }
@@ -136,7 +136,6 @@ impl Layout {
         let mut layout = Self::default();
         layout.embed(&[chain], key);
         layout.name("localhost", 0);
-        layout.default = Some(0);
         layout.development = true;
         layout
     }
@@ -225,5 +224,161 @@ impl Layout {
              certificates: &{:?},\n    default: {:?},\n    first: {:?},\n    development: {:?},\n}}\n",
             self.names, self.pairs, self.certificates, self.default, self.first, self.development
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::certificates::{Folder, issued, made};
+    use super::super::provider;
+    use super::*;
+
+    /// certs/ with two certificates: of mx.example.org and a.example.com, and of *.example.net.
+    fn certs() -> Folder {
+        let folder = Folder::new();
+        folder.lineage("mx", &made(&["mx.example.org", "a.example.com"]));
+        folder.lineage("wild", &made(&["*.example.net"]));
+        folder
+    }
+
+    fn error(text: &str) -> String {
+        let certs = certs();
+        let error = read(text, certs.path(), &provider()).unwrap_err();
+        error.replace(certs.path().to_str().unwrap(), "certs")
+    }
+
+    #[test]
+    fn a_good_table_is_laid_out_sorted_and_each_chain_once() {
+        let certs = certs();
+        let text = "# comment\n\n default mx/fullchain.pem mx/privkey.pem # of the host\n\
+                    MX.Example.org. mx/fullchain.pem mx/privkey.pem\n\
+                    .example.net\twild/fullchain.pem\twild/privkey.pem\n\
+                    far.example /etc/far/chain.pem /etc/far/key.pem\n\
+                    a.example.com mx/fullchain.pem mx/privkey.pem\n";
+        let layout = read(text, certs.path(), &provider()).unwrap();
+        let of = |span: Span| &layout.text[span.at as usize..(span.at + span.len) as usize];
+        let names: Vec<_> = layout
+            .names
+            .iter()
+            .map(|name| (of(name.text), name.pair))
+            .collect();
+        let expected = [
+            (".example.net", 1),
+            ("a.example.com", 0),
+            ("far.example", 2),
+            ("mx.example.org", 0),
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(layout.default, Some(0));
+        assert_eq!(layout.first.map(of), Some("mx.example.org"));
+        assert_eq!(layout.pairs.len(), 3);
+        assert!(
+            matches!(layout.pairs[2], Source::Files { chain, .. } if of(chain) == "/etc/far/chain.pem")
+        );
+        assert_eq!(
+            layout.files.len(),
+            4,
+            "absolute paths are not watched by the build"
+        );
+        assert!(!layout.development);
+    }
+
+    #[test]
+    fn the_source_is_an_expression_of_integers_and_two_files() {
+        let layout = Layout::development(b"chain", b"key");
+        let expected = r#"Compiled {
+    text: include_str!(concat!(env!("OUT_DIR"), "/domains.txt")),
+    der: include_bytes!(concat!(env!("OUT_DIR"), "/domains.der")),
+    names: &[Name { text: Span { at: 0, len: 9 }, pair: 0 }],
+    pairs: &[Embedded { chain: Span { at: 0, len: 1 }, key: Span { at: 5, len: 3 } }],
+    certificates: &[Span { at: 0, len: 5 }],
+    default: None,
+    first: Some(Span { at: 0, len: 9 }),
+    development: true,
+}
+"#;
+        assert_eq!(layout.source(), expected);
+        assert_eq!(
+            (&*layout.text, &*layout.der),
+            ("localhost", &b"chainkey"[..])
+        );
+    }
+
+    #[test]
+    fn an_issuer_that_chains_share_is_stored_once() {
+        let folder = Folder::new();
+        let (mut leaf, intermediate, root) = issued(&["a.example.org"]);
+        leaf.chain += &intermediate;
+        folder.lineage("short", &leaf);
+        leaf.chain += &root;
+        folder.lineage("long", &leaf);
+        let text = "default short/fullchain.pem short/privkey.pem\n\
+                    a.example.org long/fullchain.pem long/privkey.pem\n";
+        let layout = read(text, folder.path(), &provider()).unwrap();
+        assert_eq!(layout.certificates.len(), 5);
+        assert_eq!(layout.certificates[..2], layout.certificates[2..4]);
+        let bytes: u32 = layout.certificates[2..].iter().map(|span| span.len).sum();
+        assert!(
+            (layout.der.len() as u32) < bytes + 300,
+            "one key, three certificates"
+        );
+    }
+
+    #[test]
+    fn every_fault_fails_the_build_with_its_line() {
+        let mx = "mx/fullchain.pem mx/privkey.pem";
+        for (text, expected) in [
+            (
+                "\n# x\nmx.example.org mx/fullchain.pem wild/privkey.pem".to_string(),
+                "config/domains:3: the key certs/wild/privkey.pem fits no certificate of certs/mx/fullchain.pem",
+            ),
+            (
+                format!("other.example.org {mx}"),
+                "config/domains:1: the certificate is not for other.example.org; it has mx.example.org a.example.com",
+            ),
+            (
+                format!("mx.example.org {mx}\nx.y.example.net wild/fullchain.pem wild/privkey.pem"),
+                "config/domains:2: the certificate is not for x.y.example.net; it has *.example.net",
+            ),
+            (
+                format!(".example.org {mx}"),
+                "config/domains:1: .example.org needs a certificate for *.example.org; this one has mx.example.org a.example.com",
+            ),
+            (
+                format!("mx.example.org {mx}\n\nMX.example.org. {mx}"),
+                "config/domains:3: mx.example.org stands in line 1 already",
+            ),
+            (
+                format!("default {mx}\ndefault {mx}"),
+                "config/domains:2: default stands in line 1 already",
+            ),
+            (
+                "default mx/fullchain.pem".to_string(),
+                "config/domains:1: \"default mx/fullchain.pem\" is not `NAME CHAIN KEY`",
+            ),
+            (
+                format!("*.example.net {mx}"),
+                "config/domains:1: \"*.example.net\" is to be written as \".example.net\"",
+            ),
+            (
+                format!("münchen.example {mx}"),
+                "config/domains:1: \"münchen.example\" is to be written as an A-label (xn--…)",
+            ),
+            (
+                format!("192.0.2.1 {mx}"),
+                "config/domains:1: \"192.0.2.1\" is no name: a host name, .parent or default",
+            ),
+            (
+                "a.example.com mx/fullchain.pem /etc/key.pem".to_string(),
+                "config/domains:1: mx/fullchain.pem and /etc/key.pem must both be relative (embedded) or both be \
+                 absolute (read at boot)",
+            ),
+            (
+                "default mx/fullchain.pem missing.pem".to_string(),
+                "config/domains:1: certs/missing.pem: No such file or directory (os error 2)",
+            ),
+        ] {
+            assert_eq!(error(&text), expected);
+        }
     }
 }

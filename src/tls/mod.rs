@@ -3,6 +3,9 @@
 //! TLS 1.2 and 1.3 only, no tickets, no resumption, no client certificates. One function, [`provider`], picks the crypto
 //! library for all of it.
 
+#[cfg(test)]
+#[path = "../../tests/certificates/mod.rs"]
+mod certificates;
 pub mod client;
 pub mod compiled;
 #[cfg(test)] // build.rs is its user; here it is tested

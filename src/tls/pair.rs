@@ -223,3 +223,143 @@ fn examine(
     }
     Ok((order, names))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::certificates::{Folder, issued, made, made_rsa, traditional};
+    use super::super::provider;
+    use super::*;
+
+    fn read(folder: &Folder, chain: &str, key: &str) -> Result<Pair, String> {
+        let chain = folder.write("chain.pem", chain);
+        let key = folder.write("key.pem", key);
+        let pair = Pair::read(&chain, &key, &provider(), 100_000);
+        pair.map_err(|e| {
+            e.to_string()
+                .replace(folder.path().to_str().unwrap(), "DIR")
+        })
+    }
+
+    #[test]
+    fn a_key_fits_its_chain_in_each_of_the_three_forms() {
+        let folder = Folder::new();
+        let (ec, rsa) = (
+            made(&["MX.example.org", "*.example.net"]),
+            made_rsa(&["mx.example.org"]),
+        );
+        let pair = read(&folder, &ec.chain, &ec.key).unwrap();
+        assert_eq!(pair.names, ["mx.example.org", "*.example.net"]);
+        assert_eq!(pair.certified.cert[0].as_ref(), ec.der);
+        let sec1 = traditional("EC PRIVATE KEY", &ec.key);
+        let sec1 = read(&folder, &ec.chain, &sec1).unwrap();
+        assert!(matches!(sec1.key, PrivateKeyDer::Sec1(_)));
+        assert!(read(&folder, &rsa.chain, &rsa.key).is_ok());
+        let pkcs1 = traditional("RSA PRIVATE KEY", &rsa.key);
+        let pkcs1 = read(&folder, &rsa.chain, &pkcs1).unwrap();
+        assert!(matches!(pkcs1.key, PrivateKeyDer::Pkcs1(_)));
+    }
+
+    #[test]
+    fn one_file_may_hold_both() {
+        let folder = Folder::new();
+        let made = made(&["mx.example.org"]);
+        let both = made.key + &made.chain;
+        assert!(read(&folder, &both, &both).is_ok());
+    }
+
+    #[test]
+    fn names_and_wildcards_cover_entries() {
+        let folder = Folder::new();
+        let made = made(&["mx.example.org", "*.example.net"]);
+        let pair = read(&folder, &made.chain, &made.key).unwrap();
+        for (entry, covered) in [
+            ("mx.example.org", true),
+            ("a.example.net", true),
+            (".example.net", true),
+            ("a.b.example.net", false),
+            ("example.net", false),
+            (".example.org", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(pair.covers(entry), covered, "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_chain_is_put_in_order_or_refused() {
+        let folder = Folder::new();
+        let (leaf, intermediate, root) = issued(&["mx.example.org"]);
+        let in_order = leaf.chain.clone() + &intermediate + &root;
+        let reversed = root.clone() + &intermediate + &leaf.chain;
+        let in_order = read(&folder, &in_order, &leaf.key).unwrap();
+        let reversed = read(&folder, &reversed, &leaf.key).unwrap();
+        assert_eq!(in_order.certified.cert.len(), 3);
+        assert_eq!(in_order.certified.cert, reversed.certified.cert);
+        let twice = leaf.chain.clone() + &leaf.chain + &intermediate;
+        let twice = read(&folder, &twice, &leaf.key).unwrap();
+        assert_eq!(twice.certified.cert, in_order.certified.cert[..2]);
+        assert_eq!(
+            read(&folder, &(leaf.chain + &root), &leaf.key).unwrap_err(),
+            "DIR/chain.pem: certificate 2 issued none of the others: a link of the chain is missing"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line_with_the_file() {
+        let folder = Folder::new();
+        let (own, other) = (made(&["mx.example.org"]), made(&["mx.example.org"]));
+        let encrypted = own.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let broken = own.chain.replace("-----END", "~~~~~END");
+        let garbled = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let no_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        for (chain, key, expected) in [
+            (
+                &*own.chain,
+                &*other.key,
+                "the key DIR/key.pem fits no certificate of DIR/chain.pem",
+            ),
+            ("", &own.key, "DIR/chain.pem: no PEM certificate in it"),
+            (
+                &own.key,
+                &own.key,
+                "DIR/chain.pem: no PEM certificate in it",
+            ),
+            (
+                &own.chain,
+                "",
+                "DIR/key.pem: no PEM private key in it (PKCS#8, SEC1 or PKCS#1)",
+            ),
+            (
+                &own.chain,
+                &encrypted,
+                "DIR/key.pem: the private key has a password; `openssl pkey` writes it without one",
+            ),
+            (&broken, &own.key, "DIR/chain.pem: "),
+            (garbled, &own.key, "DIR/chain.pem: certificate 1: "),
+            (&own.chain, no_key, "DIR/key.pem: "),
+        ] {
+            let error = read(&folder, chain, key).unwrap_err();
+            assert!(error.starts_with(expected), "{error}, expected {expected}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let folder = Folder::new();
+        let made = made(&["mx.example.org"]);
+        let chain = folder.write("chain.pem", &made.chain);
+        let error = |path: &Path, max| {
+            let read = Pair::read(&chain, path, &provider(), max);
+            read.unwrap_err().to_string()
+        };
+        let missing = folder.path().join("missing");
+        assert!(
+            error(&missing, 100_000).ends_with("/missing: No such file or directory (os error 2)")
+        );
+        assert!(error(folder.path(), 100_000).ends_with(": not a PEM file"));
+        let large = folder.write("large.pem", &"x".repeat(5000));
+        assert!(error(&large, 4999).ends_with("/large.pem: not a PEM file"));
+        assert!(error(&large, 5000).contains("/large.pem: no PEM private key"));
+    }
+}

@@ -1,6 +1,7 @@
 //! Which certificate a client gets: the compiled-in table, over it the folders of `--certs`, and the default.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -339,8 +340,8 @@ fn read_files(
         };
         let chain = Path::new(compiled.text(*chain));
         let pair = match files.entry(at) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(unread) => {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unread) => {
                 let key = Path::new(compiled.text(*key));
                 let pair = Pair::read(chain, key, provider, limits::CERTIFICATE_FILE);
                 unread.insert(pair.map_err(|error| TableError::Entry {
@@ -408,3 +409,6 @@ fn names_of(folders: &[Folder]) -> Vec<(Box<str>, Arc<CertifiedKey>)> {
     names.sort_by(|(a, _), (b, _)| a.cmp(b));
     names
 }
+
+#[cfg(test)]
+mod tests;

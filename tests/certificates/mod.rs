@@ -1,0 +1,154 @@
+//! Certificates for tests, made on the spot, in folders that vanish with the test.
+//!
+//! Included by path from the unit tests of `src/tls` and from `tests/tls.rs`.
+#![allow(dead_code)] // each includer uses a part of it
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256,
+    RsaKeySize,
+};
+
+/// A folder of its own, removed at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("facteur-certificates-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file, and the folders that it is in; returns its path.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A folder as certbot lays it.
+    pub fn lineage(&self, name: &str, made: &Made) {
+        self.write(&format!("{name}/fullchain.pem"), &made.chain);
+        self.write(&format!("{name}/privkey.pem"), &made.key);
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A certificate with its chain and key, in PEM, and the DER of the first.
+pub struct Made {
+    pub chain: String,
+    pub key: String,
+    pub der: Vec<u8>,
+}
+
+/// A self-signed certificate for `names`, with an ECDSA key.
+pub fn made(names: &[&str]) -> Made {
+    made_with(names, &KeyPair::generate().unwrap())
+}
+
+/// The same with an RSA key of 2048 bits.
+pub fn made_rsa(names: &[&str]) -> Made {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    made_with(names, &key)
+}
+
+fn made_with(names: &[&str], key: &KeyPair) -> Made {
+    let certificate = params(names, "self-signed").self_signed(key).unwrap();
+    Made {
+        chain: certificate.pem(),
+        key: key.serialize_pem(),
+        der: certificate.der().to_vec(),
+    }
+}
+
+/// A certificate for `names`, its intermediate's and the root's, apart.
+pub fn issued(names: &[&str]) -> (Made, String, String) {
+    let authority = |name| {
+        let mut params = params(&[], name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let key = || KeyPair::generate().unwrap();
+    let root = CertifiedIssuer::self_signed(authority("root"), key()).unwrap();
+    let intermediate = CertifiedIssuer::signed_by(authority("intermediate"), key(), &root).unwrap();
+    let leaf_key = key();
+    let leaf = params(names, "leaf")
+        .signed_by(&leaf_key, &intermediate)
+        .unwrap();
+    let made = Made {
+        chain: leaf.pem(),
+        key: leaf_key.serialize_pem(),
+        der: leaf.der().to_vec(),
+    };
+    (made, intermediate.pem(), root.pem())
+}
+
+fn params(names: &[&str], title: &str) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, title);
+    params
+}
+
+/// The key inside a PKCS#8 key, under the older label that openssl's -traditional writes: `EC PRIVATE KEY` (SEC1) or
+/// `RSA PRIVATE KEY` (PKCS#1).
+pub fn traditional(label: &str, pkcs8_pem: &str) -> String {
+    let key = KeyPair::from_pem(pkcs8_pem).unwrap();
+    let whole = key.serialized_der().to_vec();
+    let (_, sequence, _) = element(&whole);
+    let (_, _, rest) = element(sequence); // the version
+    let (_, _, rest) = element(rest); // the algorithm
+    let (tag, inner, _) = element(rest);
+    assert_eq!(tag, 0x04, "an OCTET STRING holds the key");
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        base64(inner)
+    )
+}
+
+/// The first DER element: tag, content, what follows.
+fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
+    let (head, len) = match der[1] {
+        short if short < 0x80 => (2, short as usize),
+        long => {
+            let bytes = &der[2..2 + (long & 0x7f) as usize];
+            let len = bytes.iter().fold(0, |len, &byte| len << 8 | byte as usize);
+            (2 + bytes.len(), len)
+        }
+    };
+    (der[0], &der[head..head + len], &der[head + len..])
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group
+            .iter()
+            .fold(0u32, |bits, &byte| bits << 8 | u32::from(byte));
+        let bits = bits << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            match digit <= group.len() {
+                true => text.push(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63] as char),
+                false => text.push('='),
+            }
+        }
+    }
+    text
+}

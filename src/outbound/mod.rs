@@ -5,4 +5,10 @@ pub mod dsn_words;
 pub mod lanes;
 pub mod maildir;
 mod maildir_files;
+//! (layer to come)
+pub mod attempt;
+mod attempt_link;
+pub mod attempt_outcome;
+mod attempt_walk;
+mod connection;
 pub mod route;

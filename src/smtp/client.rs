@@ -197,6 +197,24 @@ impl Client {
         }
     }
 
+    /// What is awaited or being done, in words for an error line.
+    #[must_use]
+    pub fn doing(&self) -> &'static str {
+        match self.awaited() {
+            Some(Awaited::Greeting) => "awaiting the greeting",
+            Some(Awaited::Hello) => "awaiting the reply to EHLO",
+            Some(Awaited::StartTls) => "awaiting the reply to STARTTLS",
+            Some(Awaited::Reset) => "awaiting the reply to RSET",
+            Some(Awaited::Mail) => "awaiting the reply to MAIL",
+            Some(Awaited::Recipient) => "awaiting the reply to RCPT",
+            Some(Awaited::Data) => "awaiting the reply to DATA",
+            Some(Awaited::EndOfData) => "awaiting the reply to the message",
+            Some(Awaited::Quit) => "awaiting the reply to QUIT",
+            None if matches!(self.state, State::Body) => "sending the message",
+            None => "writing a command",
+        }
+    }
+
     /// Puts EHLO, HELO or STARTTLS into `out` when one is due.
     ///
     /// # Errors

@@ -1,0 +1,276 @@
+//! One attempt at a destination: its hosts are tried in order until one decides about the message.
+//!
+//! What sends an attempt to the next host (RFC 5321 4.5.4, 5.1): no connection, a greeting or EHLO refused, MAIL refused
+//! for now, 421 anywhere, a connection lost before the final dot, TLS failed where it is a must. What a host says of a
+//! recipient or of the message is final for this attempt. A connection lost after the final dot is a deferral without
+//! another host: that one may have the message.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_rustls::rustls::ClientConfig;
+
+use crate::limits;
+use crate::net::deadline::within;
+use crate::net::stream::Stream;
+use crate::policy::level::Level;
+use crate::smtp::client::{Failure, Phase, StartTls};
+
+use super::attempt_link::{Broken, Link};
+use super::attempt_outcome::{Outcome, Reason};
+use super::attempt_walk::{Onward, Place, Walk};
+use super::connection::undecided;
+pub use super::connection::{Connection, FinalDot, Mail, Peer};
+use super::route::Hops;
+
+/// Makes connections to next hops. One is made at boot and shared.
+pub struct Connector {
+    /// The name given in EHLO.
+    pub own_name: String,
+    /// `--tls-out`.
+    pub level: Level,
+    pub tls: Arc<ClientConfig>,
+    /// Numbers sessions, so that inbound and outbound ones differ in the log.
+    pub next_session: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub counters: Counters,
+}
+
+/// What connections came to since boot.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections on which a host was ready for mail.
+    pub opened: AtomicU64,
+    /// Addresses that no connection could be made to, or that refused it.
+    pub unopened: AtomicU64,
+    /// TLS failed at level `may`, and the mail went in clear.
+    pub fell_back_to_clear: AtomicU64,
+    /// Messages whose connection was lost after the final dot.
+    pub unconfirmed: AtomicU64,
+}
+
+/// What an attempt came to.
+pub struct Delivery {
+    /// One for each recipient, in the message's order.
+    pub outcomes: Vec<Outcome>,
+    /// For the next message, where the host is ready for one.
+    pub connection: Option<Connection>,
+    /// Whether a host was ready for mail at any time. If not, other messages to this destination would fare the same.
+    pub reached: bool,
+}
+
+/// Why an address gave no connection.
+struct Trouble {
+    reason: Reason,
+    onward: Onward,
+    /// TLS was tried and failed, or was not to be had.
+    tls: bool,
+}
+
+impl Connector {
+    /// Hands a message over: on the connection that was kept, else on the first of the hosts that decides about it.
+    ///
+    /// The future may be dropped while `dot` is not passed: the message is then not delivered. Every wait in it has its
+    /// deadline.
+    pub async fn deliver<M: Mail>(
+        &self,
+        kept: Option<Connection>,
+        hops: &mut Hops<'_>,
+        mail: &mut M,
+        dot: &FinalDot,
+    ) -> Delivery {
+        let mut walk = Walk::new(hops);
+        let mut reached = false;
+        let mut open = kept;
+        loop {
+            let (mut connection, was_kept) = match open.take() {
+                Some(kept) => (kept, true),
+                None => match self.open(&mut walk).await {
+                    Ok(connection) => (connection, false),
+                    Err(outcome) => {
+                        return Delivery {
+                            outcomes: vec![outcome; mail.recipients()],
+                            connection: None,
+                            reached,
+                        };
+                    }
+                },
+            };
+            reached = true;
+            mail.rewind();
+            match connection.send(mail, dot).await {
+                Ok(outcomes) => {
+                    let ready = connection.is_ready();
+                    return Delivery {
+                        outcomes,
+                        connection: ready.then_some(connection),
+                        reached,
+                    };
+                }
+                Err(undecided) => {
+                    log_undecided(connection.peer(), &mail.id(), &undecided.reason);
+                    // A kept connection may just have been closed at last: that says nothing of the host.
+                    if !was_kept {
+                        walk.failed(undecided.reason, onward(undecided.answered));
+                    }
+                    connection.quit().await;
+                }
+            }
+        }
+    }
+
+    /// The first connection that can be had from here on.
+    async fn open(&self, walk: &mut Walk<'_, '_>) -> Result<Connection, Outcome> {
+        loop {
+            let place = walk.next().await?;
+            match self.connect(&place).await {
+                Ok(connection) => {
+                    self.counters.opened.fetch_add(1, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Err(trouble) => {
+                    self.counters.unopened.fetch_add(1, Ordering::Relaxed);
+                    walk.failed(trouble.reason, trouble.onward);
+                }
+            }
+        }
+    }
+
+    /// A connection to one address, with the TLS that the level asks for.
+    async fn connect(&self, place: &Place) -> Result<Connection, Trouble> {
+        let starttls = match self.level {
+            _ if place.implicit_tls => StartTls::Never,
+            Level::None => StartTls::Never,
+            Level::May => StartTls::IfOffered,
+            Level::Encrypt => StartTls::Required,
+        };
+        match self.connect_with(place, starttls).await {
+            Err(trouble) if trouble.tls && starttls == StartTls::IfOffered => {
+                log::warn!(
+                    "tls host={} address={} result=failed then=\"clear on a new connection\" reason={:?}",
+                    place.host,
+                    place.address,
+                    trouble.reason.text
+                );
+                self.counters
+                    .fell_back_to_clear
+                    .fetch_add(1, Ordering::Relaxed);
+                self.connect_with(place, StartTls::Never).await
+            }
+            result => result,
+        }
+    }
+
+    async fn connect_with(&self, place: &Place, starttls: StartTls) -> Result<Connection, Trouble> {
+        let mut peer = Peer {
+            session: (self.next_session)(),
+            host: place.host.clone(),
+            address: place.address,
+            tls: None,
+        };
+        let opened = self.greet(place, starttls, &mut peer).await;
+        let about = format!(
+            "connection session={} host={} address={}",
+            peer.session, peer.host, peer.address
+        );
+        match opened {
+            Ok(link) => {
+                log::info!("{about} tls={:?} result=open", peer.security());
+                Ok(Connection { link, peer })
+            }
+            Err(trouble) => {
+                log::info!("{about} result=failed reason={:?}", trouble.reason.text);
+                Err(trouble)
+            }
+        }
+    }
+
+    /// From the TCP connection to the last EHLO.
+    async fn greet(
+        &self,
+        place: &Place,
+        starttls: StartTls,
+        peer: &mut Peer,
+    ) -> Result<Link, Trouble> {
+        let connect = within(limits::CONNECT, Stream::connect(place.address));
+        let mut stream = connect.await.map_err(|error| Trouble {
+            reason: Reason::of_host("4.4.1", format!("no connection: {error}"), &place.host),
+            onward: Onward::NextAddress,
+            tls: false,
+        })?;
+        if place.implicit_tls {
+            let handshake = stream.connect_tls(&self.tls, &place.host).await;
+            let (inside, established) =
+                handshake.map_err(|error| no_handshake(&error, &place.host))?;
+            stream = inside;
+            peer.tls = Some(established);
+        }
+        let mut link = Link::new(stream, starttls);
+        let phase = match link.open(&self.own_name).await {
+            Ok(phase) => phase,
+            Err(broken) => return Err(trouble(&link, peer, broken)),
+        };
+        if phase != Phase::Upgrade {
+            return Ok(link);
+        }
+        let upgraded = link.upgrade(&self.tls, &place.host).await;
+        let (mut link, established) =
+            upgraded.map_err(|error| no_handshake(&error, &place.host))?;
+        peer.tls = Some(established);
+        match link.open(&self.own_name).await {
+            Ok(_) => Ok(link),
+            Err(broken) => {
+                // In TLS 1.3 a server's refusal of our side of the handshake arrives only now.
+                let tls = matches!(broken, Broken::Lost(_));
+                let trouble = trouble(&link, peer, broken);
+                Err(Trouble { tls, ..trouble })
+            }
+        }
+    }
+}
+
+fn onward(answered: bool) -> Onward {
+    if answered {
+        Onward::NextHost
+    } else {
+        Onward::NextAddress
+    }
+}
+
+fn no_handshake(error: &dyn fmt::Display, host: &str) -> Trouble {
+    Trouble {
+        reason: Reason::of_host("4.7.5", format!("TLS handshake failed: {error}"), host),
+        onward: Onward::NextAddress,
+        tls: true,
+    }
+}
+
+fn trouble(link: &Link, peer: &Peer, broken: Broken) -> Trouble {
+    let failure = match &broken {
+        Broken::Failed(failure) => Some(*failure),
+        Broken::Lost(_) => None,
+    };
+    // A stalled or lost STARTTLS counts as a failed one.
+    let lost_in_starttls = failure.is_none() && link.client.is_starting_tls();
+    let undecided = undecided(link, peer, broken);
+    Trouble {
+        reason: undecided.reason,
+        onward: match failure {
+            Some(Failure::BehindStartTls) => Onward::Stop,
+            Some(Failure::NoStartTls | Failure::StartTlsRefused) => Onward::NextHost,
+            _ => onward(undecided.answered),
+        },
+        tls: lost_in_starttls || failure == Some(Failure::StartTlsRefused),
+    }
+}
+
+fn log_undecided(peer: &Peer, id: &impl fmt::Display, reason: &Reason) {
+    log::info!(
+        "transaction session={} id={id} host={} address={} tls={:?} result=undecided reason={:?}",
+        peer.session,
+        peer.host,
+        peer.address,
+        peer.security(),
+        reason.text
+    );
+}

@@ -1,0 +1,326 @@
+//! The sending machine on a stream: both directions at once, each wait with its deadline.
+//!
+//! A peer may answer before it has read all, and stop reading until its answer is read. So while octets wait to go out,
+//! octets are taken in: neither side can hold the other for ever.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use async_rustls::rustls::ClientConfig;
+use smol::io::{AsyncRead, AsyncWrite};
+
+use crate::limits;
+use crate::net::deadline::within;
+use crate::net::stream::Stream;
+use crate::smtp::client::{Client, Envelope, Event, Failure, Phase, StartTls};
+use crate::tls::Established;
+
+/// A connection, its machine and its buffers.
+pub(super) struct Link {
+    pub client: Client,
+    stream: Stream,
+    buffers: Box<Buffers>,
+    starttls_at: Option<Instant>,
+}
+
+/// What a link holds on the heap beside its TLS.
+pub(super) struct Buffers {
+    out: heapless::Vec<u8, { limits::PEER_WRITE }>,
+    /// How much of `out` has been written.
+    written: usize,
+    /// Octets cannot be written any more; the peer's last words may still be read.
+    write_error: Option<io::Error>,
+    input: [u8; limits::PEER_READ],
+    start: usize,
+    end: usize,
+}
+
+/// Why a link is of no use any more.
+pub(super) enum Broken {
+    /// The network, or a deadline.
+    Lost(io::Error),
+    /// The peer; its reply is the client's last.
+    Failed(Failure),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Link {
+    pub fn new(stream: Stream, starttls: StartTls) -> Self {
+        Self {
+            client: Client::new(starttls),
+            stream,
+            buffers: Box::new(Buffers::new()),
+            starttls_at: None,
+        }
+    }
+
+    /// Talks until a transaction can begin or the TLS handshake is due.
+    pub async fn open(&mut self, own_name: &str) -> Result<Phase, Broken> {
+        loop {
+            self.client.write_opening(own_name, &mut self.buffers.out)?;
+            if self.client.is_starting_tls() && self.starttls_at.is_none() {
+                self.starttls_at = Some(Instant::now());
+            }
+            match self.client.phase() {
+                Phase::Talking => self.event().await?,
+                phase => return Ok(phase),
+            };
+        }
+    }
+
+    /// The TLS handshake; what is left of the time for STARTTLS bounds it.
+    pub async fn upgrade(
+        self,
+        config: &Arc<ClientConfig>,
+        host: &str,
+    ) -> Result<(Self, Established), String> {
+        let spent = self
+            .starttls_at
+            .map_or_else(Default::default, |at| at.elapsed());
+        let left = limits::PEER_STARTTLS.saturating_sub(spent);
+        let handshake = self.stream.connect_tls(config, host);
+        let (stream, established) = within(left, async { Ok(handshake.await) })
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        let mut client = self.client;
+        client.tls_established();
+        let link = Self {
+            client,
+            stream,
+            buffers: self.buffers,
+            starttls_at: None,
+        };
+        Ok((link, established))
+    }
+
+    /// Writes the commands of a transaction as they are due; the next event. None: the transaction needs no more of them.
+    pub async fn envelope_event(
+        &mut self,
+        envelope: &impl Envelope,
+    ) -> Result<Option<Event>, Broken> {
+        self.client
+            .write_envelope(envelope, &mut self.buffers.out)?;
+        match self.client.phase() {
+            Phase::Talking => self.event().await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes what waits to be written and reads to the next event, within the client's patience for it.
+    pub async fn event(&mut self) -> Result<Event, Broken> {
+        let patience = self.client.patience();
+        let event = within(patience, async {
+            loop {
+                if let Some(event) = self.buffers.next_event(&mut self.client) {
+                    return Ok(event);
+                }
+                poll_fn(|cx| self.buffers.poll_exchange(&mut self.stream, cx)).await?;
+            }
+        });
+        match event.await? {
+            Event::Failed(failure) => Err(failure.into()),
+            event => Ok(event),
+        }
+    }
+
+    /// Takes a piece of the message on its way out. An event, if the peer has answered already.
+    ///
+    /// Small pieces are gathered into one write; a large one goes out from where it stands.
+    pub async fn put(&mut self, mut piece: &[u8]) -> Result<Option<Event>, Broken> {
+        while !piece.is_empty() {
+            if self.buffers.out.is_empty() && piece.len() >= limits::PEER_WRITE / 2 {
+                return self.write_through(piece).await;
+            }
+            let room = self.buffers.out.capacity() - self.buffers.out.len();
+            let (now, later) = piece.split_at(room.min(piece.len()));
+            // It is no longer than the room.
+            let _ = self.buffers.out.extend_from_slice(now);
+            piece = later;
+            if self.buffers.out.is_full()
+                && let Some(event) = self.write_out().await?
+            {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes what [`Link::put`] has gathered.
+    pub async fn write_out(&mut self) -> Result<Option<Event>, Broken> {
+        loop {
+            let event = within(limits::PEER_BLOCK, async {
+                poll_fn(|cx| self.buffers.poll_out_or_in(&mut self.stream, cx)).await
+            });
+            event.await?;
+            if let Some(event) = self.buffers.next_event(&mut self.client) {
+                return verdict(event);
+            }
+            if self.buffers.out.is_empty() && self.buffers.write_error.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn write_through(&mut self, piece: &[u8]) -> Result<Option<Event>, Broken> {
+        let mut written = 0;
+        while written < piece.len() {
+            let rest = &piece[written..];
+            let count = within(limits::PEER_BLOCK, async {
+                poll_fn(|cx| self.buffers.poll_through(&mut self.stream, rest, cx)).await
+            });
+            written += count.await?;
+            if let Some(event) = self.buffers.next_event(&mut self.client) {
+                return verdict(event);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the next transaction can begin.
+    pub fn is_ready(&self) -> bool {
+        self.client.phase() == Phase::Ready && self.buffers.is_empty()
+    }
+
+    /// Ends the connection: with QUIT where the peer is in step, and its reply awaited for a moment.
+    pub async fn quit(mut self) {
+        self.client.write_quit(&mut self.buffers.out);
+        if self.client.phase() == Phase::Talking {
+            // Whatever it says, the connection closes.
+            if self.event().await.is_ok() {
+                self.stream.close().await;
+            }
+        }
+    }
+}
+
+fn verdict(event: Event) -> Result<Option<Event>, Broken> {
+    match event {
+        Event::Failed(failure) => Err(failure.into()),
+        event => Ok(Some(event)),
+    }
+}
+
+impl Buffers {
+    fn new() -> Self {
+        Self {
+            out: heapless::Vec::new(),
+            written: 0,
+            write_error: None,
+            input: [0; limits::PEER_READ],
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.out.is_empty() && self.start == self.end && self.write_error.is_none()
+    }
+
+    /// The next event in what has been read.
+    fn next_event(&mut self, client: &mut Client) -> Option<Event> {
+        let mut event = None;
+        while event.is_none() && self.start < self.end {
+            let (read, found) = client.handle_input(&self.input[self.start..self.end]);
+            self.start += read;
+            event = found;
+        }
+        event
+    }
+
+    /// Writes all of `out`, then reads something. Reading goes on while writing cannot.
+    fn poll_exchange(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What it leaves is gone on with when the stream wakes us.
+        let _ = self.poll_out(stream, cx);
+        self.poll_in(stream, cx)
+    }
+
+    /// Writes all of `out` or, while that cannot be, reads something.
+    fn poll_out_or_in(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.poll_out(stream, cx).is_ready() && self.write_error.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_in(stream, cx)
+    }
+
+    /// Writes and flushes `out`. An error is kept for when the peer has nothing more to say.
+    fn poll_out(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+        while self.written < self.out.len() {
+            let rest = &self.out[self.written..];
+            match ready!(Pin::new(&mut *stream).poll_write(cx, rest)) {
+                Ok(0) => self.cannot_write(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) => self.cannot_write(error),
+            }
+        }
+        if let Err(error) = ready!(Pin::new(&mut *stream).poll_flush(cx)) {
+            self.cannot_write(error);
+        }
+        self.out.clear();
+        self.written = 0;
+        Poll::Ready(())
+    }
+
+    fn cannot_write(&mut self, error: io::Error) {
+        self.write_error.get_or_insert(error);
+        self.out.clear();
+        self.written = 0;
+    }
+
+    /// Writes some of `piece` or, while that cannot be, reads something (and returns 0).
+    fn poll_through(
+        &mut self,
+        stream: &mut Stream,
+        piece: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.write_error.is_none() {
+            match Pin::new(&mut *stream).poll_write(cx, piece) {
+                Poll::Ready(Ok(0)) => self.cannot_write(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => return Poll::Ready(Ok(count)),
+                Poll::Ready(Err(error)) => self.cannot_write(error),
+                Poll::Pending => {}
+            }
+        }
+        self.poll_in(stream, cx).map_ok(|()| 0)
+    }
+
+    /// Reads something, if all that was read before has been used.
+    fn poll_in(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.start < self.end {
+            return Poll::Ready(Ok(()));
+        }
+        let read = ready!(Pin::new(stream).poll_read(cx, &mut self.input));
+        let problem = match read {
+            Ok(0) => io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the host closed the connection",
+            ),
+            Ok(count) => {
+                (self.start, self.end) = (0, count);
+                return Poll::Ready(Ok(()));
+            }
+            Err(error) => error,
+        };
+        Poll::Ready(Err(self.write_error.take().unwrap_or(problem)))
+    }
+}

@@ -1,0 +1,125 @@
+//! What an attempt came to, for each recipient.
+
+use std::fmt;
+
+use crate::smtp::client::Failure;
+use crate::smtp::peer_offer::Lack;
+use crate::smtp::reply_reader::{Class, Reply};
+
+use super::route::RouteError;
+
+/// What became of one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A host took the message for it.
+    Delivered { host: String, reply: String },
+    /// To try again can help.
+    Deferred(Reason),
+    /// To try again cannot help.
+    Failed(Reason),
+}
+
+/// Why a recipient did not get the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The peer's reply code; 0 where the reason is no reply.
+    pub code: u16,
+    /// The peer's enhanced code, or `class.0.0` where it gave none, or ours (RFC 3463), as text.
+    pub status: String,
+    /// The reply with its codes, or our words. One line of printable characters.
+    pub text: String,
+    /// The host it is about; None where it is about none.
+    pub host: Option<String>,
+}
+
+impl Reason {
+    pub(super) fn of_reply(reply: &Reply, host: &str) -> Self {
+        Self {
+            code: reply.code(),
+            status: reply.enhanced().to_string(),
+            text: reply.to_string(),
+            host: Some(host.to_owned()),
+        }
+    }
+
+    pub(super) fn of_host(status: &str, text: String, host: &str) -> Self {
+        Self {
+            code: 0,
+            status: status.to_owned(),
+            text,
+            host: Some(host.to_owned()),
+        }
+    }
+
+    /// The host's failing; `reply` is its last reply.
+    pub(super) fn of_failure(failure: Failure, reply: &Reply, host: &str) -> Self {
+        let status = match failure {
+            Failure::Refused | Failure::Closing => return Self::of_reply(reply, host),
+            Failure::NoStartTls | Failure::StartTlsRefused => "4.7.4",
+            Failure::BehindStartTls => "4.7.0",
+            Failure::Unsolicited | Failure::Unexpected | Failure::NoReply(_) => "4.5.0",
+        };
+        let text = if failure.is_reply() {
+            format!("{failure}: {reply}")
+        } else {
+            failure.to_string()
+        };
+        Self::of_host(status, text, host)
+    }
+
+    pub(super) fn of_lack(lack: Lack, host: &str) -> Self {
+        Self::of_host(&lack.enhanced().to_string(), lack.to_string(), host)
+    }
+}
+
+impl Outcome {
+    /// By the class of a reply to a recipient or a message; [`Class::GoOn`] is never one.
+    pub(super) fn of_reply(class: Class, reply: &Reply, host: &str) -> Self {
+        match class {
+            Class::Done => Self::Delivered {
+                host: host.to_owned(),
+                reply: reply.to_string(),
+            },
+            Class::Permanent => Self::Failed(Reason::of_reply(reply, host)),
+            Class::GoOn | Class::Temporary => Self::Deferred(Reason::of_reply(reply, host)),
+        }
+    }
+
+    pub(super) fn of_route(error: &RouteError) -> Self {
+        let (status, text) = match error {
+            RouteError::Permanent { code, text } | RouteError::Temporary { code, text } => {
+                (code, text)
+            }
+        };
+        let reason = Reason {
+            code: 0,
+            status: (*status).to_owned(),
+            text: text.clone(),
+            host: None,
+        };
+        match error {
+            RouteError::Permanent { .. } => Self::Failed(reason),
+            RouteError::Temporary { .. } => Self::Deferred(reason),
+        }
+    }
+
+    /// The host's words or ours.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Delivered { reply, .. } => reply,
+            Self::Deferred(reason) | Self::Failed(reason) => &reason.text,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host.as_deref().unwrap_or("-");
+        write!(
+            f,
+            "status={} host={host} reply={:?}",
+            self.status, self.text
+        )
+    }
+}

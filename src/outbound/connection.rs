@@ -1,0 +1,389 @@
+//! A connection on which a next hop is ready for mail, and one transaction on it.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::smtp::client::{Envelope, Event, Failure, Phase};
+use crate::smtp::reply_reader::Class;
+use crate::smtp::stuffing::Stuffer;
+use crate::spool::{Message, ReadError};
+use crate::tls::Established;
+
+use super::attempt_link::{Broken, Link};
+use super::attempt_outcome::{Outcome, Reason};
+
+/// A message to hand over: its envelope, and its octets in chunks.
+pub trait Mail: Envelope + Send + Sync {
+    type Error: fmt::Display + Send;
+    /// The queue id, for the log.
+    fn id(&self) -> impl fmt::Display;
+    /// The next octets, head first; lines end in CR LF. None at the end.
+    fn next_chunk(&mut self) -> impl Future<Output = Result<Option<&[u8]>, Self::Error>> + Send;
+    /// Starts over at the head.
+    fn rewind(&mut self);
+}
+
+/// Whether a transaction has passed its final dot: from then on, to cut it off could deliver the message twice.
+#[derive(Debug, Default)]
+pub struct FinalDot(AtomicBool);
+
+impl FinalDot {
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, passed: bool) {
+        self.0.store(passed, Ordering::Relaxed);
+    }
+}
+
+/// A connection to a next hop, past EHLO and as much TLS as was asked for.
+pub struct Connection {
+    pub(super) link: Link,
+    pub(super) peer: Peer,
+}
+
+/// Whom a connection is with.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The session's id in the log.
+    pub session: u64,
+    pub host: String,
+    pub address: SocketAddr,
+    /// None: in clear.
+    pub tls: Option<Established>,
+}
+
+/// The host did not decide about the message; another one may.
+#[derive(Debug)]
+pub(super) struct Undecided {
+    pub reason: Reason,
+    /// Whether it was an answer, not a lost connection.
+    pub answered: bool,
+}
+
+/// Where a transaction stands: what is decided for whom.
+struct Ballot<'a> {
+    peer: &'a Peer,
+    outcomes: Vec<Option<Outcome>>,
+    /// The recipients that are offered to the host.
+    offered: Vec<usize>,
+    /// MAIL was refused, for now.
+    sender_deferred: Option<Reason>,
+}
+
+/// The message as it is offered: with some of its recipients.
+struct Offered<'a, M> {
+    mail: &'a M,
+    recipients: &'a [usize],
+}
+
+impl<M: Mail> Envelope for Offered<'_, M> {
+    fn sender(&self) -> &str {
+        self.mail.sender()
+    }
+    fn recipients(&self) -> usize {
+        self.recipients.len()
+    }
+    fn recipient(&self, index: usize) -> &str {
+        self.recipients
+            .get(index)
+            .map_or("", |&index| self.mail.recipient(index))
+    }
+    fn size(&self) -> u64 {
+        self.mail.size()
+    }
+    fn has_8bit_body(&self) -> bool {
+        self.mail.has_8bit_body()
+    }
+    fn has_utf8_headers(&self) -> bool {
+        self.mail.has_utf8_headers()
+    }
+}
+
+impl Connection {
+    /// Whom it is with.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Whether it can take a next message.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.link.is_ready()
+    }
+
+    /// QUIT; takes a few seconds at most.
+    pub async fn quit(self) {
+        self.link.quit().await;
+    }
+
+    /// One transaction: an outcome for each recipient.
+    pub(super) async fn send<M: Mail>(
+        &mut self,
+        mail: &mut M,
+        dot: &FinalDot,
+    ) -> Result<Vec<Outcome>, Undecided> {
+        dot.set(false);
+        let mut ballot = Ballot::new(&self.peer, mail.recipients());
+        let result = transact(&mut self.link, &mut ballot, mail, dot).await;
+        let past_dot = dot.is_passed();
+        dot.set(false);
+        match result {
+            Ok(()) => {}
+            Err(Stop::Broken(broken)) => {
+                let undecided = undecided(&self.link, &self.peer, broken);
+                if !past_dot || undecided.answered {
+                    return Err(undecided);
+                }
+                ballot.lost_after_dot(undecided.reason);
+            }
+            Err(Stop::Source(problem)) => {
+                let text = format!("the queue cannot give the message: {problem}");
+                ballot.rest(&Outcome::Deferred(Reason {
+                    code: 0,
+                    status: "4.3.0".to_owned(),
+                    text,
+                    host: None,
+                }));
+            }
+        }
+        if let Some(reason) = ballot.sender_deferred {
+            return Err(Undecided {
+                reason,
+                answered: true,
+            });
+        }
+        let reply = self.link.client.reply().to_string();
+        Ok(ballot.close(&mail.id(), &reply))
+    }
+}
+
+/// What ends a transaction before its verdict.
+enum Stop {
+    Broken(Broken),
+    /// The message cannot be read. The connection stands in the middle of it.
+    Source(String),
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+pub(super) fn undecided(link: &Link, peer: &Peer, broken: Broken) -> Undecided {
+    let host = &peer.host;
+    match broken {
+        Broken::Lost(error) => {
+            let text = format!("connection lost {}: {error}", link.client.doing());
+            Undecided {
+                reason: Reason::of_host("4.4.2", text, host),
+                answered: false,
+            }
+        }
+        Broken::Failed(failure) => Undecided {
+            reason: Reason::of_failure(failure, link.client.reply(), host),
+            answered: matches!(failure, Failure::Refused | Failure::Closing),
+        },
+    }
+}
+
+async fn transact<M: Mail>(
+    link: &mut Link,
+    ballot: &mut Ballot<'_>,
+    mail: &mut M,
+    dot: &FinalDot,
+) -> Result<(), Stop> {
+    ballot.choose(link, mail);
+    if ballot.offered.is_empty() {
+        return Ok(());
+    }
+    let recipients = std::mem::take(&mut ballot.offered);
+    let envelope = Offered {
+        mail: &*mail,
+        recipients: &recipients,
+    };
+    if let Err(lack) = link.client.begin(&envelope) {
+        let reason = Reason::of_lack(lack, &ballot.peer.host);
+        ballot.rest(&Outcome::Failed(reason));
+        return Ok(());
+    }
+    while let Some(event) = link.envelope_event(&envelope).await? {
+        ballot.take(event, link, &recipients);
+    }
+    if link.client.phase() == Phase::Body {
+        let event = send_body(link, mail, dot).await?;
+        ballot.take(event, link, &recipients);
+    }
+    Ok(())
+}
+
+/// Sends the message and awaits the verdict on it.
+async fn send_body<M: Mail>(link: &mut Link, mail: &mut M, dot: &FinalDot) -> Result<Event, Stop> {
+    let mut stuffer = Stuffer::new();
+    loop {
+        let chunk = mail.next_chunk().await;
+        let chunk = chunk.map_err(|problem| Stop::Source(problem.to_string()))?;
+        let Some(chunk) = chunk else { break };
+        for piece in stuffer.stuff(chunk) {
+            if let Some(event) = link.put(piece).await? {
+                return Ok(event);
+            }
+        }
+    }
+    let end = stuffer.finish();
+    if let Some(event) = link.put(end).await? {
+        return Ok(event);
+    }
+    // From here on the dot may be on its way, whatever is heard of it.
+    dot.set(true);
+    if let Some(event) = link.write_out().await? {
+        return Ok(event);
+    }
+    link.client.body_sent();
+    Ok(link.event().await?)
+}
+
+impl<'a> Ballot<'a> {
+    fn new(peer: &'a Peer, recipients: usize) -> Self {
+        Self {
+            peer,
+            outcomes: vec![None; recipients],
+            offered: Vec::new(),
+            sender_deferred: None,
+        }
+    }
+
+    /// Fails the recipients whose addresses the host cannot take; the others are offered.
+    fn choose<M: Mail>(&mut self, link: &Link, mail: &M) {
+        for (index, outcome) in self.outcomes.iter_mut().enumerate() {
+            match link.client.offer().admits_address(mail.recipient(index)) {
+                Ok(()) => self.offered.push(index),
+                Err(lack) => {
+                    *outcome = Some(Outcome::Failed(Reason::of_lack(lack, &self.peer.host)));
+                }
+            }
+        }
+    }
+
+    /// Decides for all that are undecided.
+    fn rest(&mut self, outcome: &Outcome) {
+        for undecided in self.outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+            *undecided = Some(outcome.clone());
+        }
+    }
+
+    fn take(&mut self, event: Event, link: &Link, offered: &[usize]) {
+        let reply = link.client.reply();
+        let host = &self.peer.host;
+        match event {
+            Event::Step | Event::Failed(_) => {}
+            Event::SenderRefused if reply.class() == Class::Temporary => {
+                self.sender_deferred = Some(Reason::of_reply(reply, host));
+            }
+            Event::Recipient {
+                class: Class::Done, ..
+            } => {}
+            Event::Recipient { index, class } => {
+                let place = offered.get(index).and_then(|&at| self.outcomes.get_mut(at));
+                if let Some(place @ None) = place {
+                    *place = Some(Outcome::of_reply(class, reply, host));
+                }
+            }
+            Event::SenderRefused | Event::DataRefused => {
+                self.rest(&Outcome::of_reply(reply.class(), reply, host));
+            }
+            Event::EndOfData(class) => self.rest(&Outcome::of_reply(class, reply, host)),
+        }
+    }
+
+    fn lost_after_dot(&mut self, mut reason: Reason) {
+        reason.text += "; the host may have the message";
+        log::warn!(
+            "unconfirmed session={} host={} address={} reason={:?}",
+            self.peer.session,
+            self.peer.host,
+            self.peer.address,
+            reason.text
+        );
+        self.rest(&Outcome::Deferred(reason));
+    }
+
+    /// The outcomes, logged as one line.
+    fn close(self, id: &impl fmt::Display, reply: &str) -> Vec<Outcome> {
+        let unanswered = || {
+            let text = "the host gave no verdict".to_owned();
+            Outcome::Deferred(Reason::of_host("4.5.0", text, &self.peer.host))
+        };
+        let outcomes: Vec<Outcome> = self
+            .outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(unanswered))
+            .collect();
+        let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|o| is(o)).count();
+        let peer = self.peer;
+        log::info!(
+            "transaction session={} id={id} host={} address={} tls={:?} recipients={} delivered={} deferred={} failed={} reply={reply:?}",
+            peer.session,
+            peer.host,
+            peer.address,
+            peer.security(),
+            outcomes.len(),
+            count(|o| matches!(o, Outcome::Delivered { .. })),
+            count(|o| matches!(o, Outcome::Deferred(_))),
+            count(|o| matches!(o, Outcome::Failed(_))),
+        );
+        outcomes
+    }
+}
+
+impl Peer {
+    /// TLS version, suite and group, or `clear`.
+    #[must_use]
+    pub fn security(&self) -> String {
+        self.tls
+            .as_ref()
+            .map_or_else(|| "clear".to_owned(), ToString::to_string)
+    }
+}
+
+impl Envelope for Message {
+    fn sender(&self) -> &str {
+        &self.sender
+    }
+    fn recipients(&self) -> usize {
+        self.recipients.len()
+    }
+    fn recipient(&self, index: usize) -> &str {
+        self.recipients
+            .get(index)
+            .map_or("", |recipient| &recipient.address)
+    }
+    fn size(&self) -> u64 {
+        self.size
+    }
+    fn has_8bit_body(&self) -> bool {
+        self.facts.eight_bit_body
+    }
+    fn has_utf8_headers(&self) -> bool {
+        self.facts.utf8_headers
+    }
+}
+
+impl Mail for Message {
+    type Error = ReadError;
+    fn id(&self) -> impl fmt::Display {
+        self.id
+    }
+    fn next_chunk(&mut self) -> impl Future<Output = Result<Option<&[u8]>, ReadError>> + Send {
+        Message::next_chunk(self)
+    }
+    fn rewind(&mut self) {
+        Message::rewind(self);
+    }
+}

@@ -1,0 +1,507 @@
+//! The receiving side as a state machine: bytes in, replies and steps out.
+//!
+//! [`Server::handle_input`] takes the front of what has come in and tells what to do about it. The steps [`Step::Mail`],
+//! [`Step::Rcpt`], [`Step::Data`] and [`Step::EndOfData`] wait for a verdict from outside; until it is given, no input is
+//! taken. Replies are appended to the caller's buffer, so that a pipelined group is answered in one write (RFC 2920 3.2).
+//!
+//! The machine is generic over two proofs that only other layers can make: `D`, whose text is the queue id, without which
+//! no 250 follows a message; and `T`, without which no session is inside TLS.
+
+use super::address::Path;
+use super::command::{self, Command};
+use super::data::LineEnds;
+use super::extensions::Offer;
+use super::intake::{Intake, Summary, Taken};
+use super::line::{Cut, Lines};
+use super::parameters::{self, MailParameters};
+use super::reply::{self, Reply};
+use crate::limits;
+use core::fmt::Display;
+use core::marker::PhantomData;
+use heapless::VecView;
+
+/// What is the same for every command of a session; borrowed by each call.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    pub hostname: &'a str,
+    /// Octets of the largest message.
+    pub message_size: u64,
+    /// STARTTLS is offered outside TLS.
+    pub starttls: bool,
+    /// Outside TLS, only a few commands are taken (RFC 3207 4).
+    pub require_tls: bool,
+    pub line_ends: LineEnds,
+}
+
+/// What the caller is to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Bring more input; what was not used must come again, in front of it.
+    Input,
+    /// Write out the replies, then go on: there is no room for another.
+    Output,
+    /// EHLO (extended) or HELO was answered; any transaction is gone.
+    Hello { word: &'a str, extended: bool },
+    /// MAIL; wants [`Server::verdict`].
+    Mail {
+        sender: Path<'a>,
+        parameters: MailParameters,
+    },
+    /// RCPT; wants [`Server::verdict`].
+    Rcpt { recipient: Path<'a> },
+    /// DATA; wants [`Server::verdict`].
+    Data,
+    /// A piece of the message as it is to be kept.
+    Body(&'a [u8]),
+    /// The message is whole; wants [`Server::accepted`] or [`Server::verdict`] with a refusal.
+    EndOfData(Summary),
+    /// The transaction, if there was one, is gone.
+    Reset,
+    /// Write out the 220, then do the handshake and call [`Server::tls_is_up`].
+    StartTls,
+    /// Write out the replies and close.
+    Close(Ended),
+    /// Close without a word.
+    Vanish,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Quit,
+    TooManyErrors,
+    BareLineEnd,
+    /// Commands behind STARTTLS in the same read (CVE-2011-0411).
+    Injection,
+    FarTooBig,
+    /// The caller said so, by [`Server::shut`].
+    Shut,
+}
+
+/// The answer to what a step asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Accept,
+    Refuse(Reply),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Command,
+    AwaitMail,
+    AwaitRcpt,
+    AwaitData,
+    Data(Intake),
+    AwaitEnd,
+    AwaitTls,
+    Closed,
+}
+
+/// One session's receiving side.
+#[derive(Debug)]
+pub struct Server<D, T> {
+    lines: Lines,
+    state: State,
+    tls: Option<T>,
+    greeted: bool,
+    /// MAIL was accepted.
+    transaction: bool,
+    recipients: usize,
+    errors: usize,
+    refused_recipients: usize,
+    durable: PhantomData<fn(D)>,
+}
+
+impl<D: Display, T> Server<D, T> {
+    /// A session in clear.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            lines: Lines::default(),
+            state: State::Command,
+            tls: None,
+            greeted: false,
+            transaction: false,
+            recipients: 0,
+            errors: 0,
+            refused_recipients: 0,
+            durable: PhantomData,
+        }
+    }
+
+    /// A session whose handshake came first (RFC 8314).
+    #[must_use]
+    pub fn in_tls(proof: T) -> Self {
+        Self {
+            tls: Some(proof),
+            ..Self::new()
+        }
+    }
+
+    /// The proof that TLS is up, where it is.
+    #[must_use]
+    pub fn tls(&self) -> Option<&T> {
+        self.tls.as_ref()
+    }
+
+    /// Whether message data is being read.
+    #[must_use]
+    pub fn in_data(&self) -> bool {
+        matches!(self.state, State::Data(_))
+    }
+
+    /// Whether a transaction is open.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.transaction
+    }
+
+    /// Writes the greeting.
+    pub fn greet(&self, settings: &Settings<'_>, out: &mut VecView<u8>) {
+        reply::write_line(out, format_args!("220 {} ESMTP facteur", settings.hostname));
+    }
+
+    /// Takes the front of the input: how many octets of it are used, and what to do now.
+    pub fn handle_input<'a>(
+        &mut self,
+        settings: &Settings<'_>,
+        input: &'a [u8],
+        out: &mut VecView<u8>,
+    ) -> (usize, Step<'a>) {
+        if out.capacity() - out.len() < limits::REPLY {
+            return (0, Step::Output);
+        }
+        match self.state {
+            State::Data(intake) => self.handle_data(intake, input, out),
+            State::Command => self.handle_line(settings, input, out),
+            State::Closed => (input.len(), Step::Close(Ended::Shut)),
+            State::AwaitMail
+            | State::AwaitRcpt
+            | State::AwaitData
+            | State::AwaitEnd
+            | State::AwaitTls => (0, Step::Input),
+        }
+    }
+
+    fn handle_line<'a>(
+        &mut self,
+        settings: &Settings<'_>,
+        input: &'a [u8],
+        out: &mut VecView<u8>,
+    ) -> (usize, Step<'a>) {
+        match self.lines.cut(input) {
+            Cut::Partial { used } => (used, Step::Input),
+            Cut::TooLong { used } => (used, self.refuse(reply::LINE_TOO_LONG, out)),
+            Cut::Bare { text } if command::is_http(text) => (input.len(), self.vanish()),
+            Cut::Bare { .. } => {
+                reply::write(out, reply::BARE_LINE_END);
+                (input.len(), self.close(Ended::BareLineEnd))
+            }
+            Cut::Line { text, used } => {
+                let step = match self.check(settings, Command::parse(text)) {
+                    Ok(command) => self.obey(settings, command, input.len() > used, out),
+                    Err(refusal) => self.refuse(refusal, out),
+                };
+                (
+                    if matches!(step, Step::Close(_) | Step::Vanish) {
+                        input.len()
+                    } else {
+                        used
+                    },
+                    step,
+                )
+            }
+        }
+    }
+
+    /// Whether the command may come now.
+    fn check<'a>(
+        &self,
+        settings: &Settings<'_>,
+        command: Result<Command<'a>, Reply>,
+    ) -> Result<Command<'a>, Reply> {
+        if settings.require_tls && self.tls.is_none() {
+            match command {
+                Ok(
+                    Command::Ehlo(_)
+                    | Command::Helo(_)
+                    | Command::Noop
+                    | Command::Rset
+                    | Command::StartTls,
+                ) => {}
+                Ok(Command::Quit | Command::Http) => {}
+                Err(reply::UNKNOWN_COMMAND) => {}
+                _ => return Err(reply::TLS_FIRST),
+            }
+        }
+        let command = command?;
+        match command {
+            Command::Mail(..) if !self.greeted => Err(reply::HELLO_FIRST),
+            Command::Mail(..) if self.transaction => Err(reply::BAD_SEQUENCE),
+            Command::Rcpt(..) if !self.transaction => Err(reply::BAD_SEQUENCE),
+            Command::Rcpt(..) if self.recipients >= limits::RECIPIENTS => {
+                Err(reply::TOO_MANY_RECIPIENTS)
+            }
+            Command::Data if self.recipients == 0 => Err(reply::BAD_SEQUENCE),
+            Command::StartTls if self.tls.is_some() => Err(reply::ALREADY_TLS),
+            Command::StartTls if !settings.starttls => Err(reply::NOT_IMPLEMENTED),
+            Command::Expn => Err(reply::NOT_IMPLEMENTED),
+            _ => Ok(command),
+        }
+    }
+
+    fn obey<'a>(
+        &mut self,
+        settings: &Settings<'_>,
+        command: Command<'a>,
+        more_input: bool,
+        out: &mut VecView<u8>,
+    ) -> Step<'a> {
+        match command {
+            Command::Ehlo(word) => self.hello(settings, word, true, out),
+            Command::Helo(word) => self.hello(settings, word, false, out),
+            Command::Mail(sender, rest) => self.mail(settings, sender, rest, out),
+            Command::Rcpt(recipient, rest) => self.rcpt(recipient, rest, out),
+            Command::Data => {
+                self.state = State::AwaitData;
+                Step::Data
+            }
+            Command::StartTls if more_input => {
+                reply::write(out, reply::AFTER_STARTTLS);
+                self.close(Ended::Injection)
+            }
+            Command::StartTls => {
+                reply::write(out, reply::READY_FOR_TLS);
+                self.state = State::AwaitTls;
+                Step::StartTls
+            }
+            Command::Rset => {
+                self.forget_transaction();
+                reply::write(out, reply::RESET_OK);
+                Step::Reset
+            }
+            Command::Quit => {
+                reply::write(out, reply::BYE);
+                self.close(Ended::Quit)
+            }
+            Command::Http => self.vanish(),
+            Command::Noop => self.answer(reply::OK, out),
+            Command::Vrfy => self.answer(reply::CANNOT_VERIFY, out),
+            Command::Help => self.answer(reply::HELP, out),
+            Command::Expn => self.answer(reply::NOT_IMPLEMENTED, out),
+        }
+    }
+
+    /// EHLO or HELO: a transaction is reset (RFC 5321 4.1.4).
+    fn hello<'a>(
+        &mut self,
+        settings: &Settings<'_>,
+        word: &'a str,
+        extended: bool,
+        out: &mut VecView<u8>,
+    ) -> Step<'a> {
+        self.forget_transaction();
+        self.greeted = true;
+        if extended {
+            let offer = Offer {
+                size: settings.message_size,
+                starttls: settings.starttls && self.tls.is_none(),
+            };
+            offer.write(out, settings.hostname);
+        } else {
+            reply::write_line(out, format_args!("250 {}", settings.hostname));
+        }
+        Step::Hello { word, extended }
+    }
+
+    fn mail<'a>(
+        &mut self,
+        settings: &Settings<'_>,
+        sender: Path<'a>,
+        rest: &str,
+        out: &mut VecView<u8>,
+    ) -> Step<'a> {
+        let parameters = match MailParameters::parse(rest) {
+            Ok(parameters) => parameters,
+            Err(refusal) => return self.refuse(refusal, out),
+        };
+        if !sender.is_ascii() {
+            return self.refuse(reply::UTF8_SENDER, out);
+        }
+        if parameters
+            .size
+            .is_some_and(|size| size > settings.message_size)
+        {
+            return self.refuse(reply::TOO_BIG, out);
+        }
+        self.state = State::AwaitMail;
+        Step::Mail { sender, parameters }
+    }
+
+    fn rcpt<'a>(&mut self, recipient: Path<'a>, rest: &str, out: &mut VecView<u8>) -> Step<'a> {
+        if let Err(refusal) = parameters::check_rcpt(rest) {
+            return self.refuse(refusal, out);
+        }
+        if !recipient.is_ascii() {
+            return self.refuse(reply::UTF8_RECIPIENT, out);
+        }
+        self.state = State::AwaitRcpt;
+        Step::Rcpt { recipient }
+    }
+
+    /// Answers what [`Step::Mail`], [`Step::Rcpt`], [`Step::Data`] or [`Step::EndOfData`] asked.
+    ///
+    /// Accepting a message takes [`Server::accepted`]: `Accept` at the end of data is answered 451, for nothing proves
+    /// that the message is kept.
+    pub fn verdict(
+        &mut self,
+        settings: &Settings<'_>,
+        verdict: Verdict,
+        out: &mut VecView<u8>,
+    ) -> Step<'static> {
+        let state = core::mem::replace(&mut self.state, State::Command);
+        match (state, verdict) {
+            (State::AwaitMail, Verdict::Accept) => {
+                self.transaction = true;
+                self.recipients = 0;
+                self.answer(reply::SENDER_OK, out)
+            }
+            (State::AwaitRcpt, Verdict::Accept) => {
+                self.recipients += 1;
+                self.answer(reply::RECIPIENT_OK, out)
+            }
+            (State::AwaitRcpt, Verdict::Refuse(refusal)) => self.refuse_recipient(refusal, out),
+            (State::AwaitData, Verdict::Accept) => {
+                self.state = State::Data(Intake::new(settings.line_ends, settings.message_size));
+                self.answer(reply::SEND_DATA, out)
+            }
+            (State::AwaitEnd, verdict) => {
+                self.forget_transaction();
+                let refusal = match verdict {
+                    Verdict::Refuse(refusal) => refusal,
+                    Verdict::Accept => reply::DISK_ERROR,
+                };
+                self.refuse(refusal, out)
+            }
+            (State::AwaitMail | State::AwaitData, Verdict::Refuse(refusal)) => {
+                self.refuse(refusal, out)
+            }
+            (state, _) => {
+                self.state = state; // nothing was asked
+                Step::Input
+            }
+        }
+    }
+
+    /// The message is on the disk, and `proof` says under which id: the final 250.
+    pub fn accepted(&mut self, proof: D, out: &mut VecView<u8>) {
+        if matches!(self.state, State::AwaitEnd) {
+            self.state = State::Command;
+            self.forget_transaction();
+            self.errors = 0;
+            self.refused_recipients = 0;
+            reply::write_line(out, format_args!("250 2.0.0 Ok: queued as {proof}"));
+        }
+    }
+
+    /// The message being read cannot be kept: the rest is read and dropped, and its end gets this reply.
+    pub fn doom(&mut self, refusal: Reply) {
+        if let State::Data(intake) = &mut self.state {
+            intake.doom(refusal);
+        }
+    }
+
+    /// The handshake behind [`Step::StartTls`] is done: all that was said before is forgotten (RFC 3207 4.2).
+    pub fn tls_is_up(&mut self, proof: T) {
+        let errors = self.errors;
+        *self = Self {
+            errors,
+            ..Self::in_tls(proof)
+        };
+    }
+
+    /// Ends the session from outside, with a 421.
+    pub fn shut(&mut self, farewell: Reply, out: &mut VecView<u8>) {
+        reply::write(out, farewell);
+        self.state = State::Closed;
+    }
+
+    fn handle_data<'a>(
+        &mut self,
+        mut intake: Intake,
+        input: &'a [u8],
+        out: &mut VecView<u8>,
+    ) -> (usize, Step<'a>) {
+        let (used, taken) = intake.take(input);
+        self.state = State::Data(intake);
+        match taken {
+            Taken::Nothing => (used, Step::Input),
+            Taken::Text(text) => (used, Step::Body(text)),
+            Taken::FarTooBig => {
+                reply::write(out, reply::FAR_TOO_BIG);
+                (input.len(), self.close(Ended::FarTooBig))
+            }
+            Taken::End(Ok(summary)) => {
+                self.state = State::AwaitEnd;
+                (used, Step::EndOfData(summary))
+            }
+            Taken::End(Err(refusal)) => {
+                self.state = State::Command;
+                self.forget_transaction();
+                match self.refuse(refusal, out) {
+                    Step::Input => (used, Step::Reset),
+                    closed => (input.len(), closed),
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, reply: Reply, out: &mut VecView<u8>) -> Step<'static> {
+        reply::write(out, reply);
+        Step::Input
+    }
+
+    /// Writes a refusal; too many of them end the session.
+    fn refuse(&mut self, refusal: Reply, out: &mut VecView<u8>) -> Step<'static> {
+        reply::write(out, refusal);
+        self.errors += usize::from(matches!(refusal.code(), 500..=504 | 555));
+        self.enough_errors(out)
+    }
+
+    fn refuse_recipient(&mut self, refusal: Reply, out: &mut VecView<u8>) -> Step<'static> {
+        self.refused_recipients += usize::from(refusal.code() >= 500);
+        reply::write(out, refusal);
+        self.enough_errors(out)
+    }
+
+    fn enough_errors(&mut self, out: &mut VecView<u8>) -> Step<'static> {
+        if self.errors < limits::COMMAND_ERRORS
+            && self.refused_recipients < limits::REFUSED_RECIPIENTS
+        {
+            return Step::Input;
+        }
+        reply::write(out, reply::TOO_MANY_ERRORS);
+        self.close(Ended::TooManyErrors)
+    }
+
+    fn forget_transaction(&mut self) {
+        self.transaction = false;
+        self.recipients = 0;
+    }
+
+    fn close(&mut self, why: Ended) -> Step<'static> {
+        self.state = State::Closed;
+        Step::Close(why)
+    }
+
+    fn vanish(&mut self) -> Step<'static> {
+        self.state = State::Closed;
+        Step::Vanish
+    }
+}
+
+impl<D: Display, T> Default for Server<D, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,242 @@
+//! Runs the transcripts of `tests/dialogs/` against the server machine, each twice: as written, and one octet at a time.
+//!
+//! A transcript is what a person would see on the wire:
+//!
+//! ```text
+//! # what it shows
+//! with: stranger tls=may size=1000      who the client is, what is offered (these are the defaults)
+//! C: NOOP                               the client's line; lines that follow one another arrive in one read
+//! C| raw\n                              the client's octets, with \r \n \0 \\ and no CR LF of their own
+//! S: 250 2.0.0 Ok                       the whole next line from the server; a last * stands for any rest
+//! S: (handshake)                        TLS comes up here
+//! S: (closed)                           the server closes here
+//! K: text                               the next line of the message that was kept
+//! reads: together                       only as written: the transcript hangs on what arrives together
+//! ```
+//!
+//! Mail for `@local.example` is accepted from anyone, a trusted client's mail for everyone.
+
+use facteur::smtp::address::Path;
+use facteur::smtp::data::LineEnds;
+use facteur::smtp::reply;
+use facteur::smtp::server::{Server, Settings, Step, Verdict};
+use std::collections::VecDeque;
+use std::fs;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Reads {
+    Together,
+    ByOctet,
+}
+
+/// The server machine, and around it just enough of a relay.
+struct Relay {
+    server: Server<&'static str, ()>,
+    settings: Settings<'static>,
+    trusted: bool,
+    out: heapless::Vec<u8, 4096>,
+    input: Vec<u8>,
+    kept: Vec<u8>,
+    /// What happened, a line each, in order.
+    seen: VecDeque<String>,
+    over: bool,
+}
+
+impl Relay {
+    fn new(with: &str) -> Self {
+        let mut settings = Settings {
+            hostname: "mx.example",
+            message_size: 1_000,
+            starttls: true,
+            require_tls: false,
+            line_ends: LineEnds::Strict,
+        };
+        let (mut server, mut trusted) = (Server::new(), false);
+        for word in with.split_whitespace() {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("stranger", _) => {}
+                ("trusted", _) => {
+                    trusted = true;
+                    settings.line_ends = LineEnds::Mended;
+                }
+                ("tls", "may") => {}
+                ("tls", "none") => settings.starttls = false,
+                ("tls", "encrypt") => settings.require_tls = true,
+                ("tls", "implicit") => server = Server::in_tls(()),
+                ("size", octets) => settings.message_size = octets.parse().expect("a number"),
+                other => panic!("with: {other:?} is not known"),
+            }
+        }
+        let (out, seen) = (heapless::Vec::new(), VecDeque::new());
+        let mut relay = Self {
+            server,
+            settings,
+            trusted,
+            out,
+            input: vec![],
+            kept: vec![],
+            seen,
+            over: false,
+        };
+        relay.server.greet(&relay.settings, &mut relay.out);
+        relay.flush();
+        relay
+    }
+
+    fn flush(&mut self) {
+        let text = String::from_utf8(self.out.to_vec()).expect("replies are UTF-8");
+        assert!(
+            text.is_empty() || text.ends_with("\r\n"),
+            "replies are whole lines: {text:?}"
+        );
+        self.seen
+            .extend(text.split_terminator("\r\n").map(str::to_owned));
+        self.out.clear();
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        if self.over {
+            return; // nobody reads any more
+        }
+        self.input.extend_from_slice(bytes);
+        let input = std::mem::take(&mut self.input);
+        let mut at = 0;
+        while !self.over {
+            let (used, step) =
+                self.server
+                    .handle_input(&self.settings, &input[at..], &mut self.out);
+            at += used;
+            match step {
+                Step::Input => break,
+                step => self.obey(step),
+            }
+        }
+        self.flush();
+        if self.over {
+            self.seen.push_back("(closed)".into());
+        }
+        self.input = input[at..].to_vec();
+    }
+
+    fn obey(&mut self, step: Step<'_>) {
+        let verdict = match step {
+            Step::Mail { .. } => Verdict::Accept,
+            Step::Data => {
+                self.kept.clear();
+                Verdict::Accept
+            }
+            Step::Rcpt { recipient } => self.recipient(recipient),
+            Step::Body(text) => return self.kept.extend_from_slice(text),
+            Step::EndOfData(_) => return self.server.accepted("Q1", &mut self.out),
+            Step::StartTls => {
+                self.flush();
+                self.seen.push_back("(handshake)".into());
+                return self.server.tls_is_up(());
+            }
+            Step::Close(_) | Step::Vanish => return self.over = true,
+            Step::Output => return self.flush(),
+            Step::Input | Step::Hello { .. } | Step::Reset => return,
+        };
+        match self.server.verdict(&self.settings, verdict, &mut self.out) {
+            Step::Input => {}
+            closed => self.obey(closed),
+        }
+    }
+
+    fn recipient(&self, recipient: Path<'_>) -> Verdict {
+        match recipient {
+            _ if self.trusted => Verdict::Accept,
+            Path::Mailbox(mailbox) if mailbox.domain() == "local.example" => Verdict::Accept,
+            Path::Bare(local) if local.eq_ignore_ascii_case("postmaster") => Verdict::Accept,
+            _ => Verdict::Refuse(reply::RELAY_DENIED),
+        }
+    }
+}
+
+fn octets(raw: &str) -> Vec<u8> {
+    raw.replace("\\r", "\r")
+        .replace("\\n", "\n")
+        .replace("\\0", "\0")
+        .replace("\\\\", "\\")
+        .into_bytes()
+}
+
+fn matches(expected: &str, seen: &str) -> bool {
+    expected
+        .strip_suffix('*')
+        .map_or(expected == seen, |start| seen.starts_with(start))
+}
+
+fn play(name: &str, transcript: &str, reads: Reads) {
+    let with = transcript
+        .lines()
+        .find_map(|line| line.strip_prefix("with: "))
+        .unwrap_or("");
+    let mut relay = Relay::new(with);
+    let (mut sent, mut kept_at) = (Vec::new(), 0);
+    for (number, line) in transcript.lines().enumerate() {
+        let place = format!("{name}:{}", number + 1);
+        let (mark, rest) = line.split_at(line.len().min(2));
+        let rest = rest.strip_prefix(' ').unwrap_or(rest);
+        match mark {
+            "C:" => sent.extend_from_slice(format!("{rest}\r\n").as_bytes()),
+            "C|" => sent.extend(octets(rest)),
+            "S:" | "K:" => {
+                deliver(&mut relay, &std::mem::take(&mut sent), reads);
+                if mark == "K:" {
+                    let kept = String::from_utf8_lossy(&relay.kept[kept_at..]).into_owned();
+                    let line = kept.split_inclusive("\r\n").next().unwrap_or("(nothing)");
+                    assert_eq!(line, format!("{rest}\r\n"), "{place}");
+                    kept_at += line.len();
+                } else {
+                    let seen = relay.seen.pop_front().unwrap_or_else(|| "(nothing)".into());
+                    assert!(
+                        matches(rest, &seen),
+                        "{place}: expected {rest:?}, saw {seen:?}"
+                    );
+                    kept_at = 0;
+                }
+            }
+            _ => assert!(
+                line.is_empty() || line.starts_with('#') || line.contains(": "),
+                "{place}: {line:?}"
+            ),
+        }
+    }
+    deliver(&mut relay, &sent, reads);
+    assert!(relay.seen.is_empty(), "{name}: more came: {:?}", relay.seen);
+}
+
+fn deliver(relay: &mut Relay, sent: &[u8], reads: Reads) {
+    let step = if reads == Reads::ByOctet {
+        1
+    } else {
+        sent.len().max(1)
+    };
+    sent.chunks(step).for_each(|piece| relay.receive(piece));
+}
+
+#[test]
+fn every_transcript_holds() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialogs");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("tests/dialogs")
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10, "the transcripts are there");
+    for file in files {
+        let transcript = fs::read_to_string(&file).expect("a transcript is text");
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        play(&name, &transcript, Reads::Together);
+        if !transcript.contains("\nreads: together") {
+            play(&name, &transcript, Reads::ByOctet);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "saw \"250 2.0.0 Ok\"")]
+fn a_wrong_transcript_fails() {
+    play("wrong", "S: 220 *\nC: NOOP\nS: 500 *\n", Reads::Together);
+}

@@ -1,10 +1,10 @@
 //! A message into the Maildirs of its recipients.
 
-use super::attempt::{Outcome, Reason};
+use super::attempt_outcome::{Outcome, Reason};
 use super::destinations::local_part;
 use super::maildir::{Maildir, MaildirError};
 use crate::policy::target::MaildirTemplate;
-use crate::spool::{Message, ReadError};
+use crate::spool::{Id, Message, ReadError};
 
 enum Trouble {
     Maildir(MaildirError),
@@ -22,11 +22,11 @@ pub(super) async fn deliver(
         .iter()
         .map(|to| to.address.clone())
         .collect();
-    let mut fates = Vec::with_capacity(addresses.len());
+    let mut outcomes = Vec::with_capacity(addresses.len());
     for address in addresses {
-        fates.push(deliver_to(maildir, template, message, &address).await);
+        outcomes.push(deliver_to(maildir, template, message, &address).await);
     }
-    fates
+    outcomes
 }
 
 async fn deliver_to(
@@ -53,7 +53,7 @@ async fn deliver_to(
         Err(Trouble::Maildir(error)) => {
             Outcome::Deferred(ours(error.status(), format!("Maildir: {error}")))
         }
-        Err(Trouble::Read(error)) => unreadable(&error),
+        Err(Trouble::Read(error)) => unreadable(message.id, &error),
     }
 }
 
@@ -73,10 +73,10 @@ async fn write(
 
 /// What becomes of a recipient when the message's own octets cannot be read: damaged, it cannot be sent; otherwise it may
 /// be read later.
-pub(super) fn unreadable(error: &ReadError) -> Outcome {
+pub(super) fn unreadable(id: Id, error: &ReadError) -> Outcome {
     match error {
         ReadError::Damaged { .. } => {
-            log::error!("unreadable reason=\"{error}\"");
+            log::error!("unreadable id={id} reason=\"{error}\"");
             Outcome::Failed(ours(
                 "5.3.0",
                 "the message was damaged on the disk of this mail relay",

@@ -1,6 +1,6 @@
 //! What becomes of a message after an attempt: done, tried again later, or its sender told.
 
-use super::attempt;
+use super::attempt_outcome as attempt;
 use super::dsn::{Cause, Dsn, Failure};
 use super::schedule::Shared;
 use crate::limits;
@@ -16,7 +16,7 @@ pub struct Attempt<'a> {
     pub session: &'a str,
     /// The lane's target, as a flag would name it.
     pub target: &'a str,
-    pub fates: Vec<attempt::Outcome>,
+    pub outcomes: Vec<attempt::Outcome>,
 }
 
 /// Whether a message may be given up as too old: an attempt has just failed, and the clock is not one of a box that does
@@ -36,13 +36,13 @@ struct Masks {
 /// Sorts an attempt's results. A deferral of a message that is too old is a failure, of its own kind.
 fn sort(
     recipients: &[Recipient],
-    fates: &[attempt::Outcome],
+    outcomes: &[attempt::Outcome],
     too_old: bool,
 ) -> (Masks, Vec<Failure>) {
     let mut masks = Masks::default();
     let mut failures = Vec::new();
-    for (recipient, fate) in recipients.iter().zip(fates) {
-        let (why, cause) = match fate {
+    for (recipient, outcome) in recipients.iter().zip(outcomes) {
+        let (why, cause) = match outcome {
             attempt::Outcome::Delivered { .. } => {
                 masks.delivered |= recipient.bit();
                 continue;
@@ -91,8 +91,8 @@ impl Shared {
         let now = self.now();
         let too_old = is_too_old(info.accepted, now, self.settings.lifetime.as_secs());
         let next = self.next_try(&info, now);
-        log_fates(&info, message, &attempt, too_old, next - now);
-        let (masks, failures) = sort(&message.recipients, &attempt.fates, too_old);
+        log_outcomes(&info, message, &attempt, too_old, next - now);
+        let (masks, failures) = sort(&message.recipients, &attempt.outcomes, too_old);
         self.counters
             .delivered
             .fetch_add(u64::from(masks.delivered.count_ones()), Relaxed);
@@ -252,17 +252,17 @@ async fn write_dsn(
 }
 
 /// One line for each recipient of an attempt.
-fn log_fates(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: bool, wait: u64) {
+fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: bool, wait: u64) {
     if !log::log_enabled!(log::Level::Info) {
         return;
     }
-    for (recipient, fate) in message.recipients.iter().zip(&attempt.fates) {
+    for (recipient, outcome) in message.recipients.iter().zip(&attempt.outcomes) {
         let about = format_args!(
             "attempt session={} id={} to=<{}> target={}",
             attempt.session, info.id, recipient.address, attempt.target
         )
         .to_string();
-        match fate {
+        match outcome {
             attempt::Outcome::Delivered { host, reply } => {
                 log::info!("{about} result=delivered host={host} reply={reply:?}");
             }
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn each_recipient_gets_the_bit_of_its_own_fate() {
-        let fates = [
+        let outcomes = [
             attempt::Outcome::Delivered {
                 host: "h".to_owned(),
                 reply: String::new(),
@@ -311,7 +311,7 @@ mod tests {
         ];
         // The ticket holds recipients 1 to 4 only.
         let recipients = recipients(5).split_off(1);
-        let (masks, failures) = sort(&recipients, &fates, false);
+        let (masks, failures) = sort(&recipients, &outcomes, false);
         assert_eq!(
             masks,
             Masks {
@@ -335,11 +335,11 @@ mod tests {
 
     #[test]
     fn a_deferral_of_an_old_message_is_its_end() {
-        let fates = [
+        let outcomes = [
             attempt::Outcome::Deferred(why("4.4.1", 0)),
             attempt::Outcome::Deferred(why("4.0.0", 0)),
         ];
-        let (masks, failures) = sort(&recipients(2), &fates, true);
+        let (masks, failures) = sort(&recipients(2), &outcomes, true);
         assert_eq!(
             masks,
             Masks {

@@ -1,13 +1,15 @@
-//! A message to a next hop: over the connection that is kept, or over a new one to the first host that takes it.
+//! A message to a next hop: over the connection that is kept, or over a new one to the first host that decides about it.
 
-use super::attempt::{AttemptError, Connection, Outcome, Reason, SendError};
+use super::attempt::{Connection, Delivery, FinalDot, Mail};
+use super::attempt_outcome::{Outcome, Reason};
 use super::destinations::{Group, is_same};
 use super::local::{ours, unreadable};
 use super::route::{Hops, RouteError};
 use super::schedule::Shared;
 use crate::policy::target::Target;
-use crate::spool::Message;
-use std::sync::atomic::Ordering::Relaxed;
+use crate::smtp::client::Envelope;
+use crate::spool::{Message, ReadError};
+use std::fmt;
 
 /// A connection, and whose mail it is for.
 pub(super) struct Line {
@@ -18,11 +20,12 @@ pub(super) struct Line {
 
 /// What came of handing a message over.
 pub(super) struct Handed {
+    /// The session's id in the log; "-" where none outlived the attempt.
     pub session: String,
     /// One for each recipient.
-    pub fates: Vec<Outcome>,
-    /// Set where the destination as a whole could not be reached.
-    pub lane_failure: Option<Reason>,
+    pub outcomes: Vec<Outcome>,
+    /// Set where the destination as a whole could not be reached: other messages to it would fare the same.
+    pub unreached: Option<Reason>,
 }
 
 impl Line {
@@ -36,109 +39,113 @@ impl Line {
 }
 
 impl Handed {
-    /// The same fate for every recipient.
-    pub(super) fn to_all(session: &str, message: &Message, fate: &Outcome) -> Self {
-        let fates = message.recipients.iter().map(|_| fate.clone()).collect();
+    pub(super) fn local(outcomes: Vec<Outcome>) -> Self {
         Self {
-            session: session.to_owned(),
-            fates,
-            lane_failure: None,
+            session: "-".to_owned(),
+            outcomes,
+            unreached: None,
         }
     }
 
-    fn unreachable(session: &str, message: &Message, why: Reason) -> Self {
-        let mut handed = Self::to_all(session, message, &Outcome::Deferred(why.clone()));
-        handed.lane_failure = Some(why);
-        handed
+    /// The same for every recipient, without an attempt.
+    pub(super) fn to_all(message: &Message, outcome: &Outcome) -> Self {
+        Self::local(vec![outcome.clone(); message.recipients.len()])
     }
 }
 
 impl Shared {
-    /// One attempt: at the kept connection, then at each host of the destination until one takes the message or judges it.
+    /// One attempt. `dot` tells meanwhile whether it may still be cut off.
     pub(super) async fn hand_over(
         &self,
         kept: Option<Line>,
         message: &mut Message,
         group: &Group<'_>,
+        dot: &FinalDot,
     ) -> (Option<Line>, Handed) {
-        if let Some(mut line) = kept {
-            match line.connection.send(message).await {
-                Ok(outcomes) => return judged(line, outcomes),
-                // Most likely the host closed it for idleness while we wrote: it says nothing about the message.
-                Err(SendError::Lost(reason)) => log::debug!(
-                    "reuse session={} result={reason:?}",
-                    line.connection.session()
-                ),
-                Err(SendError::NextHost(_)) => {}
-                Err(SendError::Unreadable(problem)) => {
-                    return (
-                        None,
-                        Handed::to_all(line.connection.session(), message, &unreadable(&problem)),
-                    );
-                }
+        let mut mail = Watched {
+            message,
+            problem: None,
+        };
+        if let Some(line) = kept {
+            // Without hosts to go on to, so that a message over a kept connection costs no look-up.
+            let mut nowhere = Hops::fixed(Vec::new());
+            let delivery = self
+                .connector
+                .deliver(Some(line.connection), &mut nowhere, &mut mail, dot)
+                .await;
+            if !is_undecided(&delivery) || mail.problem.is_some() {
+                return judged(delivery, mail, group);
             }
+            // The host has closed it for idleness, or has had enough of it: that says nothing about the message.
         }
         match self.router.hops(group.target, group.domain).await {
-            Ok(mut hops) => self.over_new(&mut hops, message, group).await,
-            Err(error) => (None, no_route(message, error)),
-        }
-    }
-
-    async fn over_new(
-        &self,
-        hops: &mut Hops<'_>,
-        message: &mut Message,
-        group: &Group<'_>,
-    ) -> (Option<Line>, Handed) {
-        let mut last: Option<(String, Reason)> = None;
-        loop {
-            let connection = match (self.connector.open(hops).await, last) {
-                (Ok(connection), _) => connection,
-                (Err(_), Some((session, why))) => {
-                    return (None, Handed::unreachable(&session, message, why));
-                }
-                (Err(AttemptError::Route(error)), None) => return (None, no_route(message, error)),
-                (Err(AttemptError::Unreachable(reason)), None) => {
-                    return (None, Handed::unreachable("-", message, reason));
-                }
-            };
-            self.counters.connections.fetch_add(1, Relaxed);
-            let (target, domain) = (group.target.clone(), group.domain.to_ascii_lowercase());
-            let mut line = Line {
-                connection,
-                target,
-                domain,
-            };
-            match line.connection.send(message).await {
-                Ok(outcomes) => return judged(line, outcomes),
-                Err(SendError::Lost(reason) | SendError::NextHost(reason)) => {
-                    last = Some((line.connection.session().to_owned(), reason))
-                }
-                Err(SendError::Unreadable(problem)) => {
-                    return (
-                        None,
-                        Handed::to_all(line.connection.session(), message, &unreadable(&problem)),
-                    );
-                }
+            Ok(mut hops) => {
+                let delivery = self
+                    .connector
+                    .deliver(None, &mut hops, &mut mail, dot)
+                    .await;
+                judged(delivery, mail, group)
             }
+            Err(error) => (None, no_route(mail.message, error)),
         }
     }
 
-    /// Ends when the relay stops, unless the message's final dot is out.
-    pub(super) async fn cut_off<T>(&self) -> Option<T> {
+    /// Ends when the relay stops, unless the message's final dot is out: then the attempt has a while to hear the reply.
+    pub(super) async fn cut_off<T>(&self, dot: &FinalDot) -> Option<T> {
         let _ = self.stopping.recv().await;
+        if dot.is_passed() {
+            smol::Timer::after(crate::limits::DRAIN_OUTBOUND).await;
+        }
         None
     }
 }
 
-fn judged(line: Line, outcomes: Vec<Outcome>) -> (Option<Line>, Handed) {
-    let session = line.connection.session().to_owned();
+/// Whether no host, and no look-up, has had a say: the kept connection was of no use, and there was nowhere to go on to.
+fn is_undecided(delivery: &Delivery) -> bool {
+    let nobody = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Outcome::Deferred(Reason {
+                code: 0,
+                host: None,
+                ..
+            })
+        )
+    };
+    delivery.connection.is_none() && delivery.outcomes.iter().all(nobody)
+}
+
+fn judged(delivery: Delivery, mail: Watched<'_>, group: &Group<'_>) -> (Option<Line>, Handed) {
+    let Delivery {
+        mut outcomes,
+        connection,
+        reached,
+    } = delivery;
+    if let Some(problem) = mail.problem {
+        let undecided =
+            |outcome: &&mut Outcome| matches!(outcome, Outcome::Deferred(Reason { code: 0, .. }));
+        for outcome in outcomes.iter_mut().filter(undecided) {
+            *outcome = unreadable(mail.message.id, &problem);
+        }
+    }
+    let unreached = match outcomes.first() {
+        Some(Outcome::Deferred(reason)) if !reached => Some(reason.clone()),
+        _ => None,
+    };
+    let session = connection
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |line| line.peer().session.to_string());
+    let line = connection.map(|connection| Line {
+        connection,
+        target: group.target.clone(),
+        domain: group.domain.to_ascii_lowercase(),
+    });
     (
-        Some(line),
+        line,
         Handed {
             session,
-            fates: outcomes,
-            lane_failure: None,
+            outcomes,
+            unreached,
         },
     )
 }
@@ -146,8 +153,62 @@ fn judged(line: Line, outcomes: Vec<Outcome>) -> (Option<Line>, Handed) {
 fn no_route(message: &Message, error: RouteError) -> Handed {
     match error {
         RouteError::Permanent { code, text } => {
-            Handed::to_all("-", message, &Outcome::Failed(ours(code, text)))
+            Handed::to_all(message, &Outcome::Failed(ours(code, text)))
         }
-        RouteError::Temporary { code, text } => Handed::unreachable("-", message, ours(code, text)),
+        RouteError::Temporary { code, text } => {
+            let reason = ours(code, text);
+            let mut handed = Handed::to_all(message, &Outcome::Deferred(reason.clone()));
+            handed.unreached = Some(reason);
+            handed
+        }
+    }
+}
+
+/// A queued message on its way out, and what was wrong with reading it.
+struct Watched<'m> {
+    message: &'m mut Message,
+    problem: Option<ReadError>,
+}
+
+impl Envelope for Watched<'_> {
+    fn sender(&self) -> &str {
+        self.message.sender()
+    }
+    fn recipients(&self) -> usize {
+        Envelope::recipients(self.message)
+    }
+    fn recipient(&self, index: usize) -> &str {
+        self.message.recipient(index)
+    }
+    fn size(&self) -> u64 {
+        Envelope::size(self.message)
+    }
+    fn has_8bit_body(&self) -> bool {
+        self.message.has_8bit_body()
+    }
+    fn has_utf8_headers(&self) -> bool {
+        self.message.has_utf8_headers()
+    }
+}
+
+impl Mail for Watched<'_> {
+    type Error = &'static str;
+
+    fn id(&self) -> impl fmt::Display {
+        self.message.id
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<&[u8]>, &'static str> {
+        match self.message.next_chunk().await {
+            Ok(chunk) => Ok(chunk),
+            Err(problem) => {
+                self.problem = Some(problem);
+                Err("it cannot be read")
+            }
+        }
+    }
+
+    fn rewind(&mut self) {
+        self.message.rewind();
     }
 }

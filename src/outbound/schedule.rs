@@ -1,6 +1,7 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
-use super::attempt::{Connector, Reason};
+use super::attempt::Connector;
+use super::attempt_outcome::Reason;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
 use super::maildir::Maildir;
 use super::route::Router;
@@ -57,8 +58,6 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// DSNs queued.
     pub dsns: AtomicU64,
-    /// Connections on which a next hop was ready for mail.
-    pub connections: AtomicU64,
 }
 
 /// The sending side at work. [`Schedule::stop`] ends it; dropped without, its tasks end when their executor does.

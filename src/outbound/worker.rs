@@ -1,6 +1,7 @@
 //! One worker: it takes the messages of its lane one after another and hands them over, as long as it has its slot.
 
-use super::attempt::Outcome;
+use super::attempt::FinalDot;
+use super::attempt_outcome::Outcome;
 use super::destinations::{Group, groups, is_same};
 use super::lanes::{Key, Left, Taken};
 use super::local;
@@ -180,19 +181,12 @@ impl Worker {
             )
         });
         let handed = match (known, group.target, &shared.maildir) {
-            (Some(failure), ..) => {
-                Handed::to_all("-", message, &Outcome::Deferred(failure.why.clone()))
-            }
+            (Some(failure), ..) => Handed::to_all(message, &Outcome::Deferred(failure.why.clone())),
             (None, Target::Maildir(template), Some(maildir)) => {
                 shared
                     .lanes()
                     .set_most(self.slot.key, limits::LANE_CONNECTIONS_CONFIGURED);
-                let fates = local::deliver(maildir, template, message).await;
-                Handed {
-                    session: "-".to_owned(),
-                    fates,
-                    lane_failure: None,
-                }
+                Handed::local(local::deliver(maildir, template, message).await)
             }
             _ => match self.over_the_line(shared, message, group).await {
                 Some(handed) => handed,
@@ -201,11 +195,11 @@ impl Worker {
             },
         };
         self.rests = handed
-            .fates
+            .outcomes
             .iter()
             .any(|fate| matches!(fate, Outcome::Delivered { .. }))
             || self.line.is_some();
-        if let Some(why) = handed.lane_failure {
+        if let Some(why) = handed.unreached {
             let domain = group.domain.to_ascii_lowercase();
             shared.lanes().failed(
                 self.slot.key,
@@ -225,7 +219,7 @@ impl Worker {
         let attempt = Attempt {
             session: &handed.session,
             target: &name,
-            fates: handed.fates,
+            outcomes: handed.outcomes,
         };
         shared.conclude(ticket, info, message, attempt).await;
     }
@@ -248,9 +242,10 @@ impl Worker {
         }
         self.served += 1;
         let kept = self.line.take();
-        let handing = async { Some(shared.hand_over(kept, message, group).await) };
+        let dot = FinalDot::default();
+        let handing = async { Some(shared.hand_over(kept, message, group, &dot).await) };
         // Cut off, the connection is dropped in the middle of what it said: the host takes nothing without the final dot.
-        let (line, handed) = smol::future::or(handing, shared.cut_off()).await?;
+        let (line, handed) = smol::future::or(handing, shared.cut_off(&dot)).await?;
         self.line = line;
         if self.line.is_none() {
             self.served = 0;

@@ -117,7 +117,10 @@ impl Peer {
     }
 
     pub fn connections(&self) -> usize {
-        self.seen().iter().filter(|event| matches!(event, Event::Connected(_))).count()
+        self.seen()
+            .iter()
+            .filter(|event| matches!(event, Event::Connected(_)))
+            .count()
     }
 }
 
@@ -144,7 +147,8 @@ impl Shared {
     }
 }
 
-const EHLO: &str = "250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES";
+const EHLO: &str =
+    "250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES";
 
 fn converse(shared: &Shared, number: usize, socket: TcpStream) -> std::io::Result<()> {
     let mut write = socket.try_clone()?;
@@ -207,7 +211,12 @@ fn converse(shared: &Shared, number: usize, socket: TcpStream) -> std::io::Resul
         if upper == "DATA" && !to.is_empty() && !refused {
             let data = data(&mut read)?;
             let (from, to) = (std::mem::take(&mut from), std::mem::take(&mut to));
-            shared.tell(Event::Message(Received { connection: number, from, to, data }));
+            shared.tell(Event::Message(Received {
+                connection: number,
+                from,
+                to,
+                data,
+            }));
             if !say(asked("."), "250 2.0.0 taken")? {
                 return Ok(());
             }

@@ -2,10 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use facteur::outbound::attempt::Connector;
+use facteur::net::dns::Resolver;
+use facteur::outbound::attempt::{Connector, Counters};
 use facteur::outbound::route::Router;
 use facteur::outbound::schedule::{Clock, Parts, Schedule, Settings};
-use facteur::net::dns::Resolver;
 use facteur::policy::level::Level;
 use facteur::policy::routes::Routes;
 use facteur::spool::disk::Real;
@@ -23,7 +23,8 @@ pub struct Folder(pub PathBuf);
 
 impl Folder {
     pub fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("facteur-outbound-{test}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("facteur-outbound-{test}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -51,7 +52,10 @@ pub struct Setup {
 impl Setup {
     pub fn to(routes: &[(&str, String)]) -> Self {
         Self {
-            routes: routes.iter().map(|(name, target)| ((*name).to_owned(), target.clone())).collect(),
+            routes: routes
+                .iter()
+                .map(|(name, target)| ((*name).to_owned(), target.clone()))
+                .collect(),
             resolver: None,
             smtp_port: 25,
             outbound: 32,
@@ -79,10 +83,14 @@ impl Relay {
         let routes = Arc::new(routes);
         let ahead = setup.ahead;
         let clock: Clock = Arc::new(move || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(ahead);
+            let now =
+                SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(ahead);
             u64::try_from(now.as_micros()).unwrap()
         });
-        let options = Options { dir: folder.join("spool"), size: 32 << 20 };
+        let options = Options {
+            dir: folder.join("spool"),
+            size: 32 << 20,
+        };
         let lanes = Arc::clone(&routes);
         let lane_of = Box::new(move |address: &str| lanes.lane(address));
         let spool = Spool::open(&options, Real, lane_of, clock() / 1_000_000).unwrap();
@@ -97,7 +105,13 @@ impl Relay {
                 own_name: "relay.example".to_owned(),
                 own_addresses: Vec::new(),
             },
-            connector: Connector::new("relay.example", Level::None),
+            connector: Connector {
+                own_name: "relay.example".to_owned(),
+                level: Level::None,
+                tls: facteur::tls::client::config(),
+                next_session: Box::new(|| 1),
+                counters: Counters::default(),
+            },
             executor: Arc::clone(&executor),
             clock: Arc::clone(&clock),
         };
@@ -117,20 +131,36 @@ impl Relay {
                 })
             })
             .collect();
-        Self { spool, schedule, threads, stop, clock }
+        Self {
+            spool,
+            schedule,
+            threads,
+            stop,
+            clock,
+        }
     }
 
     /// Queues a message as a session would.
     pub fn submit(&self, from: &str, to: &[&str], text: &str) -> String {
         block_on(async {
             let mut transaction = self.spool.begin((self.clock)(), None).unwrap();
-            transaction.sender(&Sender { address: from, ..Sender::default() }).await.unwrap();
+            transaction
+                .sender(&Sender {
+                    address: from,
+                    ..Sender::default()
+                })
+                .await
+                .unwrap();
             for address in to {
                 transaction.recipient(address).await.unwrap();
             }
             transaction.data_begins();
             transaction.body(text.as_bytes()).await.unwrap();
-            let last = Last { head: b"Received: by relay.example\r\n", facts: Facts::default(), finishes: None };
+            let last = Last {
+                head: b"Received: by relay.example\r\n",
+                facts: Facts::default(),
+                finishes: None,
+            };
             transaction.commit(last).await.unwrap().to_string()
         })
     }
@@ -139,16 +169,26 @@ impl Relay {
     pub fn until(&self, what: &str, so: impl Fn(&Counts) -> bool) {
         let end = Instant::now() + super::peer::PATIENCE;
         while !so(&self.spool.counts()) {
-            assert!(Instant::now() < end, "not in time: {what}; {:?} {:?}", self.spool.counts(), self.schedule.counters());
+            assert!(
+                Instant::now() < end,
+                "not in time: {what}; {:?} {:?}",
+                self.spool.counts(),
+                self.schedule.counters()
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
 
     pub fn until_empty(&self) {
-        self.until("an empty queue", |counts| counts.queued + counts.in_flight == 0);
+        self.until("an empty queue", |counts| {
+            counts.queued + counts.in_flight == 0
+        });
     }
 
-    pub fn counted(&self, counter: impl Fn(&facteur::outbound::schedule::Counters) -> &AtomicU64) -> u64 {
+    pub fn counted(
+        &self,
+        counter: impl Fn(&facteur::outbound::schedule::Counters) -> &AtomicU64,
+    ) -> u64 {
         counter(self.schedule.counters()).load(Ordering::Relaxed)
     }
 
@@ -170,5 +210,7 @@ pub fn maildir(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder.join("new")) else {
         return Vec::new();
     };
-    entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+    entries
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect()
 }

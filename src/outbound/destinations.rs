@@ -3,24 +3,59 @@
 use crate::policy::routes::{Lane, Routes};
 use crate::policy::target::Target;
 use crate::spool::Recipient;
+use std::fmt;
 
 /// Recipients that one transaction can serve.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Group<'a> {
+pub struct Group<'r, 'm> {
     pub lane: Lane,
-    pub target: &'a Target,
+    pub target: &'r Target,
     /// The domain of the first of them, as it was given.
-    pub domain: &'a str,
+    pub domain: &'m str,
     /// Their bits.
     pub mask: u128,
+}
+
+/// Where a connection, an attempt or a failure belongs.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    pub target: Target,
+    /// The recipients' domain, lower-cased; it tells destinations apart where the target is its MX.
+    pub domain: String,
+}
+
+impl Destination {
+    #[must_use]
+    pub fn of(group: &Group<'_, '_>) -> Self {
+        Self {
+            target: group.target.clone(),
+            domain: group.domain.to_ascii_lowercase(),
+        }
+    }
+
+    /// Whether mail for both goes to the same hosts.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        is_same((&self.target, &self.domain), (&other.target, &other.domain))
+    }
+}
+
+/// As a flag would name it; for an MX, with its domain.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Mx => write!(f, "mx:{}", self.domain),
+            target => target.fmt(f),
+        }
+    }
 }
 
 /// Groups recipients: those of one configured target together, those found by MX by their domain.
 ///
 /// Not by lane alone, because two destinations can share a lane's number.
 #[must_use]
-pub fn groups<'a>(routes: &'a Routes, recipients: &'a [Recipient]) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'a>> = Vec::with_capacity(1);
+pub fn groups<'r, 'm>(routes: &'r Routes, recipients: &'m [Recipient]) -> Vec<Group<'r, 'm>> {
+    let mut groups: Vec<Group<'r, 'm>> = Vec::with_capacity(1);
     for recipient in recipients {
         let domain = domain(&recipient.address);
         let target = routes.target(domain);
@@ -40,9 +75,7 @@ pub fn groups<'a>(routes: &'a Routes, recipients: &'a [Recipient]) -> Vec<Group<
     groups
 }
 
-/// Whether mail for two domains with these targets goes to the same hosts.
-#[must_use]
-pub fn is_same(one: (&Target, &str), other: (&Target, &str)) -> bool {
+fn is_same(one: (&Target, &str), other: (&Target, &str)) -> bool {
     one.0 == other.0 && (*one.0 != Target::Mx || one.1.eq_ignore_ascii_case(other.1))
 }
 

@@ -58,6 +58,11 @@ pub struct Dsn<'a> {
     pub salt: u128,
 }
 
+/// The most octets that the text of one takes while it is built, with the copy that is quoted.
+pub const MOST_MEMORY: usize =
+    2 * limits::RECIPIENTS * (3 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT + 256)
+        + limits::DSN_HEADER;
+
 /// How octets above 127 travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {

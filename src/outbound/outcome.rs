@@ -1,11 +1,12 @@
 //! What becomes of a message after an attempt: done, tried again later, or its sender told.
 
 use super::attempt_outcome as attempt;
+use super::destinations::Destination;
 use super::dsn::{Cause, Dsn, Failure};
 use super::schedule::Shared;
 use crate::limits;
 use crate::spool::{
-    self, Deferral, Facts, Info, Last, Message, Outcome, Recipient, Sender, Ticket,
+    self, Deferral, Facts, Info, Last, Message, Outcome, ReadError, Recipient, Sender, Ticket,
 };
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,8 +15,8 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct Attempt<'a> {
     /// The session's id in the log; "-" where none was made.
     pub session: &'a str,
-    /// The lane's target, as a flag would name it.
-    pub target: &'a str,
+    /// Where it went.
+    pub target: &'a Destination,
     pub outcomes: Vec<attempt::Outcome>,
 }
 
@@ -130,12 +131,13 @@ impl Shared {
         self.spool.settle(ticket, Outcome { done, defer }).await;
     }
 
-    /// A message that cannot be read at all: it waits like one whose next hop is down, and goes when it is too old, because
-    /// then nobody can be told.
-    pub(super) async fn cannot_read(&self, ticket: Ticket, problem: &spool::ReadError) {
+    /// A message whose envelope cannot be read. It waits like one whose next hop is down. A damaged one is given up when it
+    /// is too old: nobody can be told.
+    pub(super) async fn cannot_read(&self, ticket: Ticket, problem: &ReadError) {
         let info = self.spool.info(&ticket);
         let now = self.now();
-        let outcome = if is_too_old(info.accepted, now, self.settings.lifetime.as_secs()) {
+        let too_old = is_too_old(info.accepted, now, self.settings.lifetime.as_secs());
+        let outcome = if too_old && matches!(problem, ReadError::Damaged { .. }) {
             log::error!(
                 "dropped id={} reason=\"{problem}; its envelope cannot be read, so nobody can be told\"",
                 info.id
@@ -175,6 +177,7 @@ impl Shared {
         message: &mut Message,
         failures: &[Failure],
     ) -> Result<(), String> {
+        let _turn = self.dsn_turns.acquire().await;
         let mut transaction = self
             .spool
             .begin_dsn((self.clock)())

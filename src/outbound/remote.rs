@@ -2,11 +2,10 @@
 
 use super::attempt::{Connection, Delivery, FinalDot, Mail};
 use super::attempt_outcome::{Outcome, Reason};
-use super::destinations::{Group, is_same};
+use super::destinations::Destination;
 use super::local::{ours, unreadable};
 use super::route::{Hops, RouteError};
 use super::schedule::Shared;
-use crate::policy::target::Target;
 use crate::smtp::client::Envelope;
 use crate::spool::{Message, ReadError};
 use std::fmt;
@@ -14,8 +13,7 @@ use std::fmt;
 /// A connection, and whose mail it is for.
 pub(super) struct Line {
     connection: Connection,
-    target: Target,
-    domain: String,
+    pub(super) destination: Destination,
 }
 
 /// What came of handing a message over.
@@ -29,10 +27,6 @@ pub(super) struct Handed {
 }
 
 impl Line {
-    pub(super) fn leads_to(&self, group: &Group<'_>) -> bool {
-        is_same((&self.target, &self.domain), (group.target, group.domain))
-    }
-
     pub(super) async fn quit(self) {
         self.connection.quit().await;
     }
@@ -59,7 +53,7 @@ impl Shared {
         &self,
         kept: Option<Line>,
         message: &mut Message,
-        group: &Group<'_>,
+        to: &Destination,
         dot: &FinalDot,
     ) -> (Option<Line>, Handed) {
         let mut mail = Watched {
@@ -74,17 +68,17 @@ impl Shared {
                 .deliver(Some(line.connection), &mut nowhere, &mut mail, dot)
                 .await;
             if !is_undecided(&delivery) || mail.problem.is_some() {
-                return judged(delivery, mail, group);
+                return judged(delivery, mail, to);
             }
             // The host has closed it for idleness, or has had enough of it: that says nothing about the message.
         }
-        match self.router.hops(group.target, group.domain).await {
+        match self.router.hops(&to.target, &to.domain).await {
             Ok(mut hops) => {
                 let delivery = self
                     .connector
                     .deliver(None, &mut hops, &mut mail, dot)
                     .await;
-                judged(delivery, mail, group)
+                judged(delivery, mail, to)
             }
             Err(error) => (None, no_route(mail.message, error)),
         }
@@ -115,7 +109,7 @@ fn is_undecided(delivery: &Delivery) -> bool {
     delivery.connection.is_none() && delivery.outcomes.iter().all(nobody)
 }
 
-fn judged(delivery: Delivery, mail: Watched<'_>, group: &Group<'_>) -> (Option<Line>, Handed) {
+fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Line>, Handed) {
     let Delivery {
         mut outcomes,
         connection,
@@ -137,8 +131,7 @@ fn judged(delivery: Delivery, mail: Watched<'_>, group: &Group<'_>) -> (Option<L
         .map_or_else(|| "-".to_owned(), |line| line.peer().session.to_string());
     let line = connection.map(|connection| Line {
         connection,
-        target: group.target.clone(),
-        domain: group.domain.to_ascii_lowercase(),
+        destination: to.clone(),
     });
     (
         line,

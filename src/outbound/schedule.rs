@@ -1,7 +1,9 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
-use super::attempt::Connector;
+use super::attempt::{self, Connector};
 use super::attempt_outcome::Reason;
+use super::destinations::Destination;
+use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
 use super::maildir::Maildir;
 use super::route::Router;
@@ -13,6 +15,7 @@ use crate::policy::target::Target;
 use crate::spool::{Spool, Ticket};
 use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
+use smol::lock::Semaphore;
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,6 +79,8 @@ pub(super) struct Shared {
     pub settings: Settings,
     pub maildir: Option<Maildir>,
     pub counters: Counters,
+    /// Turns at writing a DSN.
+    pub dsn_turns: Semaphore,
     /// Closed when the relay stops.
     pub stopping: Receiver<()>,
     executor: Arc<Executor<'static>>,
@@ -89,9 +94,7 @@ pub(super) type Book = Lanes<Ticket, Waker, Arc<LaneFailure>>;
 /// Why no host of a destination could be reached.
 #[derive(Debug)]
 pub(super) struct LaneFailure {
-    pub target: Target,
-    /// The recipients' domain, lower-cased, where the target is its MX.
-    pub domain: String,
+    pub destination: Destination,
     pub why: Reason,
 }
 
@@ -120,6 +123,7 @@ impl Schedule {
             settings,
             maildir,
             counters: Counters::default(),
+            dsn_turns: Semaphore::new(limits::DSNS_AT_ONCE),
             stopping,
             names: AtomicU64::new(0),
         });
@@ -131,6 +135,12 @@ impl Schedule {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    /// What its connections came to.
+    #[must_use]
+    pub fn connections(&self) -> &attempt::Counters {
+        &self.shared.connector.counters
     }
 
     /// Connections and deliveries at work or kept for the next message, at most `--outbound`.
@@ -171,7 +181,11 @@ impl Schedule {
     /// The most memory that the schedule and its workers take, without what a connection's TLS needs: octets.
     #[must_use]
     pub const fn most_memory(outbound: usize) -> usize {
-        Book::most_memory(limits::QUEUE_ENTRIES) + outbound * worker::MOST_MEMORY
+        Book::most_memory(limits::QUEUE_ENTRIES)
+            + outbound * worker::MOST_MEMORY
+            + limits::DSNS_AT_ONCE * dsn::MOST_MEMORY
+            + limits::MAILDIR_STACK
+            + limits::MAILDIR_BATCH * limits::MAILDIR_CHUNK
     }
 }
 
@@ -217,7 +231,8 @@ async fn dispatch(shared: Arc<Shared>) {
             } else {
                 Key::To(info.lane)
             };
-            let age = if info.attempts == 0 {
+            // To sort a message's recipients needs no destination, so it never waits behind dead ones.
+            let age = if info.mixed || info.attempts == 0 {
                 Age::Fresh
             } else {
                 Age::Retry

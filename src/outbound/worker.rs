@@ -1,8 +1,8 @@
 //! One worker: it takes the messages of its lane one after another and hands them over, as long as it has its slot.
 
 use super::attempt::FinalDot;
-use super::attempt_outcome::Outcome;
-use super::destinations::{Group, groups, is_same};
+use super::attempt_outcome::{Outcome, Reason};
+use super::destinations::{Destination, groups};
 use super::lanes::{Key, Left, Taken};
 use super::local;
 use super::outcome::Attempt;
@@ -11,21 +11,20 @@ use super::schedule::{LaneFailure, Shared};
 use crate::limits;
 use crate::policy::routes::Lane;
 use crate::policy::target::Target;
-use crate::spool::{Message, Ticket};
+use crate::spool::{self, Message, Ticket};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 /// A worker's memory at its highest, without TLS: its task, the connection's buffers, a message's chunk and recipients,
-/// what it tells of each, and a DSN under way.
+/// and what it tells of each.
 pub(super) const MOST_MEMORY: usize = 4096
     + limits::PEER_WRITE
     + limits::PEER_READ
     + limits::PEER_REPLY_TEXT
     + 2 * limits::SPOOL_PART
-    + limits::RECIPIENTS * (limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT)
-    + limits::DSN_HEADER;
+    + limits::RECIPIENTS * (2 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT);
 
 /// A place among `--outbound`. Given back when the worker ends, however it ends.
 struct Slot {
@@ -145,12 +144,19 @@ impl Worker {
             Ok(message) => message,
             Err(problem) => return shared.cannot_read(ticket, &problem).await,
         };
-        let recipients = message.recipients.clone();
-        let groups = groups(&shared.routes, &recipients);
+        let groups = groups(&shared.routes, &message.recipients);
         match groups.as_slice() {
-            [group] if self.slot.key != Key::Mixed => {
-                self.serve(&shared, ticket, &mut message, group, failed)
+            [] => {
+                // Nothing is left to do for it; to leave it would make it due for ever.
+                let done = shared.spool.info(&ticket).recipients;
+                shared
+                    .spool
+                    .settle(ticket, spool::Outcome { done, defer: None })
                     .await;
+            }
+            [group] if self.slot.key != Key::Mixed => {
+                let to = Destination::of(group);
+                self.serve(&shared, ticket, &mut message, to, failed).await;
             }
             groups => {
                 let split: Vec<(Lane, u128)> = groups
@@ -167,20 +173,12 @@ impl Worker {
         shared: &Arc<Shared>,
         ticket: Ticket,
         message: &mut Message,
-        group: &Group<'_>,
+        to: Destination,
         failed: Option<Arc<LaneFailure>>,
     ) {
-        let name = match group.target {
-            Target::Mx => format!("mx:{}", group.domain.to_ascii_lowercase()),
-            target => target.to_string(),
-        };
-        let known = failed.filter(|failure| {
-            is_same(
-                (&failure.target, &failure.domain),
-                (group.target, group.domain),
-            )
-        });
-        let handed = match (known, group.target, &shared.maildir) {
+        self.served += 1;
+        let known = failed.filter(|failure| failure.destination.is(&to));
+        let handed = match (known, &to.target, &shared.maildir) {
             (Some(failure), ..) => Handed::to_all(message, &Outcome::Deferred(failure.why.clone())),
             (None, Target::Maildir(template), Some(maildir)) => {
                 shared
@@ -188,40 +186,41 @@ impl Worker {
                     .set_most(self.slot.key, limits::LANE_CONNECTIONS_CONFIGURED);
                 Handed::local(local::deliver(maildir, template, message).await)
             }
-            _ => match self.over_the_line(shared, message, group).await {
+            _ => match self.over_the_line(shared, message, &to).await {
                 Some(handed) => handed,
                 // Cut off by the drain: nothing has been handed over.
                 None => return shared.spool.release(ticket),
             },
         };
-        self.rests = handed
+        let taken = handed
             .outcomes
             .iter()
-            .any(|fate| matches!(fate, Outcome::Delivered { .. }))
-            || self.line.is_some();
-        if let Some(why) = handed.unreached {
-            let domain = group.domain.to_ascii_lowercase();
-            shared.lanes().failed(
-                self.slot.key,
-                Arc::new(LaneFailure {
-                    target: group.target.clone(),
-                    domain,
-                    why,
-                }),
-            );
+            .any(|outcome| matches!(outcome, Outcome::Delivered { .. }));
+        self.rests = taken || self.line.is_some();
+        self.tell_lane(shared, &to, handed.unreached);
+        let info = shared.spool.info(&ticket);
+        let attempt = Attempt {
+            session: &handed.session,
+            target: &to,
+            outcomes: handed.outcomes,
+        };
+        shared.conclude(ticket, info, message, attempt).await;
+    }
+
+    /// What the attempt says about the lane as a whole.
+    fn tell_lane(&self, shared: &Arc<Shared>, to: &Destination, unreached: Option<Reason>) {
+        if let Some(why) = unreached {
+            let failure = LaneFailure {
+                destination: to.clone(),
+                why,
+            };
+            shared.lanes().failed(self.slot.key, Arc::new(failure));
         } else if self.rests {
             let start = shared.lanes().works(self.slot.key);
             if let Some(key) = start {
                 shared.start_worker(key);
             }
         }
-        let info = shared.spool.info(&ticket);
-        let attempt = Attempt {
-            session: &handed.session,
-            target: &name,
-            outcomes: handed.outcomes,
-        };
-        shared.conclude(ticket, info, message, attempt).await;
     }
 
     /// Over the connection that is there, or a new one. None if the relay's stop cut it off before the final dot.
@@ -229,27 +228,26 @@ impl Worker {
         &mut self,
         shared: &Shared,
         message: &mut Message,
-        group: &Group<'_>,
+        to: &Destination,
     ) -> Option<Handed> {
-        let most = match group.target {
+        let most = match to.target {
             Target::Mx => limits::LANE_CONNECTIONS_MX,
             _ => limits::LANE_CONNECTIONS_CONFIGURED,
         };
         shared.lanes().set_most(self.slot.key, most);
-        let other_place = self.line.as_ref().is_some_and(|line| !line.leads_to(group));
-        if other_place || self.served >= limits::CONNECTION_MESSAGES {
+        let elsewhere = self
+            .line
+            .as_ref()
+            .is_some_and(|line| !line.destination.is(to));
+        if elsewhere || self.served > limits::CONNECTION_MESSAGES {
             self.hang_up().await;
+            self.served = 1;
         }
-        self.served += 1;
-        let kept = self.line.take();
-        let dot = FinalDot::default();
-        let handing = async { Some(shared.hand_over(kept, message, group, &dot).await) };
-        // Cut off, the connection is dropped in the middle of what it said: the host takes nothing without the final dot.
+        let (kept, dot) = (self.line.take(), FinalDot::default());
+        let handing = async { Some(shared.hand_over(kept, message, to, &dot).await) };
+        // Cut off, the connection is dropped in the middle of what it said: without the final dot, nothing is taken.
         let (line, handed) = smol::future::or(handing, shared.cut_off(&dot)).await?;
         self.line = line;
-        if self.line.is_none() {
-            self.served = 0;
-        }
         Some(handed)
     }
 }

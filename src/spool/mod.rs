@@ -1,9 +1,25 @@
 //! The durable queue: a log of checksummed records in preallocated segments.
 
+mod batch;
+mod checkpoint;
+mod claim;
 pub mod disk;
 mod envelope;
+mod folder;
 mod id;
+mod items;
+mod log;
+mod marks;
 mod message;
+mod open;
+mod queue;
+mod read;
+mod record;
+mod recover;
+mod replay;
+mod scan;
+mod segments;
+mod shared;
 mod ticket;
 mod transaction;
 
@@ -11,14 +27,22 @@ pub use disk::{Disk, DiskFile};
 pub use envelope::{Facts, Last, Recipient, Return, Sender};
 pub use id::Id;
 pub use message::{Message, ReadError};
+pub use open::OpenError;
 pub use ticket::{Deferral, Info, Outcome, Ticket};
 pub use transaction::{Durable, Error, Transaction};
 
+use crate::limits;
 use crate::policy::routes::Lane;
-use std::fmt;
+use claim::Claim;
+use log::Request;
+use segments::Class;
+use shared::Shared;
+use smol::channel::Receiver;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Where the spool is and how large.
 #[derive(Clone, Debug)]
@@ -34,16 +58,19 @@ pub type LaneOf = Box<dyn Fn(&str) -> Lane + Send + Sync>;
 /// The queue; clones share it.
 #[derive(Clone)]
 pub struct Spool {
-    shared: Arc<()>,
+    handle: Arc<Handle>,
 }
 
-/// Why a spool does not open.
-#[derive(Debug)]
-pub struct OpenError(String);
+/// Ends the threads with the last clone.
+struct Handle {
+    shared: Arc<Shared>,
+    /// Closed once no thread is left.
+    ended: Receiver<()>,
+}
 
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop();
     }
 }
 
@@ -88,8 +115,7 @@ impl Spool {
         lane_of: LaneOf,
         now: u64,
     ) -> Result<Self, OpenError> {
-        let _ = (options, disk, lane_of, now);
-        todo!()
+        open::open(options, Arc::new(disk), lane_of, now)
     }
 
     /// Begins a transaction; `size_hint` is what MAIL's SIZE claims, in octets.
@@ -97,30 +123,80 @@ impl Spool {
     /// # Errors
     /// [`Refusal`].
     pub fn begin(&self, now_micros: u64, size_hint: Option<u64>) -> Result<Transaction, Refusal> {
-        let _ = (&self.shared, now_micros, size_hint);
-        todo!()
+        self.transaction(now_micros, Class::Mail, size_hint.unwrap_or(0))
     }
 
-    /// Begins a delivery status notification; it may use the segments that are kept free of mail.
+    /// Begins a delivery status notification; it may use some of the segments that are kept free of mail.
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn begin_dsn(&self, now_micros: u64) -> Result<Transaction, Refusal> {
-        let _ = now_micros;
-        todo!()
+        self.transaction(now_micros, Class::Dsn, 0)
+    }
+
+    fn transaction(
+        &self,
+        now_micros: u64,
+        class: Class,
+        size: u64,
+    ) -> Result<Transaction, Refusal> {
+        let shared = &self.handle.shared;
+        if shared.is_read_only() {
+            return Err(Refusal::ReadOnly);
+        }
+        let mut state = shared.state();
+        let room = match class {
+            Class::Mail => {
+                state.segments.free_for_mail() >= size.saturating_add(record::BLOCK as u64)
+            }
+            _ => state.segments.admits(class),
+        };
+        if !room || !state.queue.has_room() {
+            return Err(Refusal::Full);
+        }
+        let id = state.queue.new_id(now_micros);
+        drop(state);
+        Ok(Transaction::new(id, class, Claim::new(shared.clone())))
     }
 
     /// Waits for an entry that is due, and takes it. `now` gives unix seconds.
     pub async fn next_due(&self, now: impl Fn() -> u64) -> Ticket {
-        let _ = now;
-        todo!()
+        let shared = &self.handle.shared;
+        loop {
+            let mut state = shared.state();
+            let time = now();
+            if let Some((slot, entry)) = state.queue.take_due(time) {
+                let more = state.queue.next_due().is_some();
+                drop(state);
+                if more {
+                    shared.due_changed();
+                }
+                return Ticket::new(shared.clone(), slot, entry.id);
+            }
+            let wait = state.queue.next_due().map(|next| next.saturating_sub(time));
+            drop(state);
+            let wait = Duration::from_secs(wait.unwrap_or(u64::MAX)).min(limits::QUEUE_RECHECK);
+            let timer = async {
+                smol::Timer::after(wait).await;
+            };
+            smol::future::or(shared.due(), timer).await;
+        }
     }
 
     /// What the index knows of an entry.
     #[must_use]
     pub fn info(&self, ticket: &Ticket) -> Info {
-        let _ = ticket;
-        todo!()
+        let state = ticket.shared.state();
+        let entry = state.queue.get(ticket.slot);
+        let lane = entry.map_or(0, |entry| entry.lane);
+        Info {
+            id: ticket.id(),
+            lane: Lane(lane),
+            mixed: lane == queue::MIXED,
+            attempts: entry.map_or(0, |entry| entry.attempts),
+            accepted: ticket.id().seconds(),
+            recipients: entry.map_or(0, |entry| entry.remaining()),
+        }
     }
 
     /// Reads an entry's envelope; its body follows by [`Message::next_chunk`].
@@ -128,20 +204,41 @@ impl Spool {
     /// # Errors
     /// [`ReadError`].
     pub async fn read(&self, ticket: &Ticket) -> Result<Message, ReadError> {
-        let _ = ticket;
-        todo!()
+        let found = {
+            let state = ticket.shared.state();
+            state.queue.get(ticket.slot).and_then(|entry| {
+                let place = record::Place {
+                    generation: entry.generation,
+                    segment: state.segments.number(entry.generation)?,
+                    offset: entry.offset,
+                };
+                Some((place, entry.remaining()))
+            })
+        };
+        let (place, wanted) = found.ok_or(ReadError::Io(io::ErrorKind::NotFound.into()))?;
+        Message::open(ticket.shared.clone(), ticket.id().number(), place, wanted).await
     }
 
     /// Replaces an entry by one for each group; each is due at once. Recipients in no group stay together in one entry.
     pub fn split(&self, ticket: Ticket, groups: &[(Lane, u128)]) {
-        let _ = (ticket, groups);
-        todo!()
+        ticket.split(groups);
     }
 
     /// Records what an attempt did. Returns when that is written, not synced.
     pub async fn settle(&self, ticket: Ticket, outcome: Outcome) {
-        let _ = (ticket, outcome);
-        todo!()
+        let shared = ticket.shared.clone();
+        let marks = ticket.land(outcome);
+        if marks == [None, None] {
+            return;
+        }
+        let (reply, written) = smol::channel::bounded(1);
+        shared.inbox.push(Request::Marks(marks, reply));
+        within(limits::SPOOL_COMMIT, async {
+            // Dropped: the spool is closed.
+            let _ = written.recv().await;
+            Some(())
+        })
+        .await;
     }
 
     /// Puts an entry back as it was; it is due at once.
@@ -152,7 +249,19 @@ impl Spool {
     /// Figures for status and metrics.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        todo!()
+        let shared = &self.handle.shared;
+        let state = shared.state();
+        let segments = state.segments.count() + state.segments.coming;
+        Counts {
+            queued: state.queue.waiting() as u64,
+            in_flight: state.queue.in_flight() as u64,
+            free: state.segments.free_for_mail(),
+            capacity: segments as u64 * limits::SPOOL_SEGMENT as u64,
+            flushes: shared.tallies.flushes.load(Ordering::Relaxed),
+            commits: shared.tallies.commits.load(Ordering::Relaxed),
+            written: shared.tallies.written.load(Ordering::Relaxed),
+            read_only: shared.read_only.load(Ordering::Relaxed),
+        }
     }
 
     /// Syncs what is written, marks the spool as cleanly closed and stops its threads. New transactions are refused.
@@ -160,6 +269,29 @@ impl Spool {
     /// # Errors
     /// The disk's: the next start then recovers as after a crash.
     pub async fn close(self) -> Result<(), io::Error> {
-        todo!()
+        let shared = &self.handle.shared;
+        shared.closing.store(true, Ordering::Relaxed);
+        let (reply, closed) = smol::channel::bounded(1);
+        shared.inbox.push(Request::Close(reply));
+        let late = || Err(io::ErrorKind::TimedOut.into());
+        let result = within(limits::SPOOL_COMMIT, async { closed.recv().await.ok() })
+            .await
+            .unwrap_or_else(late);
+        shared.stop();
+        within(limits::SPOOL_COMMIT, async {
+            self.handle.ended.recv().await.ok()
+        })
+        .await;
+        shared.folder.unlock();
+        result
     }
+}
+
+/// A deadline for the spool's threads; None when it has passed.
+async fn within<T>(deadline: Duration, wanted: impl Future<Output = Option<T>>) -> Option<T> {
+    let late = async {
+        smol::Timer::after(deadline).await;
+        None
+    };
+    smol::future::or(wanted, late).await
 }

@@ -1,21 +1,115 @@
 //! Entries that somebody works on.
 
 use super::Id;
+use super::marks::Mark;
+use super::queue;
+use super::shared::Shared;
 use crate::policy::routes::Lane;
+use std::fmt;
+use std::sync::Arc;
 
 /// An entry taken by [`super::Spool::next_due`]: nobody else gets it until the ticket is settled, split, released or
 /// dropped (which releases it).
-#[derive(Debug)]
 #[must_use]
 pub struct Ticket {
-    pub(super) id: Id,
+    pub(super) shared: Arc<Shared>,
+    pub(super) slot: u32,
+    id: Id,
+    /// The entry is still in flight.
+    flies: bool,
 }
 
 impl Ticket {
+    pub(super) fn new(shared: Arc<Shared>, slot: u32, id: u64) -> Self {
+        Self {
+            shared,
+            slot,
+            id: Id(id),
+            flies: true,
+        }
+    }
+
     /// The message's id.
     #[must_use]
     pub fn id(&self) -> Id {
         self.id
+    }
+
+    /// Splits the entry: see [`super::Spool::split`].
+    pub(super) fn split(mut self, groups: &[(Lane, u128)]) {
+        self.flies = false;
+        let mut state = self.shared.state();
+        let Some(mut entry) = state.queue.remove(self.slot) else {
+            return;
+        };
+        let generations = entry.generations();
+        let mut rest = entry.remaining();
+        for (lane, mask) in groups {
+            let mask = mask & rest;
+            if mask != 0 {
+                rest &= !mask;
+                entry.set_remaining(mask);
+                entry.lane = queue::joined(None, *lane);
+                state.segments.hold(generations.clone());
+                state.queue.insert(entry);
+            }
+        }
+        if rest != 0 {
+            entry.set_remaining(rest);
+            entry.lane = queue::MIXED;
+            state.segments.hold(generations.clone());
+            state.queue.insert(entry);
+        }
+        state.segments.release(generations);
+        drop(state);
+        self.shared.due_changed();
+    }
+
+    /// Ends the flight by what an attempt did; the marks are still to be written.
+    pub(super) fn land(mut self, outcome: Outcome) -> [Option<Mark>; 2] {
+        self.flies = false;
+        let mut state = self.shared.state();
+        let Some(entry) = state.queue.get_mut(self.slot) else {
+            return [None, None];
+        };
+        let done = outcome.done & entry.remaining();
+        let rest = entry.remaining() & !done;
+        let mark = (done != 0).then_some(Mark::Done {
+            id: entry.id,
+            mask: done,
+        });
+        entry.set_remaining(rest);
+        let defer = outcome.defer.filter(|_| rest != 0).map(|deferral| {
+            entry.attempts = entry.attempts.saturating_add(1);
+            entry.set_next(deferral.next);
+            Mark::Defer {
+                id: entry.id,
+                mask: rest,
+                next: deferral.next,
+                attempts: entry.attempts,
+            }
+        });
+        state.queue.unreserve(done.count_ones());
+        let first = state.end_flight(self.slot);
+        drop(state);
+        if first {
+            self.shared.due_changed();
+        }
+        [mark, defer]
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.flies && self.shared.state().end_flight(self.slot) {
+            self.shared.due_changed();
+        }
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ticket({})", self.id)
     }
 }
 

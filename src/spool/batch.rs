@@ -1,0 +1,471 @@
+//! Appending to the log: one batch between two syncs, one segment after another.
+
+use super::disk::DiskFile;
+use super::log::{PartReply, PartRequest};
+use super::marks::{Mark, Range};
+use super::queue::Entry;
+use super::record::{self, BLOCK, HEADER, Kind, Place, SegmentHeader};
+use super::segments::Class;
+use super::shared::Shared;
+use super::transaction::Error;
+use crate::limits;
+use smol::channel::Sender;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// The segment that is written.
+pub struct Current {
+    pub file: Box<dyn DiskFile>,
+    pub generation: u64,
+    pub number: u32,
+    /// Where the open batch begins: all before is synced.
+    pub batch: u32,
+    /// Written up to here; the stage follows.
+    pub written: u32,
+}
+
+/// The writer's state.
+pub struct Log {
+    pub shared: Arc<Shared>,
+    pub current: Option<Current>,
+    stage: Vec<u8>,
+    /// Final parts that wait for the sync.
+    waiting: Vec<(PartRequest, Place)>,
+    /// Replies due when the stage is written.
+    unwritten: Vec<Sender<()>>,
+    /// Marks of the open batch, to be written again elsewhere if its sync fails.
+    pub unsynced: Vec<Mark>,
+    marks_since: Option<Instant>,
+    /// Ranges that hold nothing acknowledged, still to be noted in the log.
+    pub holes: Vec<Range>,
+    /// Batches that failed since start: parts that follow one of theirs fail too.
+    failed: Vec<Range>,
+    /// When a fresh segment is tried again.
+    mend_at: Option<Instant>,
+    /// What was free and blocked when a checkpoint found no room.
+    pub no_checkpoint: Option<(usize, usize)>,
+}
+
+impl Log {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, current: Option<Current>, holes: Vec<Range>) -> Self {
+        Self {
+            shared,
+            current,
+            stage: Vec::with_capacity(limits::SPOOL_STAGE + record::RECORD_MAX + BLOCK),
+            waiting: Vec::new(),
+            unwritten: Vec::new(),
+            unsynced: Vec::new(),
+            marks_since: None,
+            holes,
+            failed: Vec::new(),
+            mend_at: None,
+            no_checkpoint: None,
+        }
+    }
+
+    /// When the writer must act though nothing comes.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.mend_at
+            .or(self.marks_since.map(|since| since + limits::SPOOL_MARKS))
+    }
+
+    /// Appends a part, and replies at once or, for a final one, after the sync.
+    pub fn part(&mut self, mut part: PartRequest) {
+        let follows_failed = part.previous.is_some_and(|place| {
+            self.failed
+                .iter()
+                .any(|range| range.generation == place.generation && range.from <= place.offset)
+        });
+        let result = match follows_failed || self.mend_at.is_some() {
+            true => Err(Error::Io(io::Error::other("an earlier write failed"))),
+            false => self.append_part(&mut part),
+        };
+        match result {
+            Ok(place) if part.last.is_some() => self.waiting.push((part, place)),
+            result => reply(part, result),
+        }
+    }
+
+    fn append_part(&mut self, part: &mut PartRequest) -> Result<Place, Error> {
+        self.make_room(part.class, part.buffer.len())?;
+        let place = self.place().ok_or(Error::Full)?;
+        if !part.claim.admit(part.class, place) {
+            return Err(Error::Full);
+        }
+        let kind = match part.last {
+            Some(_) => Kind::Final,
+            None => Kind::Part,
+        };
+        self.append(kind, part.id, &[&part.buffer])?;
+        Ok(place)
+    }
+
+    /// Appends marks; the reply goes out when they are written.
+    pub fn marks(&mut self, marks: [Option<Mark>; 2], reply: Sender<()>) {
+        for mark in marks.into_iter().flatten() {
+            self.mark(mark);
+        }
+        self.unwritten.push(reply);
+    }
+
+    /// Appends a mark. Without room the message is at worst delivered again after a restart.
+    pub fn mark(&mut self, mark: Mark) {
+        self.unsynced.push(mark);
+        self.marks_since.get_or_insert_with(Instant::now);
+        if self.mend_at.is_some() {
+            return;
+        }
+        let payload = mark.payload();
+        let written = self
+            .make_room(Class::Mark, payload.len())
+            .and_then(|()| self.append(mark.kind(), mark.id(), &[&payload]));
+        if let Err(problem) = written {
+            log::warn!("mark id={} not written: {problem}", super::Id(mark.id()));
+        }
+    }
+
+    /// Where the next record goes.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        let current = self.current.as_ref()?;
+        Some(Place {
+            generation: current.generation,
+            segment: current.number,
+            offset: current.written + self.stage.len() as u32,
+        })
+    }
+
+    /// Sees to it that the current segment has room for a record, the rest of its block, and the room's class.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn make_room(&mut self, class: Class, payload: usize) -> Result<(), Error> {
+        let fits = |at: u32| {
+            let end = at as usize + record::aligned(HEADER + payload);
+            end == record::END as usize || end + HEADER <= record::END as usize
+        };
+        if self.place().is_some_and(|place| fits(place.offset)) {
+            return Ok(());
+        }
+        if !self.shared.state().segments.may_open(class) {
+            return Err(Error::Full);
+        }
+        if self.current.is_some() && !self.flush(Kind::End) {
+            return Err(Error::Io(io::Error::other("sync failed")));
+        }
+        self.begin_segment()
+    }
+
+    /// Writes the header of a fresh segment; it is synced with the segment's first batch.
+    fn begin_segment(&mut self) -> Result<(), Error> {
+        let opened = self.shared.state().segments.open();
+        let place = opened.ok_or(Error::Full)?;
+        let header = SegmentHeader {
+            segment: place.segment,
+            generation: place.generation,
+            salt: self.shared.salt,
+        }
+        .block();
+        let path = self.shared.folder.segment(place.segment);
+        let begun = self.shared.disk.open(&path).and_then(|file| {
+            file.write_at(&header, 0)?;
+            file.write_at(&header, record::END.into())?;
+            Ok(file)
+        });
+        self.count_written(2 * BLOCK);
+        match begun {
+            Ok(file) => {
+                self.current = Some(Current {
+                    file,
+                    generation: place.generation,
+                    number: place.segment,
+                    batch: record::FIRST,
+                    written: record::FIRST,
+                });
+                self.no_checkpoint = None;
+                Ok(())
+            }
+            Err(problem) => {
+                log::error!("spool file={} error=\"{problem}\"", path.display());
+                self.shared.state().segments.give_up(place.generation);
+                self.holes.push(Range {
+                    generation: place.generation,
+                    from: record::FIRST,
+                    to: record::END,
+                });
+                self.mend_later();
+                Err(Error::Io(problem))
+            }
+        }
+    }
+
+    /// Appends a record to the stage, for which there is room.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the stage had to be written and was not.
+    pub fn append(&mut self, kind: Kind, id: u64, payload: &[&[u8]]) -> Result<(), Error> {
+        let (Some(place), Some(current)) = (self.place(), self.current.as_ref()) else {
+            return Err(Error::Full);
+        };
+        let batch = (current.batch as usize / BLOCK) as u16;
+        record::write(
+            &mut self.stage,
+            self.shared.salt,
+            place,
+            (kind, id, batch),
+            payload,
+        );
+        if self.stage.len() >= limits::SPOOL_STAGE && !self.write_stage() {
+            return Err(Error::Io(io::Error::other("write failed")));
+        }
+        Ok(())
+    }
+
+    /// Writes the stage, whole blocks at a time (so that the system need not read what it overwrites).
+    fn write_stage(&mut self) -> bool {
+        let Some(current) = &mut self.current else {
+            return true;
+        };
+        let length = self.stage.len();
+        if length == 0 {
+            return true;
+        }
+        let end = (current.written as usize + length).next_multiple_of(BLOCK);
+        self.stage.resize(end - current.written as usize, 0);
+        let result = current.file.write_at(&self.stage, current.written.into());
+        let octets = self.stage.len();
+        self.stage.clear();
+        current.written += length as u32;
+        self.count_written(octets);
+        match result {
+            Ok(()) => true,
+            Err(problem) => {
+                self.fail(problem);
+                false
+            }
+        }
+    }
+
+    fn count_written(&self, octets: usize) {
+        let tally = &self.shared.tallies.written;
+        tally.fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    /// Marks must be in the system's hands before their settlement returns, so that kill -9 repeats nothing.
+    pub fn written(&mut self) {
+        if !self.unwritten.is_empty() {
+            self.write_stage();
+            for reply in self.unwritten.drain(..) {
+                // Nobody waits any more: it is written all the same.
+                let _ = reply.try_send(());
+            }
+        }
+    }
+
+    /// Ends the batch.
+    pub fn sync(&mut self) {
+        match self.mend_at {
+            Some(_) => self.mend(),
+            None => drop(self.flush(Kind::Padding)),
+        }
+    }
+
+    /// Fills the batch's last block, syncs, and tells those who waited. False: the batch failed.
+    pub fn flush(&mut self, kind: Kind) -> bool {
+        let Some(current) = &self.current else {
+            return true;
+        };
+        let at = current.written as usize + self.stage.len();
+        if at != current.batch as usize || (kind == Kind::End && at < record::END as usize) {
+            self.fill_block(kind, at);
+            if !self.write_stage() {
+                return false;
+            }
+        }
+        let Some(current) = &mut self.current else {
+            return false;
+        };
+        if current.written == current.batch {
+            return true;
+        }
+        let synced = current.file.sync_data();
+        self.shared.tallies.flushes.fetch_add(1, Ordering::Relaxed);
+        match synced {
+            Ok(()) => {
+                current.batch = current.written;
+                self.unsynced.clear();
+                self.marks_since = None;
+                self.acknowledge();
+                true
+            }
+            Err(problem) => {
+                self.fail(problem);
+                false
+            }
+        }
+    }
+
+    /// Appends padding up to the end of the block.
+    fn fill_block(&mut self, kind: Kind, at: usize) {
+        let mut rest = at.next_multiple_of(BLOCK) - at;
+        if rest == 0 && kind == Kind::Padding {
+            return;
+        }
+        if rest < HEADER {
+            rest += BLOCK;
+        }
+        if at + rest > record::END as usize {
+            return;
+        }
+        let (Some(place), Some(current)) = (self.place(), self.current.as_ref()) else {
+            return;
+        };
+        let batch = (current.batch as usize / BLOCK) as u16;
+        let zeros = [0; 2 * BLOCK];
+        let payload = &zeros[..rest - HEADER];
+        record::write(
+            &mut self.stage,
+            self.shared.salt,
+            place,
+            (kind, 0, batch),
+            &[payload],
+        );
+    }
+
+    /// The batch is on the disk: its messages enter the queue.
+    fn acknowledge(&mut self) {
+        let room = self.place().map_or(0, |place| record::END - place.offset);
+        let mut first = false;
+        let mut state = self.shared.state();
+        state.segments.room = room;
+        for (part, place) in &mut self.waiting {
+            let Some(last) = &part.last else { continue };
+            let span = part.claim.span().try_into().unwrap_or(u16::MAX);
+            let mut entry = Entry::new(part.id, *place, span, last.recipients);
+            entry.lane = last.lane;
+            first |= state.queue.insert(entry);
+            part.claim.hand_over();
+            if let Some((slot, id, mask)) = last.finishes {
+                state.finish(slot, id, mask);
+            }
+        }
+        drop(state);
+        if first {
+            self.shared.due_changed();
+        }
+        let commits = self.waiting.len() as u64;
+        self.shared
+            .tallies
+            .commits
+            .fetch_add(commits, Ordering::Relaxed);
+        for (part, place) in self.waiting.drain(..) {
+            reply(part, Ok(place));
+        }
+    }
+
+    /// A write or a sync failed: nothing of the batch is ever tried again, but its marks in a fresh segment.
+    pub fn fail(&mut self, problem: io::Error) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        log::error!(
+            "spool segment={:06}.seg offset={} error=\"{problem}\": {} transactions refused",
+            current.number,
+            current.batch,
+            self.waiting.len()
+        );
+        let range = Range {
+            generation: current.generation,
+            from: current.batch,
+            to: record::END,
+        };
+        self.failed.push(range);
+        self.holes.push(range);
+        self.stage.clear();
+        self.shared.state().segments.set_current(None);
+        for (part, _) in std::mem::take(&mut self.waiting) {
+            reply(part, Err(Error::Io(problem.kind().into())));
+        }
+        self.mend_later();
+    }
+
+    /// New mail is refused until a fresh segment has proved good; the first try is soon.
+    fn mend_later(&mut self) {
+        let again = self.shared.read_only.swap(true, Ordering::Relaxed);
+        let now = Instant::now();
+        self.mend_at = Some(match again {
+            true => now + limits::SPOOL_MEND,
+            false => now,
+        });
+        self.current = None;
+    }
+
+    /// Tries a fresh segment: it is good once the note of the hole and the marks of the failed batch are synced.
+    fn mend(&mut self) {
+        if self.mend_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.mend_at = None;
+        if self.begin_segment().is_err() {
+            // Full, too: something may become free.
+            self.mend_later();
+            return;
+        }
+        self.note_holes();
+        for mark in std::mem::take(&mut self.unsynced) {
+            self.mark(mark);
+        }
+        if self.mend_at.is_none() && self.flush(Kind::Padding) {
+            self.holes.clear();
+            self.shared.read_only.store(false, Ordering::Relaxed);
+            log::warn!("spool writes again");
+        }
+    }
+
+    /// Appends what recovery must pass over in silence.
+    pub fn note_holes(&mut self) {
+        for hole in self.holes.clone() {
+            let bytes = hole.bytes();
+            let noted = self
+                .make_room(Class::Mark, bytes.len())
+                .and_then(|()| self.append(Kind::Resume, 0, &[&bytes]));
+            if let Err(problem) = noted {
+                log::warn!("spool hole not noted: {problem}");
+            }
+        }
+    }
+
+    /// A clean stop.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn close(&mut self) -> io::Result<()> {
+        let closed = self
+            .make_room(Class::Mark, 0)
+            .and_then(|()| self.append(Kind::Closed, 0, &[]));
+        let synced = self.flush(Kind::Padding);
+        self.written();
+        match (closed, synced) {
+            (Ok(()), true) => Ok(()),
+            (Err(Error::Io(problem)), _) => Err(problem),
+            (Err(Error::Full), _) => Err(io::ErrorKind::StorageFull.into()),
+            (Ok(()), false) => Err(io::Error::other("sync failed")),
+        }
+    }
+}
+
+/// Answers a part; the claim goes back unless the message is queued.
+fn reply(part: PartRequest, result: Result<Place, Error>) {
+    let queued = result.is_ok() && part.last.is_some();
+    let answer = PartReply {
+        result,
+        buffer: part.buffer,
+        claim: (!queued).then_some(part.claim),
+    };
+    // Nobody waits: dropping the answer gives the claim back.
+    let _ = part.reply.try_send(answer);
+}

@@ -1,0 +1,276 @@
+//! What a part's payload holds: its own fields, then tagged items. An item of an unknown tag is skipped.
+
+use super::record::{self, Place};
+use super::{Facts, Return, Sender};
+
+const SENDER: u8 = 1;
+const RECIPIENT: u8 = 2;
+const BODY: u8 = 3;
+const HEAD: u8 = 4;
+const FACTS: u8 = 5;
+const RETURN: u8 = 6;
+const ENVID: u8 = 7;
+const FINISHES: u8 = 8;
+
+/// Octets of an item before its content: tag, and length in four octets.
+pub const ITEM: usize = 5;
+
+/// An item of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    Sender(&'a str),
+    /// The address is the content's first item, so that ORCPT and NOTIFY have room behind it.
+    Recipient(&'a str),
+    Body(&'a [u8]),
+    Head(&'a [u8]),
+    Facts(Summary),
+    Return(Return),
+    Envid(&'a str),
+    Finishes {
+        id: u64,
+        mask: u128,
+    },
+}
+
+/// A message as a whole, in its final part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub facts: Facts,
+    /// Unix seconds.
+    pub accepted: u64,
+    /// Octets of head and body.
+    pub size: u64,
+    pub recipients: u8,
+}
+
+/// Appends an item.
+fn put(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
+    out.push(tag);
+    out.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    out.extend_from_slice(content);
+}
+
+/// Appends MAIL's items.
+pub fn put_sender(out: &mut Vec<u8>, sender: &Sender<'_>) {
+    put(out, SENDER, sender.address.as_bytes());
+    if let Some(ret) = sender.ret {
+        put(out, RETURN, &[u8::from(ret == Return::Full)]);
+    }
+    if let Some(envid) = sender.envid {
+        put(out, ENVID, envid.as_bytes());
+    }
+}
+
+/// Octets that an address takes.
+#[must_use]
+pub fn recipient_length(address: &str) -> usize {
+    2 * ITEM + address.len()
+}
+
+/// Appends a recipient.
+pub fn put_recipient(out: &mut Vec<u8>, address: &str) {
+    out.push(RECIPIENT);
+    out.extend_from_slice(&((ITEM + address.len()) as u32).to_le_bytes());
+    put(out, RECIPIENT, address.as_bytes());
+}
+
+/// Opens a body item: its content is appended by the caller, its length set by [`close_body`].
+pub fn open_body(out: &mut Vec<u8>) -> usize {
+    put(out, BODY, b"");
+    out.len()
+}
+
+/// Sets the length of the body item whose content began at `start`.
+pub fn close_body(out: &mut [u8], start: usize) {
+    let length = (out.len() - start) as u32;
+    if let Some(field) = out.get_mut(start - 4..start) {
+        field.copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Octets of everything that [`put_last`] appends, beyond the head itself.
+pub const LAST: usize = 3 * ITEM + 19 + 24;
+
+/// Appends the final part's items.
+pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Option<(u64, u128)>) {
+    put(out, HEAD, head);
+    let mut content = [0; 18];
+    content[..8].copy_from_slice(&summary.accepted.to_le_bytes());
+    content[8..16].copy_from_slice(&summary.size.to_le_bytes());
+    content[16] = u8::from(summary.facts.eight_bit_body)
+        | u8::from(summary.facts.utf8_headers) << 1
+        | u8::from(summary.facts.utf8_address) << 2;
+    content[17] = summary.recipients;
+    put(out, FACTS, &content);
+    if let Some((id, mask)) = finishes {
+        let mut content = [0; 24];
+        content[..8].copy_from_slice(&id.to_le_bytes());
+        content[8..].copy_from_slice(&mask.to_le_bytes());
+        put(out, FINISHES, &content);
+    }
+}
+
+/// A part's own fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartFields {
+    /// From 0.
+    pub number: u32,
+    /// The part before it.
+    pub previous: Option<Place>,
+}
+
+impl PartFields {
+    /// The fields as bytes. Offset 0, which is a segment's header, stands for none.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; record::PART_FIELDS] {
+        let mut bytes = [0; record::PART_FIELDS];
+        bytes[..4].copy_from_slice(&self.number.to_le_bytes());
+        if let Some(place) = self.previous {
+            bytes[4..8].copy_from_slice(&place.segment.to_le_bytes());
+            bytes[8..16].copy_from_slice(&place.generation.to_le_bytes());
+            bytes[16..].copy_from_slice(&place.offset.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The fields at the start of a part's payload.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let previous = Place {
+            segment: record::u32_at(payload, 4)?,
+            generation: record::u64_at(payload, 8)?,
+            offset: record::u32_at(payload, 16)?,
+        };
+        Some(Self {
+            number: record::u32_at(payload, 0)?,
+            previous: (previous.offset != 0).then_some(previous),
+        })
+    }
+}
+
+/// Reads the items of a part's payload, from `at` on; the next one's place comes with each.
+pub struct Items<'a> {
+    payload: &'a [u8],
+    pub at: usize,
+}
+
+impl<'a> Items<'a> {
+    /// All items of a payload.
+    #[must_use]
+    pub fn of(payload: &'a [u8]) -> Self {
+        Self::from(payload, record::PART_FIELDS)
+    }
+
+    /// The items from a place on.
+    #[must_use]
+    pub fn from(payload: &'a [u8], at: usize) -> Self {
+        Self { payload, at }
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        loop {
+            let tag = *self.payload.get(self.at)?;
+            let length = record::u32_at(self.payload, self.at + 1)? as usize;
+            let start = self.at + ITEM;
+            let content = self.payload.get(start..start.checked_add(length)?)?;
+            self.at = start + length;
+            if let Some(item) = item(tag, content) {
+                return Some(item);
+            }
+        }
+    }
+}
+
+fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    Some(match tag {
+        SENDER => Item::Sender(text(content)?),
+        RECIPIENT => {
+            let length = record::u32_at(content, 1)? as usize;
+            Item::Recipient(text(content.get(ITEM..ITEM.checked_add(length)?)?)?)
+        }
+        BODY => Item::Body(content),
+        HEAD => Item::Head(content),
+        FACTS => Item::Facts(Summary {
+            accepted: record::u64_at(content, 0)?,
+            size: record::u64_at(content, 8)?,
+            facts: {
+                let bits = *content.get(16)?;
+                Facts {
+                    eight_bit_body: bits & 1 != 0,
+                    utf8_headers: bits & 2 != 0,
+                    utf8_address: bits & 4 != 0,
+                }
+            },
+            recipients: *content.get(17)?,
+        }),
+        RETURN => Item::Return(match content.first()? {
+            0 => Return::Headers,
+            _ => Return::Full,
+        }),
+        ENVID => Item::Envid(text(content)?),
+        FINISHES => Item::Finishes {
+            id: record::u64_at(content, 0)?,
+            mask: record::u128_at(content, 8)?,
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_read_as_written_and_unknown_ones_skipped() {
+        let mut payload = PartFields {
+            number: 0,
+            previous: None,
+        }
+        .bytes()
+        .to_vec();
+        let sender = Sender {
+            address: "a@b",
+            ret: Some(Return::Headers),
+            envid: Some("x+2B"),
+        };
+        put_sender(&mut payload, &sender);
+        put(&mut payload, 200, b"from the future");
+        put_recipient(&mut payload, "c@d");
+        let start = open_body(&mut payload);
+        payload.extend_from_slice(b"hello");
+        close_body(&mut payload, start);
+        let summary = Summary {
+            facts: Facts {
+                utf8_headers: true,
+                ..Facts::default()
+            },
+            accepted: 5,
+            size: 6,
+            recipients: 1,
+        };
+        put_last(&mut payload, b"H: 1", summary, Some((9, 1 << 100)));
+        let items: Vec<_> = Items::of(&payload).collect();
+        let expected = [
+            Item::Sender("a@b"),
+            Item::Return(Return::Headers),
+            Item::Envid("x+2B"),
+            Item::Recipient("c@d"),
+            Item::Body(b"hello"),
+            Item::Head(b"H: 1"),
+            Item::Facts(summary),
+            Item::Finishes {
+                id: 9,
+                mask: 1 << 100,
+            },
+        ];
+        assert_eq!(items, expected);
+        for cut in 0..payload.len() {
+            assert!(Items::of(&payload[..cut]).count() < expected.len());
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! From the files to a queue: what a start does.
+
+use super::batch::Current;
+use super::disk::Disk;
+use super::folder::Folder;
+use super::marks::{Gap, Range};
+use super::queue::Queue;
+use super::record::{self, BLOCK, SegmentHeader};
+use super::replay::Replay;
+use super::scan::{Found, Scanner, Tail};
+use super::segments::Segments;
+use super::shared::State;
+use super::{Id, LaneOf, OpenError};
+
+/// What was found.
+pub struct Recovery {
+    pub state: State,
+    pub current: Option<Current>,
+    /// Torn ranges, to be noted in the log.
+    pub holes: Vec<Range>,
+}
+
+/// Reads every segment of the log and makes the queue.
+///
+/// # Errors
+/// [`OpenError`]; damage is logged and set aside instead.
+pub fn recover(
+    folder: &Folder,
+    disk: &dyn Disk,
+    salt: u64,
+    headers: &[SegmentHeader],
+    lane_of: &LaneOf,
+) -> Result<Recovery, OpenError> {
+    let mut segments = Segments::default();
+    let mut used: Vec<&SegmentHeader> = Vec::new();
+    for header in headers {
+        match header.generation {
+            0 => segments.add_unused(header.segment),
+            _ => used.push(header),
+        }
+    }
+    used.sort_by_key(|header| header.generation);
+    let mut replay = Replay::default();
+    let mut window = Vec::new();
+    let mut last = None;
+    for header in &used {
+        segments.add_recovered(header.generation, header.segment);
+        let path = folder.segment(header.segment);
+        let io = |problem| OpenError::io(&path, &problem);
+        let file = disk.open(&path).map_err(io)?;
+        let newest = header.generation == used[used.len() - 1].generation;
+        if newest {
+            // What the system still holds from before a kill must be on the disk before anything is built on it.
+            file.sync_data().map_err(io)?;
+        }
+        let life = (header.generation, header.segment);
+        let mut scanner = Scanner::new(&*file, salt, life, std::mem::take(&mut window));
+        let tail = scanner
+            .run(|found| match found {
+                Found::Record {
+                    place,
+                    header,
+                    payload,
+                } => replay.record(place, &header, payload, lane_of),
+                Found::Gap(gap) => replay.gap(gap),
+            })
+            .map_err(io)?;
+        window = scanner.into_window();
+        match newest {
+            true => last = Some((file, **header, tail)),
+            false if !tail.sealed => replay.gap(unsealed(header, tail)),
+            false => {}
+        }
+    }
+    let holes = judge_gaps(&mut replay, &mut segments);
+    let current = last.and_then(|(file, header, tail)| resume(file, &header, tail, &mut segments));
+    Ok(Recovery {
+        state: State {
+            queue: fill_queue(replay, &mut segments),
+            segments,
+        },
+        current,
+        holes,
+    })
+}
+
+/// A segment that is not the newest ends where nothing says that it does.
+fn unsealed(header: &SegmentHeader, tail: Tail) -> Gap {
+    Gap {
+        place: record::Place {
+            generation: header.generation,
+            segment: header.segment,
+            offset: tail.offset,
+        },
+        to: record::END,
+        id: None,
+    }
+}
+
+/// Tells damage from what a power cut tore; returns the torn ranges.
+///
+/// A gap is damage of what was synced if anything was written after its batch: a later batch, a newer segment or a clean
+/// stop. Only the log's last batch can be torn.
+fn judge_gaps(replay: &mut Replay, segments: &mut Segments) -> Vec<Range> {
+    let mut holes = Vec::new();
+    for gap in std::mem::take(&mut replay.gaps) {
+        let at = (gap.place.generation, gap.place.offset);
+        let known = replay
+            .resumed
+            .iter()
+            .any(|range| range.generation == at.0 && range.from <= at.1 && gap.to <= range.to);
+        if known {
+            continue;
+        }
+        let of = gap
+            .id
+            .map(|id| format!(" id={}", Id(id)))
+            .unwrap_or_default();
+        let where_it_is = format!("segment={:06}.seg offset={}", gap.place.segment, at.1);
+        if replay.last_batch > at || replay.closed.is_some_and(|closed| closed > at) {
+            log::error!(
+                "spool damage {where_it_is} to={}{of}: the segment is kept and not used again",
+                gap.to
+            );
+            segments.set_damaged(gap.place.generation);
+        } else {
+            log::warn!(
+                "spool torn {where_it_is} to={}{of}: never acknowledged",
+                gap.to
+            );
+            holes.push(Range {
+                generation: at.0,
+                from: at.1,
+                to: gap.to,
+            });
+        }
+    }
+    holes
+}
+
+/// Goes on in the newest segment, behind every trace.
+fn resume(
+    file: Box<dyn super::DiskFile>,
+    header: &SegmentHeader,
+    tail: Tail,
+    segments: &mut Segments,
+) -> Option<Current> {
+    let at = tail.offset.next_multiple_of(BLOCK as u32);
+    segments.room = record::END.saturating_sub(at);
+    segments.set_current(Some(header.generation));
+    Some(Current {
+        file,
+        generation: header.generation,
+        number: header.segment,
+        batch: at,
+        written: at,
+    })
+}
+
+fn fill_queue(replay: Replay, segments: &mut Segments) -> Queue {
+    let mut queue = Queue::new(replay.last_id);
+    for message in replay.into_messages() {
+        if message.broken {
+            log::error!(
+                "spool lost id={} segment={:06}.seg offset={}: a part of it is missing; its segments are kept",
+                Id(message.id),
+                message.place.segment,
+                message.place.offset
+            );
+            for entry in &message.entries {
+                entry
+                    .generations()
+                    .for_each(|generation| segments.set_damaged(generation));
+            }
+            continue;
+        }
+        for entry in message.entries {
+            segments.hold(entry.generations());
+            queue.reserve_recovered(entry.remaining().count_ones());
+            queue.insert(entry);
+        }
+    }
+    segments.refresh();
+    queue
+}

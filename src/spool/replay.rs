@@ -1,0 +1,300 @@
+//! What the log says, read from its oldest record to its newest.
+
+use super::LaneOf;
+use super::items::{Item, Items, PartFields};
+use super::marks::{Gap, Left, Mark, Range};
+use super::queue::{self, Entry};
+use super::record::{Header, Kind, Place};
+use std::collections::{BTreeMap, HashMap};
+
+/// Recipients with one next try.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    mask: u128,
+    next: u64,
+    attempts: u16,
+}
+
+/// A message whose final part was seen.
+struct Known {
+    id: u64,
+    place: Place,
+    span: u64,
+    lane: u32,
+    first: Group,
+    /// After deferrals that differ; rarely any.
+    more: Vec<Group>,
+    /// A part of it is missing.
+    broken: bool,
+}
+
+impl Known {
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    fn is_live(&self) -> bool {
+        self.groups().any(|group| group.mask != 0)
+    }
+
+    /// Takes recipients out of every group; returns those that were in one.
+    fn take(&mut self, mask: u128) -> u128 {
+        let mut taken = 0;
+        for group in std::iter::once(&mut self.first).chain(&mut self.more) {
+            taken |= group.mask & mask;
+            group.mask &= !mask;
+        }
+        self.more.retain(|group| group.mask != 0);
+        taken
+    }
+
+    fn add(&mut self, group: Group) {
+        let same = std::iter::once(&mut self.first)
+            .chain(&mut self.more)
+            .find(|other| {
+                other.mask == 0 || (other.next, other.attempts) == (group.next, group.attempts)
+            });
+        match same {
+            _ if group.mask == 0 => {}
+            Some(other) => {
+                *other = Group {
+                    mask: other.mask | group.mask,
+                    ..group
+                }
+            }
+            None => self.more.push(group),
+        }
+    }
+}
+
+/// A message of which parts were seen, but not the final one.
+struct Open {
+    last: Place,
+    number: u32,
+    first_generation: u64,
+    recipients: u8,
+    lane: Option<u32>,
+}
+
+/// The queue as the log tells it.
+#[derive(Default)]
+pub struct Replay {
+    known: BTreeMap<(u64, u32), Known>,
+    by_id: HashMap<u64, (u64, u32)>,
+    open: HashMap<u64, Open>,
+    pub gaps: Vec<Gap>,
+    pub resumed: Vec<Range>,
+    /// Behind this, the log was closed cleanly.
+    pub closed: Option<(u64, u32)>,
+    /// The last batch with a valid record: its generation and first octet.
+    pub last_batch: (u64, u32),
+    pub last_id: u64,
+}
+
+/// A message that recovery queues, or cannot.
+pub struct Recovered {
+    pub entries: Vec<Entry>,
+    pub id: u64,
+    pub place: Place,
+    pub broken: bool,
+}
+
+impl Replay {
+    /// A gap where a record should be.
+    pub fn gap(&mut self, gap: Gap) {
+        self.last_id = self.last_id.max(gap.id.unwrap_or(0));
+        self.gaps.push(gap);
+    }
+
+    /// The next record.
+    pub fn record(&mut self, place: Place, header: &Header, payload: &[u8], lane_of: &LaneOf) {
+        self.last_batch = (
+            place.generation,
+            u32::from(header.batch) * super::record::BLOCK as u32,
+        );
+        self.last_id = self.last_id.max(header.id);
+        let at = (place.generation, place.offset);
+        let understood = match header.kind {
+            Kind::Part | Kind::Final => self.part(place, header, payload, lane_of),
+            Kind::Done | Kind::Defer => {
+                Mark::read(header.kind, header.id, payload).map(|mark| self.mark(mark))
+            }
+            Kind::Checkpoint => self.checkpoint(payload),
+            Kind::Resume => self.resume(payload),
+            Kind::Closed => {
+                self.closed = Some(at);
+                Some(())
+            }
+            Kind::Padding | Kind::End => Some(()),
+        };
+        if understood.is_none() {
+            self.gap(Gap {
+                place,
+                to: place.offset + header.span(),
+                id: Some(header.id),
+            });
+        }
+    }
+
+    fn part(
+        &mut self,
+        place: Place,
+        header: &Header,
+        payload: &[u8],
+        lane_of: &LaneOf,
+    ) -> Option<()> {
+        let fields = PartFields::read(payload)?;
+        let before = self.open.remove(&header.id);
+        let follows = match (&before, fields.previous) {
+            (None, None) => fields.number == 0,
+            (Some(open), Some(previous)) => {
+                open.last == previous && open.number.checked_add(1) == Some(fields.number)
+            }
+            _ => false,
+        };
+        let mut message = before.filter(|_| follows).unwrap_or(Open {
+            last: place,
+            number: 0,
+            first_generation: place.generation,
+            recipients: 0,
+            lane: None,
+        });
+        (message.last, message.number) = (place, fields.number);
+        let mut recipients = None;
+        for item in Items::of(payload) {
+            match item {
+                Item::Recipient(address) => {
+                    message.recipients = message.recipients.saturating_add(1);
+                    message.lane = Some(queue::joined(message.lane, lane_of(address)));
+                }
+                Item::Facts(summary) => recipients = Some(summary.recipients),
+                Item::Finishes { id, mask } => self.mark(Mark::Done { id, mask }),
+                _ => {}
+            }
+        }
+        if header.kind == Kind::Part {
+            if follows {
+                self.open.insert(header.id, message);
+            }
+            return Some(());
+        }
+        let recipients = recipients?;
+        let broken = !follows || message.recipients != recipients;
+        let known = Known {
+            id: header.id,
+            place,
+            span: place.generation - message.first_generation,
+            lane: message.lane.unwrap_or(0),
+            first: Group {
+                mask: queue::all(recipients),
+                next: 0,
+                attempts: 0,
+            },
+            more: Vec::new(),
+            broken,
+        };
+        let at = (place.generation, place.offset);
+        self.by_id.insert(header.id, at);
+        self.known.insert(at, known);
+        Some(())
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        let Some(at) = self.by_id.get(&mark.id()) else {
+            // Its message is gone, and its segment used again.
+            return;
+        };
+        let Some(known) = self.known.get_mut(at) else {
+            return;
+        };
+        match mark {
+            Mark::Done { mask, .. } => {
+                known.take(mask);
+            }
+            Mark::Defer {
+                mask,
+                next,
+                attempts,
+                ..
+            } => {
+                let mask = known.take(mask);
+                known.add(Group {
+                    mask,
+                    next,
+                    attempts,
+                });
+            }
+        }
+        if !known.is_live() {
+            self.known.remove(at);
+            self.by_id.remove(&mark.id());
+        }
+    }
+
+    /// Of the messages in the range, only those listed are live.
+    fn checkpoint(&mut self, payload: &[u8]) -> Option<()> {
+        let range = Range::read(payload)?;
+        let left = Left::read_all(payload.get(16..)?);
+        let span = (range.generation, range.from)..(range.generation, range.to.max(range.from));
+        for (at, known) in self.known.range_mut(span.clone()) {
+            known.take(u128::MAX);
+            let start = left.partition_point(|left| left.offset < at.1);
+            for left in left[start..].iter().take_while(|left| left.offset == at.1) {
+                known.add(Group {
+                    mask: left.mask,
+                    next: left.next.into(),
+                    attempts: left.attempts,
+                });
+            }
+        }
+        self.forget(span, |known| !known.is_live());
+        Some(())
+    }
+
+    /// What stands in the range was refused.
+    fn resume(&mut self, payload: &[u8]) -> Option<()> {
+        let range = Range::read(payload)?;
+        self.resumed.push(range);
+        let span = (range.generation, range.from)..(range.generation, range.to.max(range.from));
+        self.forget(span, |_| true);
+        Some(())
+    }
+
+    fn forget(&mut self, span: std::ops::Range<(u64, u32)>, which: impl Fn(&Known) -> bool) {
+        let gone: Vec<_> = self
+            .known
+            .range(span)
+            .filter(|(_, known)| which(known))
+            .map(|(at, known)| (*at, known.id))
+            .collect();
+        for (at, id) in gone {
+            self.known.remove(&at);
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// The messages that are left.
+    pub fn into_messages(self) -> impl Iterator<Item = Recovered> {
+        self.known.into_values().map(|known| {
+            let entry = |group: &Group| {
+                let span = known.span.try_into().unwrap_or(u16::MAX);
+                let mut entry = Entry::new(known.id, known.place, span, 0);
+                entry.set_remaining(group.mask);
+                entry.set_next(group.next);
+                entry.attempts = group.attempts;
+                entry.lane = known.lane;
+                entry
+            };
+            Recovered {
+                entries: known
+                    .groups()
+                    .filter(|group| group.mask != 0)
+                    .map(entry)
+                    .collect(),
+                id: known.id,
+                place: known.place,
+                broken: known.broken,
+            }
+        })
+    }
+}

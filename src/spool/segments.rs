@@ -1,0 +1,325 @@
+//! Which segments are in the log, who needs them, and which may be written again.
+
+use super::record::{self, Place};
+use crate::limits;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+
+/// What is to be written: how much of the reserve it may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Mail,
+    Dsn,
+    Mark,
+}
+
+impl Class {
+    /// Segments that must stay free beside the one that is written.
+    fn keeps(self) -> usize {
+        match self {
+            Self::Mail => limits::SPOOL_RESERVE,
+            Self::Dsn => limits::SPOOL_RESERVE - 1,
+            Self::Mark => 0,
+        }
+    }
+}
+
+/// A segment in the log.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    number: u32,
+    /// Entries and open transactions that need it.
+    holds: u32,
+    /// Something synced in it cannot be read: it stays as it is.
+    damaged: bool,
+    /// Its marks stand in a later checkpoint, too.
+    cleared: bool,
+}
+
+impl Segment {
+    fn is_held(&self) -> bool {
+        self.holds > 0 || self.damaged
+    }
+}
+
+/// All segments. Those in the log are known by their generation, which is the log's order.
+#[derive(Debug, Default)]
+pub struct Segments {
+    log: BTreeMap<u64, Segment>,
+    /// Never used, in the order of their making.
+    unused: VecDeque<u32>,
+    /// Being zero-written in the background.
+    pub coming: usize,
+    current: Option<u64>,
+    last_generation: u64,
+    /// Room left in the current one, in octets.
+    pub room: u32,
+    free: usize,
+    blocked: usize,
+}
+
+impl Segments {
+    /// Adds a segment that was never used.
+    pub fn add_unused(&mut self, number: u32) {
+        self.unused.push_back(number);
+        self.refresh();
+    }
+
+    /// Adds a segment that recovery found in the log.
+    pub fn add_recovered(&mut self, generation: u64, number: u32) {
+        self.insert(generation, number);
+        self.refresh();
+    }
+
+    fn insert(&mut self, generation: u64, number: u32) {
+        let segment = Segment {
+            number,
+            holds: 0,
+            damaged: false,
+            cleared: false,
+        };
+        self.log.insert(generation, segment);
+        self.last_generation = self.last_generation.max(generation);
+    }
+
+    /// Goes on with the newest segment.
+    pub fn set_current(&mut self, generation: Option<u64>) {
+        self.current = generation;
+        self.refresh();
+    }
+
+    /// Keeps a segment from ever being written again, while it holds what cannot be read.
+    pub fn set_damaged(&mut self, generation: u64) {
+        if let Some(segment) = self.log.get_mut(&generation) {
+            segment.damaged = true;
+        }
+        self.refresh();
+    }
+
+    /// The file that holds a generation.
+    #[must_use]
+    pub fn number(&self, generation: u64) -> Option<u32> {
+        self.log.get(&generation).map(|segment| segment.number)
+    }
+
+    /// Counts one more need of some generations.
+    pub fn hold(&mut self, generations: RangeInclusive<u64>) {
+        for (_, segment) in self.log.range_mut(generations) {
+            segment.holds += 1;
+        }
+    }
+
+    /// Counts one need less.
+    pub fn release(&mut self, generations: RangeInclusive<u64>) {
+        let mut emptied = false;
+        for (_, segment) in self.log.range_mut(generations) {
+            segment.holds = segment.holds.saturating_sub(1);
+            emptied |= segment.holds == 0;
+        }
+        if emptied {
+            self.refresh();
+        }
+    }
+
+    /// Counts again what is free and what is blocked.
+    ///
+    /// The marks in a segment concern messages in segments no younger than itself: once none of those is held, nobody
+    /// needs the marks. Until then they do, unless a checkpoint repeats them.
+    pub fn refresh(&mut self) {
+        let (mut free, mut blocked, mut older_held) = (self.unused.len(), 0, false);
+        for (generation, segment) in &self.log {
+            if segment.is_held() {
+                older_held = true;
+            } else if self.current != Some(*generation) {
+                if older_held && !segment.cleared {
+                    blocked += 1;
+                } else {
+                    free += 1;
+                }
+            }
+        }
+        (self.free, self.blocked) = (free, blocked);
+    }
+
+    /// May this be appended to the current segment?
+    #[must_use]
+    pub fn admits(&self, class: Class) -> bool {
+        self.free + self.coming >= class.keeps()
+    }
+
+    /// May a new segment be begun for this?
+    #[must_use]
+    pub fn may_open(&self, class: Class) -> bool {
+        let current_too = self.current.is_some_and(|generation| {
+            let older = self.log.range(..generation).any(|(_, old)| old.is_held());
+            !older && self.log.get(&generation).is_some_and(|s| !s.is_held())
+        });
+        self.free > 0 && self.free + self.coming + usize::from(current_too) > class.keeps()
+    }
+
+    /// Begins a segment: the oldest that is free, so that no segment outlives the marks about its messages.
+    pub fn open(&mut self) -> Option<Place> {
+        self.set_current(None);
+        let mut older_held = false;
+        let oldest = self.log.iter().find_map(|(generation, segment)| {
+            older_held |= segment.is_held();
+            let free = !segment.is_held() && (segment.cleared || !older_held);
+            free.then_some(*generation)
+        });
+        let number = match oldest {
+            Some(generation) => self.log.remove(&generation)?.number,
+            None => self.unused.pop_front()?,
+        };
+        let generation = self.last_generation + 1;
+        self.insert(generation, number);
+        self.room = record::END - record::FIRST;
+        self.set_current(Some(generation));
+        Some(Place {
+            generation,
+            segment: number,
+            offset: record::FIRST,
+        })
+    }
+
+    /// A segment that did not prove good: it holds nothing, and is tried again after all others.
+    pub fn give_up(&mut self, generation: u64) {
+        if let Some(segment) = self.log.get_mut(&generation) {
+            segment.cleared = true;
+        }
+        self.set_current(None);
+    }
+
+    /// Is it time to write checkpoints?
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.blocked > 0 && self.free + self.coming <= limits::SPOOL_RESERVE + 1
+    }
+
+    /// How many are free, and how many only their marks keep.
+    #[must_use]
+    pub fn shortage(&self) -> (usize, usize) {
+        (self.free, self.blocked)
+    }
+
+    /// The segments that only their marks keep in the log, and the older ones that those marks concern.
+    #[must_use]
+    pub fn blocked(&self) -> (Vec<u64>, Vec<u64>) {
+        let mut held = Vec::new();
+        let mut blocked = Vec::new();
+        let mut concerned = 0;
+        for (generation, segment) in &self.log {
+            if segment.is_held() {
+                held.push(*generation);
+            } else if self.current != Some(*generation) && !held.is_empty() && !segment.cleared {
+                blocked.push(*generation);
+                concerned = held.len();
+            }
+        }
+        held.truncate(concerned);
+        (blocked, held)
+    }
+
+    /// A synced checkpoint repeats the marks of these.
+    pub fn set_cleared(&mut self, generations: &[u64]) {
+        for generation in generations {
+            if let Some(segment) = self.log.get_mut(generation) {
+                segment.cleared = true;
+            }
+        }
+        self.refresh();
+    }
+
+    /// Octets that new mail may take.
+    #[must_use]
+    pub fn free_for_mail(&self) -> u64 {
+        let free = self.free + self.coming;
+        if free < limits::SPOOL_RESERVE {
+            return 0;
+        }
+        let whole =
+            free - limits::SPOOL_RESERVE + usize::from(free == self.free && self.may_open_alone());
+        whole as u64 * u64::from(record::END - record::FIRST) + u64::from(self.room)
+    }
+
+    /// The current segment is needed by nobody: beginning another one frees it.
+    fn may_open_alone(&self) -> bool {
+        self.free == limits::SPOOL_RESERVE && self.may_open(Class::Mail)
+    }
+
+    /// All segments.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.log.len() + self.unused.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn five() -> Segments {
+        let mut segments = Segments::default();
+        (1..=5).for_each(|number| segments.add_unused(number));
+        segments
+    }
+
+    #[test]
+    fn marks_about_an_older_message_keep_a_segment_until_a_checkpoint() {
+        let mut segments = five();
+        let first = segments.open().unwrap().generation;
+        segments.hold(first..=first);
+        let second = segments.open().unwrap().generation;
+        segments.open().unwrap();
+        assert_eq!((segments.free, segments.blocked), (2, 1));
+        assert_eq!(segments.blocked(), (vec![second], vec![first]));
+        segments.set_cleared(&[second]);
+        assert_eq!((segments.free, segments.blocked), (3, 0));
+        assert_eq!(segments.open().unwrap().segment, 2, "the cleared one");
+    }
+
+    #[test]
+    fn the_oldest_free_segment_is_used_first() {
+        let mut segments = five();
+        for _ in 0..3 {
+            segments.open();
+        }
+        assert_eq!(segments.open().unwrap().segment, 1);
+        assert_eq!(segments.open().unwrap().segment, 2);
+    }
+
+    #[test]
+    fn mail_leaves_the_reserve_to_dsns_and_marks() {
+        let mut segments = five();
+        for expected in [true, true, false] {
+            assert_eq!(segments.may_open(Class::Mail), expected);
+            if expected {
+                let generation = segments.open().unwrap().generation;
+                segments.hold(generation..=generation);
+            }
+        }
+        assert!(
+            segments.admits(Class::Mail),
+            "the current one may be filled"
+        );
+        assert!(segments.may_open(Class::Dsn));
+        let reserve = segments.open().unwrap().generation;
+        segments.hold(reserve..=reserve);
+        assert!(!segments.admits(Class::Mail) && segments.admits(Class::Dsn));
+        assert!(!segments.may_open(Class::Dsn) && segments.may_open(Class::Mark));
+        assert_eq!(segments.free_for_mail(), 0);
+        segments.release(1..=2);
+        assert!(segments.admits(Class::Mail) && segments.may_open(Class::Mail));
+    }
+
+    #[test]
+    fn a_full_segment_that_nobody_needs_makes_room_by_itself() {
+        let mut segments = five();
+        segments.unused.pop_back();
+        segments.refresh();
+        let only = segments.open().unwrap().generation;
+        segments.hold(only..=only);
+        assert!(!segments.may_open(Class::Mail));
+        segments.release(only..=only);
+        assert!(segments.may_open(Class::Mail));
+    }
+}

@@ -1,0 +1,133 @@
+//! What the spool's callers and its threads share.
+
+use super::LaneOf;
+use super::disk::Disk;
+use super::folder::Folder;
+use super::log::Inbox;
+use super::queue::Queue;
+use super::read::ReadQueue;
+use super::segments::Segments;
+use smol::channel::{Receiver, Sender};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The index and the segments' table: one lock, held briefly, never across a file call.
+pub struct State {
+    pub queue: Queue,
+    pub segments: Segments,
+}
+
+impl State {
+    /// Takes recipients of an entry in flight away, because another message settles them.
+    pub fn finish(&mut self, slot: u32, id: u64, mask: u128) {
+        if let Some(entry) = self.queue.get_mut(slot).filter(|entry| entry.id == id) {
+            let mask = mask & entry.remaining();
+            entry.set_remaining(entry.remaining() & !mask);
+            self.queue.unreserve(mask.count_ones());
+        }
+    }
+
+    /// Puts an entry in flight back, or out of the index if nothing of it is left. True if it is the first due.
+    pub fn end_flight(&mut self, slot: u32) -> bool {
+        if self
+            .queue
+            .get(slot)
+            .is_some_and(|entry| entry.remaining() != 0)
+        {
+            return self.queue.put_back(slot);
+        }
+        if let Some(entry) = self.queue.remove(slot) {
+            self.segments.release(entry.generations());
+        }
+        false
+    }
+}
+
+/// Figures that the writer counts.
+#[derive(Default)]
+pub struct Tallies {
+    pub flushes: AtomicU64,
+    pub commits: AtomicU64,
+    pub written: AtomicU64,
+}
+
+/// What the spool's callers and its threads share.
+pub struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub folder: Folder,
+    /// In every checksum of this spool.
+    pub salt: u64,
+    pub lane_of: LaneOf,
+    state: Mutex<State>,
+    pub inbox: Inbox,
+    pub reads: ReadQueue,
+    pub tallies: Tallies,
+    /// No fresh segment has proved good since an error.
+    pub read_only: AtomicBool,
+    /// No new transactions.
+    pub closing: AtomicBool,
+    due: (Sender<()>, Receiver<()>),
+    /// Stops the background zeroing.
+    pub fill_stop: (Mutex<bool>, Condvar),
+}
+
+impl Shared {
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        folder: Folder,
+        salt: u64,
+        lane_of: LaneOf,
+        state: State,
+    ) -> Self {
+        Self {
+            disk,
+            folder,
+            salt,
+            lane_of,
+            state: Mutex::new(state),
+            inbox: Inbox::default(),
+            reads: ReadQueue::default(),
+            tallies: Tallies::default(),
+            read_only: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            due: smol::channel::bounded(1),
+            fill_stop: (Mutex::new(false), Condvar::new()),
+        }
+    }
+
+    /// The index and the table of segments.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
+
+    /// Tells a waiter that the head of the due order changed.
+    pub fn due_changed(&self) {
+        // Full: it will look anyway.
+        let _ = self.due.0.try_send(());
+    }
+
+    /// Waits for [`Self::due_changed`].
+    pub async fn due(&self) {
+        // The sender lives as long as this.
+        let _ = self.due.1.recv().await;
+    }
+
+    /// Whether new mail is refused for the disk's sake.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed) || self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Ends the spool's threads; the writer syncs nothing more.
+    pub fn stop(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        *locked(&self.fill_stop.0) = true;
+        self.fill_stop.1.notify_all();
+        self.reads.stop();
+        self.inbox.stop();
+    }
+}
+
+/// A lock that a panic elsewhere does not spread from: each holder leaves whole values behind.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

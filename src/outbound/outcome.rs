@@ -366,7 +366,8 @@ mod tests {
             (floor, floor + 100, true),
             (floor + 500, floor, false),
             (0, 1000, false),
-            (0, floor - 1, false),
+            (0, floor + 1000, false),
+            (floor, 1000, false),
         ] {
             assert_eq!(is_too_old(accepted, now, 100), old, "{accepted} {now}");
         }

@@ -19,7 +19,9 @@ pub struct Failure {
     pub status: String,
     /// The host that said so, where one did.
     pub host: Option<String>,
-    /// What it said with its reply code, or our own words.
+    /// The reply's code; 0 where the diagnostic is our own words.
+    pub code: u16,
+    /// What it said with its codes, or our own words.
     pub diagnostic: String,
     pub cause: Cause,
 }
@@ -55,6 +57,11 @@ pub struct Dsn<'a> {
     /// Sixteen random octets as a number; it makes the boundary one that no text can contain by accident or design.
     pub salt: u128,
 }
+
+/// The most octets that the text of one takes while it is built, with the copy that is quoted.
+pub const MOST_MEMORY: usize =
+    2 * limits::RECIPIENTS * (3 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT + 256)
+        + limits::DSN_HEADER;
 
 /// How octets above 127 travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,9 +254,10 @@ impl Dsn<'_> {
             if let Some(host) = &failure.host {
                 let _ = write!(text, "Remote-MTA: dns; {}\r\n", clean(host, Form::Ascii));
             }
-            let kind = match failure.host {
-                Some(_) => "smtp",
-                None => "x-facteur",
+            let kind = if failure.code == 0 {
+                "x-facteur"
+            } else {
+                "smtp"
             };
             let words = format!(
                 "Diagnostic-Code: {kind}; {}",

@@ -9,6 +9,7 @@ fn failure(address: &str, diagnostic: &str) -> Failure {
         address: address.to_owned(),
         status: "5.1.1".to_owned(),
         host: Some("mx.example".to_owned()),
+        code: 550,
         diagnostic: diagnostic.to_owned(),
         cause: Cause::Refused,
     }
@@ -78,6 +79,7 @@ fn an_independent_parser_reads_every_field() {
         Failure {
             cause: Cause::Expired,
             host: None,
+            code: 0,
             ..failure("eve@example.net", "connection refused")
         },
     ];

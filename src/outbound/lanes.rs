@@ -240,7 +240,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         served: usize,
         call: impl FnOnce() -> W,
     ) -> Taken<T, W, F> {
-        self.idle.retain(|idle| idle.worker != worker);
+        self.rouse(worker);
         let Some(state) = self.lanes.get(&key) else {
             return Taken::Leave(self.leave(key));
         };
@@ -269,9 +269,14 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         }
     }
 
+    /// A worker that has rested long enough is not called any more; [`Lanes::retire`] follows.
+    pub fn rouse(&mut self, worker: u32) {
+        self.idle.retain(|idle| idle.worker != worker);
+    }
+
     /// A worker that has rested long enough takes what came at the last moment, or ends.
     pub fn retire(&mut self, key: Key, worker: u32) -> Taken<T, W, F> {
-        self.idle.retain(|idle| idle.worker != worker);
+        self.rouse(worker);
         if !self.stopped
             && let Some((ticket, failed)) = self.pop(key)
         {

@@ -163,18 +163,19 @@ impl Spool {
     pub async fn next_due(&self, now: impl Fn() -> u64) -> Ticket {
         let shared = &self.handle.shared;
         loop {
-            let mut state = shared.state();
-            let time = now();
-            if let Some((slot, entry)) = state.queue.take_due(time) {
-                let more = state.queue.next_due().is_some();
-                drop(state);
-                if more {
-                    shared.due_changed();
+            let wait = {
+                let mut state = shared.state();
+                let time = now();
+                if let Some((slot, entry)) = state.queue.take_due(time) {
+                    let more = state.queue.next_due().is_some();
+                    drop(state);
+                    if more {
+                        shared.due_changed();
+                    }
+                    return Ticket::new(shared.clone(), slot, entry.id);
                 }
-                return Ticket::new(shared.clone(), slot, entry.id);
-            }
-            let wait = state.queue.next_due().map(|next| next.saturating_sub(time));
-            drop(state);
+                state.queue.next_due().map(|next| next.saturating_sub(time))
+            };
             let wait = Duration::from_secs(wait.unwrap_or(u64::MAX)).min(limits::QUEUE_RECHECK);
             let timer = async {
                 smol::Timer::after(wait).await;

@@ -1,0 +1,166 @@
+//! A message's recipients by where they go.
+
+use crate::policy::routes::{Lane, Routes};
+use crate::policy::target::Target;
+use crate::spool::Recipient;
+use std::fmt;
+
+/// Recipients that one transaction can serve.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Group<'r, 'm> {
+    pub lane: Lane,
+    pub target: &'r Target,
+    /// The domain of the first of them, as it was given.
+    pub domain: &'m str,
+    /// Their bits.
+    pub mask: u128,
+}
+
+/// Where a connection, an attempt or a failure belongs.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    pub target: Target,
+    /// The recipients' domain, lower-cased; it tells destinations apart where the target is its MX.
+    pub domain: String,
+}
+
+impl Destination {
+    #[must_use]
+    pub fn of(group: &Group<'_, '_>) -> Self {
+        Self {
+            target: group.target.clone(),
+            domain: group.domain.to_ascii_lowercase(),
+        }
+    }
+
+    /// Whether mail for both goes to the same hosts.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        is_same((&self.target, &self.domain), (&other.target, &other.domain))
+    }
+}
+
+/// As a flag would name it; for an MX, with its domain.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Mx => write!(f, "mx:{}", self.domain),
+            target => target.fmt(f),
+        }
+    }
+}
+
+/// Groups recipients: those of one configured target together, those found by MX by their domain.
+///
+/// Not by lane alone, because two destinations can share a lane's number.
+#[must_use]
+pub fn groups<'r, 'm>(routes: &'r Routes, recipients: &'m [Recipient]) -> Vec<Group<'r, 'm>> {
+    let mut groups: Vec<Group<'r, 'm>> = Vec::with_capacity(1);
+    for recipient in recipients {
+        let domain = domain(&recipient.address);
+        let target = routes.target(domain);
+        match groups
+            .iter_mut()
+            .find(|group| is_same((group.target, group.domain), (target, domain)))
+        {
+            Some(group) => group.mask |= recipient.bit(),
+            None => groups.push(Group {
+                lane: routes.lane(&recipient.address),
+                target,
+                domain,
+                mask: recipient.bit(),
+            }),
+        }
+    }
+    groups
+}
+
+fn is_same(one: (&Target, &str), other: (&Target, &str)) -> bool {
+    one.0 == other.0 && (*one.0 != Target::Mx || one.1.eq_ignore_ascii_case(other.1))
+}
+
+/// What stands behind the address's last `@`.
+#[must_use]
+pub fn domain(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+}
+
+/// What stands before it, without the quotes that a quoted local part has in SMTP (RFC 5321 4.1.2).
+#[must_use]
+pub fn local_part(address: &str) -> String {
+    let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
+    let Some(quoted) = local
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
+        return local.to_owned();
+    };
+    let mut bare = String::with_capacity(quoted.len());
+    let mut characters = quoted.chars();
+    while let Some(c) = characters.next() {
+        bare.extend(if c == '\\' {
+            characters.next()
+        } else {
+            Some(c)
+        });
+    }
+    bare
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_of_one_next_hop_stay_together() {
+        let mut routes = Routes::default();
+        routes
+            .add(".example", "smtp:[hub]".parse().unwrap())
+            .unwrap();
+        let addresses = [
+            "a@one.example",
+            "b@far.test",
+            "c@two.example",
+            "d@FAR.test",
+            "e@other.test",
+        ];
+        let recipients: Vec<_> = (0..)
+            .zip(addresses)
+            .map(|(ordinal, address)| Recipient {
+                ordinal,
+                address: address.to_owned(),
+            })
+            .collect();
+        let found = groups(&routes, &recipients);
+        let masks: Vec<_> = found
+            .iter()
+            .map(|group| (group.domain, group.mask))
+            .collect();
+        assert_eq!(
+            masks,
+            [
+                ("one.example", 0b101),
+                ("far.test", 0b1010),
+                ("other.test", 0b10000)
+            ]
+        );
+        assert!(
+            found
+                .iter()
+                .all(|group| group.lane == routes.lane(&format!("x@{}", group.domain)))
+        );
+    }
+
+    #[test]
+    fn local_parts_lose_their_quotes() {
+        for (address, local) in [
+            ("ann@example.com", "ann"),
+            ("\"ann\"@example.com", "ann"),
+            ("\"a\\\"b@c\"@example.com", "a\"b@c"),
+            ("\"\"@example.com", ""),
+            ("root", "root"),
+        ] {
+            assert_eq!(local_part(address), local);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What becomes of a message after an attempt: done, tried again later, or its sender told.
+
+use super::attempt_outcome as attempt;
+use super::destinations::Destination;
+use super::dsn::{Cause, Dsn, Failure};
+use super::schedule::Shared;
+use crate::limits;
+use crate::spool::{
+    self, Deferral, Facts, Info, Last, Message, Outcome, ReadError, Recipient, Sender, Ticket,
+};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// An attempt's results: a fate for each of the message's recipients.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The session's id in the log; "-" where none was made.
+    pub session: &'a str,
+    /// Where it went.
+    pub target: &'a Destination,
+    pub outcomes: Vec<attempt::Outcome>,
+}
+
+/// Whether a message may be given up as too old: an attempt has just failed, and the clock is not one of a box that does
+/// not know the time.
+fn is_too_old(accepted: u64, now: u64, lifetime: u64) -> bool {
+    now >= limits::CLOCK_FLOOR.as_secs() && now.saturating_sub(accepted) >= lifetime
+}
+
+/// The recipients' bits by what is to be done with them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Masks {
+    delivered: u128,
+    failed: u128,
+    deferred: u128,
+}
+
+/// Sorts an attempt's results. A deferral of a message that is too old is a failure, of its own kind.
+fn sort(
+    recipients: &[Recipient],
+    outcomes: &[attempt::Outcome],
+    too_old: bool,
+) -> (Masks, Vec<Failure>) {
+    let mut masks = Masks::default();
+    let mut failures = Vec::new();
+    for (recipient, outcome) in recipients.iter().zip(outcomes) {
+        let (why, cause) = match outcome {
+            attempt::Outcome::Delivered { .. } => {
+                masks.delivered |= recipient.bit();
+                continue;
+            }
+            attempt::Outcome::Deferred(_) if !too_old => {
+                masks.deferred |= recipient.bit();
+                continue;
+            }
+            attempt::Outcome::Deferred(why) => (why, Cause::Expired),
+            attempt::Outcome::Failed(why) if why.code != 0 => (why, Cause::Refused),
+            attempt::Outcome::Failed(why) => (why, Cause::Impossible),
+        };
+        masks.failed |= recipient.bit();
+        failures.push(Failure {
+            address: recipient.address.clone(),
+            status: final_status(&why.status, cause),
+            host: why.host.clone(),
+            code: why.code,
+            diagnostic: why.text.clone(),
+            cause,
+        });
+    }
+    (masks, failures)
+}
+
+/// A DSN of a failure has a 5: the 4 of the last deferral becomes one, with its detail (RFC 3464 2.3.4), but 5.4.7 where
+/// there is none.
+fn final_status(status: &str, cause: Cause) -> String {
+    match (status.strip_prefix("4."), cause) {
+        (Some("0.0"), Cause::Expired) => "5.4.7".to_owned(),
+        (Some(detail), _) => format!("5.{detail}"),
+        (None, _) => status.to_owned(),
+    }
+}
+
+impl Shared {
+    /// Settles a ticket by an attempt's results. What failed is told to the sender in the same commit that marks it; if
+    /// that cannot be, it is tried again later, because a failure that nobody learns of would be a lost message.
+    pub(super) async fn conclude(
+        &self,
+        ticket: Ticket,
+        info: Info,
+        message: &mut Message,
+        attempt: Attempt<'_>,
+    ) {
+        let now = self.now();
+        let too_old = is_too_old(info.accepted, now, self.settings.lifetime.as_secs());
+        let next = self.next_try(&info, now);
+        log_outcomes(&info, message, &attempt, too_old, next - now);
+        let (masks, failures) = sort(&message.recipients, &attempt.outcomes, too_old);
+        self.counters
+            .delivered
+            .fetch_add(u64::from(masks.delivered.count_ones()), Relaxed);
+        let mut done = masks.delivered;
+        let mut deferred = masks.deferred;
+        if masks.failed != 0 {
+            if message.sender.is_empty() {
+                // RFC 5321 6.1: never a DSN about a DSN.
+                log::warn!(
+                    "dropped id={} sender=<> recipients={} reason=\"failed, and there is no sender to tell\"",
+                    info.id,
+                    failures.len()
+                );
+                done |= masks.failed;
+            } else if let Err(problem) = self
+                .tell_sender(&ticket, masks.failed, message, &failures)
+                .await
+            {
+                log::warn!(
+                    "dsn for={} to=<{}> result=deferred reason=\"{problem}\"",
+                    info.id,
+                    message.sender
+                );
+                deferred |= masks.failed;
+            }
+            let failed = masks.failed & !deferred;
+            self.counters
+                .failed
+                .fetch_add(u64::from(failed.count_ones()), Relaxed);
+        }
+        self.counters
+            .deferred
+            .fetch_add(u64::from(deferred.count_ones()), Relaxed);
+        let defer = (deferred != 0).then_some(Deferral { next });
+        self.spool.settle(ticket, Outcome { done, defer }).await;
+    }
+
+    /// A message whose envelope cannot be read. It waits like one whose next hop is down. A damaged one is given up when it
+    /// is too old: nobody can be told.
+    pub(super) async fn cannot_read(&self, ticket: Ticket, problem: &ReadError) {
+        let info = self.spool.info(&ticket);
+        let now = self.now();
+        let too_old = is_too_old(info.accepted, now, self.settings.lifetime.as_secs());
+        let outcome = if too_old && matches!(problem, ReadError::Damaged { .. }) {
+            log::error!(
+                "dropped id={} reason=\"{problem}; its envelope cannot be read, so nobody can be told\"",
+                info.id
+            );
+            Outcome {
+                done: info.recipients,
+                defer: None,
+            }
+        } else {
+            let next = self.next_try(&info, now);
+            log::error!(
+                "unreadable id={} reason=\"{problem}\" next={}s",
+                info.id,
+                next - now
+            );
+            Outcome {
+                done: 0,
+                defer: Some(Deferral { next }),
+            }
+        };
+        self.spool.settle(ticket, outcome).await;
+    }
+
+    fn next_try(&self, info: &Info, now: u64) -> u64 {
+        let wait = self
+            .settings
+            .retry
+            .wait(info.attempts.saturating_add(1), fastrand::u8(..));
+        now + wait.as_secs().max(1)
+    }
+
+    /// Queues a DSN to the sender; when this returns, the failed recipients are marked with it.
+    async fn tell_sender(
+        &self,
+        ticket: &Ticket,
+        failed: u128,
+        message: &mut Message,
+        failures: &[Failure],
+    ) -> Result<(), String> {
+        let _turn = self.dsn_turns.acquire().await;
+        let mut transaction = self
+            .spool
+            .begin_dsn((self.clock)())
+            .map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
+        let (id, original_id) = (transaction.id().to_string(), message.id.to_string());
+        let to = message.sender.clone();
+        let dsn = Dsn {
+            hostname: &self.settings.hostname,
+            id: &id,
+            original_id: &original_id,
+            to: &to,
+            arrived: message.accepted,
+            now: self.now(),
+            failures,
+            header_8bit: message.facts.utf8_headers,
+            salt: fastrand::u128(..),
+        };
+        write_dsn(&mut transaction, &dsn, message)
+            .await
+            .map_err(|problem| problem.to_string())?;
+        let global = dsn.is_global();
+        let facts = Facts {
+            eight_bit_body: global,
+            utf8_headers: global,
+            utf8_address: global,
+        };
+        let head = dsn.head();
+        let last = Last {
+            head: head.as_bytes(),
+            facts,
+            finishes: Some((ticket, failed)),
+        };
+        let durable = transaction
+            .commit(last)
+            .await
+            .map_err(|problem| problem.to_string())?;
+        self.counters.dsns.fetch_add(1, Relaxed);
+        log::info!(
+            "dsn id={durable} for={original_id} to=<{to}> recipients={} result=queued",
+            failures.len()
+        );
+        Ok(())
+    }
+}
+
+async fn write_dsn(
+    transaction: &mut spool::Transaction,
+    dsn: &Dsn<'_>,
+    message: &mut Message,
+) -> Result<(), spool::Error> {
+    transaction.sender(&Sender::default()).await?;
+    transaction.recipient(dsn.to).await?;
+    transaction.data_begins();
+    transaction.body(dsn.before().as_bytes()).await?;
+    let mut filter = dsn.filter();
+    let mut lines = Vec::new();
+    message.rewind();
+    loop {
+        let wanted = match message.next_chunk().await {
+            Ok(Some(octets)) => filter.push(octets, &mut lines),
+            Ok(None) => false,
+            Err(problem) => {
+                // The DSN goes without the rest of the header: better than none.
+                log::error!("unreadable id={} reason=\"{problem}\"", dsn.original_id);
+                false
+            }
+        };
+        transaction.body(&lines).await?;
+        lines.clear();
+        if !wanted {
+            break;
+        }
+    }
+    transaction.body(dsn.after().as_bytes()).await
+}
+
+/// One line for each recipient of an attempt.
+fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: bool, wait: u64) {
+    if !log::log_enabled!(log::Level::Info) {
+        return;
+    }
+    for (recipient, outcome) in message.recipients.iter().zip(&attempt.outcomes) {
+        let about = format_args!(
+            "attempt session={} id={} to=<{}> target={}",
+            attempt.session, info.id, recipient.address, attempt.target
+        )
+        .to_string();
+        match outcome {
+            attempt::Outcome::Delivered { host, reply } => {
+                log::info!("{about} result=delivered host={host} reply={reply:?}");
+            }
+            attempt::Outcome::Deferred(why) if too_old => {
+                log::info!("{about} result=expired {why}")
+            }
+            attempt::Outcome::Deferred(why) => {
+                log::info!("{about} result=deferred {why} next={wait}s")
+            }
+            attempt::Outcome::Failed(why) => log::info!("{about} result=failed {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipients(count: u8) -> Vec<Recipient> {
+        let one = |ordinal| Recipient {
+            ordinal,
+            address: format!("r{ordinal}@example.com"),
+        };
+        (0..count).map(one).collect()
+    }
+
+    fn why(status: &str, code: u16) -> attempt::Reason {
+        attempt::Reason {
+            code,
+            status: status.to_owned(),
+            text: "x".to_owned(),
+            host: None,
+        }
+    }
+
+    #[test]
+    fn each_recipient_gets_the_bit_of_its_own_fate() {
+        let outcomes = [
+            attempt::Outcome::Delivered {
+                host: "h".to_owned(),
+                reply: String::new(),
+            },
+            attempt::Outcome::Failed(why("5.1.1", 550)),
+            attempt::Outcome::Deferred(why("4.2.2", 550)),
+            attempt::Outcome::Failed(why("5.6.3", 0)),
+        ];
+        // The ticket holds recipients 1 to 4 only.
+        let recipients = recipients(5).split_off(1);
+        let (masks, failures) = sort(&recipients, &outcomes, false);
+        assert_eq!(
+            masks,
+            Masks {
+                delivered: 0b10,
+                failed: 0b10100,
+                deferred: 0b1000
+            }
+        );
+        let told: Vec<_> = failures
+            .iter()
+            .map(|f| (f.address.as_str(), f.status.as_str(), f.cause))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("r2@example.com", "5.1.1", Cause::Refused),
+                ("r4@example.com", "5.6.3", Cause::Impossible),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_deferral_of_an_old_message_is_its_end() {
+        let outcomes = [
+            attempt::Outcome::Deferred(why("4.4.1", 0)),
+            attempt::Outcome::Deferred(why("4.0.0", 0)),
+        ];
+        let (masks, failures) = sort(&recipients(2), &outcomes, true);
+        assert_eq!(
+            masks,
+            Masks {
+                delivered: 0,
+                failed: 0b11,
+                deferred: 0
+            }
+        );
+        assert_eq!(failures[0].status, "5.4.1");
+        assert_eq!(
+            (failures[1].status.as_str(), failures[1].cause),
+            ("5.4.7", Cause::Expired)
+        );
+    }
+
+    #[test]
+    fn nothing_is_too_old_by_a_clock_that_does_not_know_the_time() {
+        let floor = limits::CLOCK_FLOOR.as_secs();
+        for (accepted, now, old) in [
+            (floor, floor + 99, false),
+            (floor, floor + 100, true),
+            (floor + 500, floor, false),
+            (0, 1000, false),
+            (0, floor + 1000, false),
+            (floor, 1000, false),
+        ] {
+            assert_eq!(is_too_old(accepted, now, 100), old, "{accepted} {now}");
+        }
+    }
+}

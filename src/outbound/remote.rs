@@ -1,0 +1,207 @@
+//! A message to a next hop: over the connection that is kept, or over a new one to the first host that decides about it.
+
+use super::attempt::{Connection, Delivery, FinalDot, Mail};
+use super::attempt_outcome::{Outcome, Reason};
+use super::destinations::Destination;
+use super::local::{ours, unreadable};
+use super::route::{Hops, RouteError};
+use super::schedule::Shared;
+use crate::smtp::client::Envelope;
+use crate::spool::{Message, ReadError};
+use std::fmt;
+
+/// A connection, and whose mail it is for.
+pub(super) struct Line {
+    connection: Connection,
+    pub(super) destination: Destination,
+}
+
+/// What came of handing a message over.
+pub(super) struct Handed {
+    /// The session's id in the log; "-" where none outlived the attempt.
+    pub session: String,
+    /// One for each recipient.
+    pub outcomes: Vec<Outcome>,
+    /// Set where the destination as a whole could not be reached: other messages to it would fare the same.
+    pub unreached: Option<Reason>,
+}
+
+impl Line {
+    pub(super) async fn quit(self) {
+        self.connection.quit().await;
+    }
+}
+
+impl Handed {
+    pub(super) fn local(outcomes: Vec<Outcome>) -> Self {
+        Self {
+            session: "-".to_owned(),
+            outcomes,
+            unreached: None,
+        }
+    }
+
+    /// The same for every recipient, without an attempt.
+    pub(super) fn to_all(message: &Message, outcome: &Outcome) -> Self {
+        Self::local(vec![outcome.clone(); message.recipients.len()])
+    }
+}
+
+impl Shared {
+    /// One attempt. `dot` tells meanwhile whether it may still be cut off.
+    pub(super) async fn hand_over(
+        &self,
+        kept: Option<Line>,
+        message: &mut Message,
+        to: &Destination,
+        dot: &FinalDot,
+    ) -> (Option<Line>, Handed) {
+        let mut mail = Watched {
+            message,
+            problem: None,
+        };
+        if let Some(line) = kept {
+            // Without hosts to go on to, so that a message over a kept connection costs no look-up.
+            let mut nowhere = Hops::fixed(Vec::new());
+            let delivery = self
+                .connector
+                .deliver(Some(line.connection), &mut nowhere, &mut mail, dot)
+                .await;
+            if !is_undecided(&delivery) || mail.problem.is_some() {
+                return judged(delivery, mail, to);
+            }
+            // The host has closed it for idleness, or has had enough of it: that says nothing about the message.
+        }
+        match self.router.hops(&to.target, &to.domain).await {
+            Ok(mut hops) => {
+                let delivery = self
+                    .connector
+                    .deliver(None, &mut hops, &mut mail, dot)
+                    .await;
+                judged(delivery, mail, to)
+            }
+            Err(error) => (None, no_route(mail.message, error)),
+        }
+    }
+
+    /// Ends when the relay stops, unless the message's final dot is out: then the attempt has a while to hear the reply.
+    pub(super) async fn cut_off<T>(&self, dot: &FinalDot) -> Option<T> {
+        let _ = self.stopping.recv().await;
+        if dot.is_passed() {
+            smol::Timer::after(crate::limits::DRAIN_OUTBOUND).await;
+        }
+        None
+    }
+}
+
+/// Whether no host, and no look-up, has had a say: the kept connection was of no use, and there was nowhere to go on to.
+fn is_undecided(delivery: &Delivery) -> bool {
+    let nobody = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Outcome::Deferred(Reason {
+                code: 0,
+                host: None,
+                ..
+            })
+        )
+    };
+    delivery.connection.is_none() && delivery.outcomes.iter().all(nobody)
+}
+
+fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Line>, Handed) {
+    let Delivery {
+        mut outcomes,
+        connection,
+        reached,
+    } = delivery;
+    if let Some(problem) = mail.problem {
+        let undecided =
+            |outcome: &&mut Outcome| matches!(outcome, Outcome::Deferred(Reason { code: 0, .. }));
+        for outcome in outcomes.iter_mut().filter(undecided) {
+            *outcome = unreadable(mail.message.id, &problem);
+        }
+    }
+    let unreached = match outcomes.first() {
+        Some(Outcome::Deferred(reason)) if !reached => Some(reason.clone()),
+        _ => None,
+    };
+    let session = connection
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |line| line.peer().session.to_string());
+    let line = connection.map(|connection| Line {
+        connection,
+        destination: to.clone(),
+    });
+    (
+        line,
+        Handed {
+            session,
+            outcomes,
+            unreached,
+        },
+    )
+}
+
+fn no_route(message: &Message, error: RouteError) -> Handed {
+    match error {
+        RouteError::Permanent { code, text } => {
+            Handed::to_all(message, &Outcome::Failed(ours(code, text)))
+        }
+        RouteError::Temporary { code, text } => {
+            let reason = ours(code, text);
+            let mut handed = Handed::to_all(message, &Outcome::Deferred(reason.clone()));
+            handed.unreached = Some(reason);
+            handed
+        }
+    }
+}
+
+/// A queued message on its way out, and what was wrong with reading it.
+struct Watched<'m> {
+    message: &'m mut Message,
+    problem: Option<ReadError>,
+}
+
+impl Envelope for Watched<'_> {
+    fn sender(&self) -> &str {
+        self.message.sender()
+    }
+    fn recipients(&self) -> usize {
+        Envelope::recipients(self.message)
+    }
+    fn recipient(&self, index: usize) -> &str {
+        self.message.recipient(index)
+    }
+    fn size(&self) -> u64 {
+        Envelope::size(self.message)
+    }
+    fn has_8bit_body(&self) -> bool {
+        self.message.has_8bit_body()
+    }
+    fn has_utf8_headers(&self) -> bool {
+        self.message.has_utf8_headers()
+    }
+}
+
+impl Mail for Watched<'_> {
+    type Error = &'static str;
+
+    fn id(&self) -> impl fmt::Display {
+        self.message.id
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<&[u8]>, &'static str> {
+        match self.message.next_chunk().await {
+            Ok(chunk) => Ok(chunk),
+            Err(problem) => {
+                self.problem = Some(problem);
+                Err("it cannot be read")
+            }
+        }
+    }
+
+    fn rewind(&mut self) {
+        self.message.rewind();
+    }
+}

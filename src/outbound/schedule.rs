@@ -1,0 +1,265 @@
+//! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
+
+use super::attempt::{self, Connector};
+use super::attempt_outcome::Reason;
+use super::destinations::Destination;
+use super::dsn;
+use super::lanes::{Age, Key, Lanes, Left, Pushed};
+use super::maildir::Maildir;
+use super::route::Router;
+use super::worker;
+use crate::limits;
+use crate::policy::retry;
+use crate::policy::routes::Routes;
+use crate::policy::target::Target;
+use crate::spool::{Spool, Ticket};
+use smol::Executor;
+use smol::channel::{Receiver, Sender, bounded};
+use smol::lock::Semaphore;
+use std::future::poll_fn;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// What the owner set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `--hostname`: in DSNs and the names of Maildir files.
+    pub hostname: String,
+    /// `--outbound`.
+    pub outbound: usize,
+    /// `--retry`.
+    pub retry: retry::Schedule,
+    /// `--lifetime`.
+    pub lifetime: Duration,
+}
+
+/// What the schedule works with.
+pub struct Parts {
+    pub spool: Spool,
+    pub routes: Arc<Routes>,
+    pub router: Router,
+    pub connector: Connector,
+    pub executor: Arc<Executor<'static>>,
+    /// Microseconds since 1970.
+    pub clock: Clock,
+}
+
+/// The wall clock, in microseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What has happened since start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Recipients that a next hop or a Maildir took.
+    pub delivered: AtomicU64,
+    /// Deferrals of a recipient.
+    pub deferred: AtomicU64,
+    /// Recipients given up.
+    pub failed: AtomicU64,
+    /// DSNs queued.
+    pub dsns: AtomicU64,
+}
+
+/// The sending side at work. [`Schedule::stop`] ends it; dropped without, its tasks end when their executor does.
+pub struct Schedule {
+    shared: Arc<Shared>,
+    stop: Sender<()>,
+}
+
+/// What the dispatcher and the workers share.
+pub(super) struct Shared {
+    pub spool: Spool,
+    pub routes: Arc<Routes>,
+    pub router: Router,
+    pub connector: Connector,
+    pub clock: Clock,
+    pub settings: Settings,
+    pub maildir: Option<Maildir>,
+    pub counters: Counters,
+    /// Turns at writing a DSN.
+    pub dsn_turns: Semaphore,
+    /// Closed when the relay stops.
+    pub stopping: Receiver<()>,
+    executor: Arc<Executor<'static>>,
+    lanes: Mutex<Book>,
+    names: AtomicU64,
+}
+
+/// The lanes of this schedule.
+pub(super) type Book = Lanes<Ticket, Waker, Arc<LaneFailure>>;
+
+/// Why no host of a destination could be reached.
+#[derive(Debug)]
+pub(super) struct LaneFailure {
+    pub destination: Destination,
+    pub why: Reason,
+}
+
+impl Schedule {
+    /// Starts the dispatcher on the executor, and the Maildir thread if a route needs it.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(parts: Parts, settings: Settings) -> io::Result<Self> {
+        let into_maildirs = parts
+            .routes
+            .targets()
+            .any(|target| matches!(target, Target::Maildir(_)));
+        let maildir = into_maildirs
+            .then(|| Maildir::start(&settings.hostname))
+            .transpose()?;
+        let (stop, stopping) = bounded(1);
+        let shared = Arc::new(Shared {
+            lanes: Mutex::new(Lanes::new(settings.outbound, limits::QUEUE_ENTRIES)),
+            spool: parts.spool,
+            routes: parts.routes,
+            router: parts.router,
+            connector: parts.connector,
+            clock: parts.clock,
+            executor: Arc::clone(&parts.executor),
+            settings,
+            maildir,
+            counters: Counters::default(),
+            dsn_turns: Semaphore::new(limits::DSNS_AT_ONCE),
+            stopping,
+            names: AtomicU64::new(0),
+        });
+        parts.executor.spawn(dispatch(Arc::clone(&shared))).detach();
+        Ok(Self { shared, stop })
+    }
+
+    /// What has happened since start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// What its connections came to.
+    #[must_use]
+    pub fn connections(&self) -> &attempt::Counters {
+        &self.shared.connector.counters
+    }
+
+    /// Connections and deliveries at work or kept for the next message, at most `--outbound`.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.shared.lanes().workers()
+    }
+
+    /// Starts no more attempts, waits for those past the final dot (at most `limits::DRAIN_OUTBOUND`) and cuts the others
+    /// off; their messages stay in the queue. Returns when nothing is under way any more.
+    pub async fn stop(self) {
+        let (waiting, calls) = self.shared.lanes().stop();
+        self.stop.close();
+        for ticket in waiting {
+            self.shared.spool.release(ticket);
+        }
+        calls.into_iter().for_each(Waker::wake);
+        let last = poll_fn(|context| {
+            match self
+                .shared
+                .lanes()
+                .is_empty_of_workers(|| context.waker().clone())
+            {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        });
+        let deadline = async {
+            smol::Timer::after(limits::DRAIN_OUTBOUND + limits::DRAIN_MARKS).await;
+            log::warn!(
+                "drain outbound=\"not every attempt ended in time\" workers={}",
+                self.workers()
+            );
+        };
+        smol::future::or(last, deadline).await;
+    }
+
+    /// The most memory that the schedule and its workers take, without what a connection's TLS needs: octets.
+    #[must_use]
+    pub const fn most_memory(outbound: usize) -> usize {
+        Book::most_memory(limits::QUEUE_ENTRIES)
+            + outbound * worker::MOST_MEMORY
+            + limits::DSNS_AT_ONCE * dsn::MOST_MEMORY
+            + limits::MAILDIR_STACK
+            + limits::MAILDIR_BATCH * limits::MAILDIR_CHUNK
+    }
+}
+
+impl Shared {
+    pub(super) fn lanes(&self) -> MutexGuard<'_, Book> {
+        // The book is whole between any two of its calls, so a panic elsewhere has not broken it.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        (self.clock)() / 1_000_000
+    }
+
+    /// A worker for a lane in which it is counted already.
+    pub(super) fn start_worker(self: &Arc<Self>, key: Key) {
+        let number = self.names.fetch_add(1, Ordering::Relaxed) as u32;
+        self.executor
+            .spawn(worker::run(Arc::clone(self), key, number))
+            .detach();
+    }
+
+    /// What a worker's end entails.
+    pub(super) fn after(self: &Arc<Self>, left: Left<Waker>) {
+        if let Some(key) = left.start {
+            self.start_worker(key);
+        }
+        if let Some(watcher) = left.watcher {
+            watcher.wake();
+        }
+    }
+}
+
+/// Takes what is due and puts it into its lane, until the relay stops.
+async fn dispatch(shared: Arc<Shared>) {
+    let dispatching = async {
+        loop {
+            room(&shared).await;
+            let ticket = shared.spool.next_due(|| shared.now()).await;
+            let info = shared.spool.info(&ticket);
+            let key = if info.mixed {
+                Key::Mixed
+            } else {
+                Key::To(info.lane)
+            };
+            // To sort a message's recipients needs no destination, so it never waits behind dead ones.
+            let age = if info.mixed || info.attempts == 0 {
+                Age::Fresh
+            } else {
+                Age::Retry
+            };
+            let pushed = shared.lanes().push(key, age, ticket);
+            match pushed {
+                Ok(Pushed::Start(key)) => shared.start_worker(key),
+                Ok(Pushed::Wake(waker)) => waker.wake(),
+                Ok(Pushed::Nothing) => {}
+                Err(ticket) => return shared.spool.release(ticket),
+            }
+        }
+    };
+    let stopped = async {
+        // Nothing is ever sent: it ends when the channel is closed.
+        let _ = shared.stopping.recv().await;
+    };
+    smol::future::or(stopped, dispatching).await;
+}
+
+/// Waits until one more lane fits into the book.
+async fn room(shared: &Shared) {
+    poll_fn(
+        |context| match shared.lanes().has_room(|| context.waker().clone()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        },
+    )
+    .await;
+}

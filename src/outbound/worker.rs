@@ -1,0 +1,253 @@
+//! One worker: it takes the messages of its lane one after another and hands them over, as long as it has its slot.
+
+use super::attempt::FinalDot;
+use super::attempt_outcome::{Outcome, Reason};
+use super::destinations::{Destination, groups};
+use super::lanes::{Key, Left, Taken};
+use super::local;
+use super::outcome::Attempt;
+use super::remote::{Handed, Line};
+use super::schedule::{LaneFailure, Shared};
+use crate::limits;
+use crate::policy::routes::Lane;
+use crate::policy::target::Target;
+use crate::spool::{self, Message, Ticket};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+/// A worker's memory at its highest, without TLS: its task, the connection's buffers, a message's chunk and recipients,
+/// and what it tells of each.
+pub(super) const MOST_MEMORY: usize = 4096
+    + limits::PEER_WRITE
+    + limits::PEER_READ
+    + limits::PEER_REPLY_TEXT
+    + 2 * limits::SPOOL_PART
+    + limits::RECIPIENTS * (2 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT);
+
+/// A place among `--outbound`. Given back when the worker ends, however it ends.
+struct Slot {
+    shared: Arc<Shared>,
+    key: Key,
+    /// Set once the lanes no longer count the worker: what is left to do.
+    left: Option<Left<Waker>>,
+}
+
+struct Worker {
+    slot: Slot,
+    number: u32,
+    line: Option<Line>,
+    /// Messages over the present connection.
+    served: usize,
+    /// Whether it may wait for more: the last message went well.
+    rests: bool,
+}
+
+type Job = (Ticket, Option<Arc<LaneFailure>>);
+
+/// The task.
+pub(super) async fn run(shared: Arc<Shared>, key: Key, number: u32) {
+    let slot = Slot {
+        shared,
+        key,
+        left: None,
+    };
+    let mut worker = Worker {
+        slot,
+        number,
+        line: None,
+        served: 0,
+        rests: false,
+    };
+    while let Some((ticket, failed)) = worker.next().await {
+        worker.work(ticket, failed).await;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let left = self
+            .left
+            .take()
+            .unwrap_or_else(|| self.shared.lanes().leave(self.key));
+        self.shared.after(left);
+    }
+}
+
+impl Worker {
+    /// The next message; none when the slot is to be given up.
+    async fn next(&mut self) -> Option<Job> {
+        let taken = match self.take_or_rest().await {
+            Some(taken) => taken,
+            None => {
+                self.slot.shared.lanes().rouse(self.number);
+                self.hang_up().await;
+                self.slot.shared.lanes().retire(self.slot.key, self.number)
+            }
+        };
+        match taken {
+            Taken::Message {
+                ticket,
+                failed,
+                start,
+            } => {
+                if let Some(key) = start {
+                    self.slot.shared.start_worker(key);
+                }
+                Some((ticket, failed))
+            }
+            Taken::Leave(left) => {
+                self.slot.left = Some(left);
+                let hurried = async {
+                    smol::Timer::after(limits::QUIT_HURRIED).await;
+                };
+                smol::future::or(self.hang_up(), hurried).await;
+                None
+            }
+            Taken::Rest => None,
+        }
+    }
+
+    /// None when the time to rest is over.
+    async fn take_or_rest(&self) -> Option<Taken<Ticket, Waker, Arc<LaneFailure>>> {
+        let mut rest = self
+            .rests
+            .then(|| smol::Timer::after(limits::CONNECTION_IDLE));
+        poll_fn(|context| {
+            let call = || context.waker().clone();
+            let taken =
+                self.slot
+                    .shared
+                    .lanes()
+                    .take(self.slot.key, self.number, self.served, call);
+            match (taken, &mut rest) {
+                (Taken::Rest, Some(timer)) => Pin::new(timer).poll(context).map(|_| None),
+                (Taken::Rest, None) => Poll::Ready(None),
+                (taken, _) => Poll::Ready(Some(taken)),
+            }
+        })
+        .await
+    }
+
+    /// QUIT, if there is a connection.
+    async fn hang_up(&mut self) {
+        self.served = 0;
+        if let Some(line) = self.line.take() {
+            line.quit().await;
+        }
+    }
+
+    async fn work(&mut self, ticket: Ticket, failed: Option<Arc<LaneFailure>>) {
+        let shared = Arc::clone(&self.slot.shared);
+        let mut message = match shared.spool.read(&ticket).await {
+            Ok(message) => message,
+            Err(problem) => return shared.cannot_read(ticket, &problem).await,
+        };
+        let groups = groups(&shared.routes, &message.recipients);
+        match groups.as_slice() {
+            [] => {
+                // Nothing is left to do for it; to leave it would make it due for ever.
+                let done = shared.spool.info(&ticket).recipients;
+                shared
+                    .spool
+                    .settle(ticket, spool::Outcome { done, defer: None })
+                    .await;
+            }
+            [group] if self.slot.key != Key::Mixed => {
+                let to = Destination::of(group);
+                self.serve(&shared, ticket, &mut message, to, failed).await;
+            }
+            groups => {
+                let split: Vec<(Lane, u128)> = groups
+                    .iter()
+                    .map(|group| (group.lane, group.mask))
+                    .collect();
+                shared.spool.split(ticket, &split);
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        shared: &Arc<Shared>,
+        ticket: Ticket,
+        message: &mut Message,
+        to: Destination,
+        failed: Option<Arc<LaneFailure>>,
+    ) {
+        self.served += 1;
+        let known = failed.filter(|failure| failure.destination.is(&to));
+        let handed = match (known, &to.target, &shared.maildir) {
+            (Some(failure), ..) => Handed::to_all(message, &Outcome::Deferred(failure.why.clone())),
+            (None, Target::Maildir(template), Some(maildir)) => {
+                shared
+                    .lanes()
+                    .set_most(self.slot.key, limits::LANE_CONNECTIONS_CONFIGURED);
+                Handed::local(local::deliver(maildir, template, message).await)
+            }
+            _ => match self.over_the_line(shared, message, &to).await {
+                Some(handed) => handed,
+                // Cut off by the drain: nothing has been handed over.
+                None => return shared.spool.release(ticket),
+            },
+        };
+        let taken = handed
+            .outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::Delivered { .. }));
+        self.rests = taken || self.line.is_some();
+        self.tell_lane(shared, &to, handed.unreached);
+        let info = shared.spool.info(&ticket);
+        let attempt = Attempt {
+            session: &handed.session,
+            target: &to,
+            outcomes: handed.outcomes,
+        };
+        shared.conclude(ticket, info, message, attempt).await;
+    }
+
+    /// What the attempt says about the lane as a whole.
+    fn tell_lane(&self, shared: &Arc<Shared>, to: &Destination, unreached: Option<Reason>) {
+        if let Some(why) = unreached {
+            let failure = LaneFailure {
+                destination: to.clone(),
+                why,
+            };
+            shared.lanes().failed(self.slot.key, Arc::new(failure));
+        } else if self.rests {
+            let start = shared.lanes().works(self.slot.key);
+            if let Some(key) = start {
+                shared.start_worker(key);
+            }
+        }
+    }
+
+    /// Over the connection that is there, or a new one. None if the relay's stop cut it off before the final dot.
+    async fn over_the_line(
+        &mut self,
+        shared: &Shared,
+        message: &mut Message,
+        to: &Destination,
+    ) -> Option<Handed> {
+        let most = match to.target {
+            Target::Mx => limits::LANE_CONNECTIONS_MX,
+            _ => limits::LANE_CONNECTIONS_CONFIGURED,
+        };
+        shared.lanes().set_most(self.slot.key, most);
+        let elsewhere = self
+            .line
+            .as_ref()
+            .is_some_and(|line| !line.destination.is(to));
+        if elsewhere || self.served > limits::CONNECTION_MESSAGES {
+            self.hang_up().await;
+            self.served = 1;
+        }
+        let (kept, dot) = (self.line.take(), FinalDot::default());
+        let handing = async { Some(shared.hand_over(kept, message, to, &dot).await) };
+        // Cut off, the connection is dropped in the middle of what it said: without the final dot, nothing is taken.
+        let (line, handed) = smol::future::or(handing, shared.cut_off(&dot)).await?;
+        self.line = line;
+        Some(handed)
+    }
+}

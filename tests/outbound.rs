@@ -1,0 +1,379 @@
+//! What the sending side does with queued messages: on a real spool, with scripted next hops on loopback.
+
+#[path = "support/dns_server.rs"]
+mod dns_server;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/relay.rs"]
+mod relay;
+
+use dns_server::DnsServer;
+use peer::{Answer, Event, Peer, received};
+use relay::{Folder, Relay, Setup, maildir};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+const TEXT: &str = "Subject: hello\r\nTo: somebody\r\n\r\nOne line.\r\n.A dot.\r\n";
+
+fn smtp(peer: &Peer) -> String {
+    format!("smtp:{}", peer.address)
+}
+
+#[test]
+fn a_message_goes_out_as_it_came_in() {
+    let folder = Folder::new("plain");
+    let peer = Peer::willing();
+    let relay = Relay::start(&folder.0, &Setup::to(&[("*", smtp(&peer))]));
+    relay.submit("ann@example.org", &["bob@one.test", "eve@two.test"], TEXT);
+    let message = peer.messages(1).remove(0);
+    assert_eq!(message.from, "<ann@example.org>");
+    assert_eq!(message.to, ["<bob@one.test>", "<eve@two.test>"]);
+    assert_eq!(
+        message.data,
+        format!("Received: by relay.example\r\n{TEXT}")
+    );
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.delivered), 2);
+    relay.stop();
+}
+
+#[test]
+fn a_connection_is_kept_for_the_next_messages() {
+    let folder = Folder::new("kept");
+    let peer = Peer::willing();
+    let relay = Relay::start(&folder.0, &Setup::to(&[("*", smtp(&peer))]));
+    for n in 1..=150 {
+        relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+        peer.messages(n);
+    }
+    relay.until_empty();
+    // One by one they need one connection, and 100 messages are the most for one.
+    let per_connection = |connection| {
+        peer.messages(150)
+            .iter()
+            .filter(|m| m.connection == connection)
+            .count()
+    };
+    assert!(
+        peer.connections() <= 4,
+        "{} connections",
+        peer.connections()
+    );
+    assert!((0..4).all(|connection| per_connection(connection) <= 100));
+    peer.wait(|events| {
+        events
+            .contains(&Event::Command(0, "QUIT".to_owned()))
+            .then_some(())
+    });
+    relay.stop();
+}
+
+#[test]
+fn a_kept_connection_that_the_host_closed_costs_no_delay() {
+    let folder = Folder::new("closed");
+    let peer =
+        Peer::start(|_, asked| (asked == ".").then_some(Answer::SayAndClose("250 2.0.0 taken")));
+    let relay = Relay::start(&folder.0, &Setup::to(&[("*", smtp(&peer))]));
+    for n in 1..=5 {
+        relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+        peer.messages(n);
+        peer.wait(|events| events.contains(&Event::Closed(n - 1)).then_some(()));
+    }
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.deferred), 0);
+    relay.stop();
+}
+
+#[test]
+fn a_recipient_that_is_put_off_is_tried_again_and_the_others_are_not() {
+    let folder = Folder::new("again");
+    let tries = AtomicUsize::new(0);
+    let peer = Peer::start(move |_, asked| {
+        let grey = asked.starts_with("RCPT TO:<grey") && tries.fetch_add(1, Ordering::SeqCst) < 2;
+        grey.then_some(Answer::Say("451 4.7.1 later"))
+    });
+    let setup = Setup {
+        retry: "1s..1s",
+        ..Setup::to(&[("*", smtp(&peer))])
+    };
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["bob@one.test", "grey@one.test"], TEXT);
+    let messages = peer.messages(2);
+    assert_eq!(messages[0].to, ["<bob@one.test>"]);
+    assert_eq!(messages[1].to, ["<grey@one.test>"]);
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.deferred), 2);
+    relay.stop();
+}
+
+#[test]
+fn a_refused_recipient_s_sender_finds_a_dsn_in_the_mailbox() {
+    let folder = Folder::new("dsn");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT TO:<nobody")
+            .then_some(Answer::Say("550 5.1.1 no such user"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let relay = Relay::start(
+        &folder.0,
+        &Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)]),
+    );
+    relay.submit(
+        "ann@home.example",
+        &["bob@one.test", "nobody@one.test", "nobody2@one.test"],
+        TEXT,
+    );
+    assert_eq!(peer.messages(1)[0].to, ["<bob@one.test>"]);
+    relay.until_empty();
+    let dsns = maildir(&folder.0.join("ann"));
+    assert_eq!(dsns.len(), 1);
+    assert!(dsns[0].starts_with("Return-Path: <>\nDelivered-To: ann@home.example\n"));
+    let found = python(&dsns[0], "
+people, status, header = m.iter_parts()
+print(m.get_content_type(), m['To'], m['Auto-Submitted'])
+for block in status.get_payload()[1:]: print(block['Final-Recipient'], block['Action'], block['Status'], block['Diagnostic-Code'])
+print(header.get_payload().splitlines())
+");
+    assert_eq!(
+        found,
+        "multipart/report ann@home.example auto-replied
+rfc822; nobody@one.test failed 5.1.1 smtp; 550 5.1.1 no such user
+rfc822; nobody2@one.test failed 5.1.1 smtp; 550 5.1.1 no such user
+['Received: by relay.example', 'Subject: hello', 'To: somebody']
+"
+    );
+    relay.stop();
+}
+
+#[test]
+fn nobody_is_told_of_a_failure_without_a_sender() {
+    let folder = Folder::new("null");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT")
+            .then_some(Answer::Say("550 5.1.1 no such user"))
+    });
+    let relay = Relay::start(&folder.0, &Setup::to(&[("*", smtp(&peer))]));
+    relay.submit("", &["nobody@one.test"], TEXT);
+    peer.wait(|events| {
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Command(_, line) if line.starts_with("RCPT")))
+            .then_some(())
+    });
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.failed), 1);
+    assert_eq!(relay.counted(|counters| &counters.dsns), 0);
+    relay.stop();
+}
+
+#[test]
+fn a_message_that_is_too_old_goes_back() {
+    let folder = Folder::new("expiry");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT")
+            .then_some(Answer::Say("451 4.7.1 later"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let setup = Setup {
+        retry: "1s..1s",
+        lifetime: Duration::from_secs(2),
+        ..Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)])
+    };
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@home.example", &["grey@one.test"], TEXT);
+    relay.until_empty();
+    let dsns = maildir(&folder.0.join("ann"));
+    assert_eq!(dsns.len(), 1);
+    assert!(
+        dsns[0].contains("Subject: Your message could not be delivered in time\n"),
+        "{}",
+        dsns[0]
+    );
+    assert!(relay.counted(|counters| &counters.deferred) >= 1);
+    relay.stop();
+}
+
+#[test]
+fn a_message_for_two_domains_goes_to_each_of_them() {
+    let folder = Folder::new("split");
+    let (one, two) = (Peer::willing(), Peer::willing());
+    let relay = Relay::start(
+        &folder.0,
+        &Setup::to(&[("one.test", smtp(&one)), ("two.test", smtp(&two))]),
+    );
+    relay.submit(
+        "ann@example.org",
+        &["a@one.test", "b@two.test", "c@one.test"],
+        TEXT,
+    );
+    assert_eq!(one.messages(1)[0].to, ["<a@one.test>", "<c@one.test>"]);
+    assert_eq!(two.messages(1)[0].to, ["<b@two.test>"]);
+    relay.until_empty();
+    relay.stop();
+}
+
+#[test]
+fn a_destination_found_by_mx_gets_at_most_four_connections() {
+    let folder = Folder::new("mx");
+    let peer = Peer::willing();
+    let dns = DnsServer::start("one.test MX 10 mx.one.test\nmx.one.test A 127.0.0.1\n");
+    let setup = Setup {
+        resolver: Some(dns.address()),
+        smtp_port: peer.address.port(),
+        ..Setup::to(&[])
+    };
+    let relay = Relay::start(&folder.0, &setup);
+    for n in 0..40 {
+        relay.submit("ann@example.org", &[&format!("u{n}@one.test")], TEXT);
+    }
+    peer.messages(40);
+    relay.until_empty();
+    assert!(peer.connections() <= 4, "{}", peer.connections());
+    relay.stop();
+}
+
+#[test]
+fn a_stalled_destination_holds_no_other() {
+    let folder = Folder::new("stalled");
+    let stalled = Peer::start(|_, asked| (asked == "GREETING").then_some(Answer::Stall));
+    let peer = Peer::willing();
+    let setup = Setup {
+        outbound: 4,
+        ..Setup::to(&[("slow.test", smtp(&stalled)), ("*", smtp(&peer))])
+    };
+    let relay = Relay::start(&folder.0, &setup);
+    for _ in 0..20 {
+        relay.submit("ann@example.org", &["a@slow.test"], TEXT);
+    }
+    stalled.wait(|events| (!events.is_empty()).then_some(()));
+    for n in 1..=20 {
+        relay.submit("ann@example.org", &["b@fast.test"], TEXT);
+        peer.messages(n);
+    }
+    assert!(stalled.connections() < 4);
+    let asked_to_stop = Instant::now();
+    relay.stop();
+    assert!(
+        asked_to_stop.elapsed() < Duration::from_secs(5),
+        "nothing was past its final dot"
+    );
+}
+
+#[test]
+fn a_destination_that_is_down_is_not_dialled_for_each_message() {
+    let folder = Folder::new("down");
+    let (let_go, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let peer = Peer::start(move |_, asked| {
+        let _ = held.lock().unwrap().recv();
+        (asked == "GREETING").then_some(Answer::Close)
+    });
+    let relay = Relay::start(
+        &folder.0,
+        &Setup {
+            outbound: 1,
+            ..Setup::to(&[("*", smtp(&peer))])
+        },
+    );
+    for n in 0..200 {
+        relay.submit("ann@example.org", &[&format!("u{n}@one.test")], TEXT);
+    }
+    relay.until("all due messages taken", |counts| counts.in_flight == 200);
+    drop(let_go);
+    relay.until("all deferred", |counts| {
+        counts.in_flight == 0 && counts.queued == 200
+    });
+    assert_eq!(relay.counted(|counters| &counters.deferred), 200);
+    assert_eq!(peer.connections(), 1);
+    relay.stop();
+}
+
+#[test]
+fn the_schedule_outlives_the_process() {
+    let folder = Folder::new("restart");
+    let peer = Peer::start(|connection, asked| {
+        (connection == 0 && asked.starts_with("RCPT")).then_some(Answer::Say("451 4.7.1 later"))
+    });
+    let setup = Setup::to(&[("*", smtp(&peer))]);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["late@one.test"], TEXT);
+    relay.until("deferred", |counts| {
+        counts.queued == 1 && counts.in_flight == 0
+    });
+    relay.stop();
+
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["fresh@one.test"], TEXT);
+    assert_eq!(peer.messages(1)[0].to, ["<fresh@one.test>"]);
+    relay.until("only the fresh one gone", |counts| {
+        counts.queued == 1 && counts.in_flight == 0
+    });
+    relay.stop();
+
+    let relay = Relay::start(
+        &folder.0,
+        &Setup {
+            ahead: 3700,
+            ..setup
+        },
+    );
+    assert_eq!(peer.messages(2)[1].to, ["<late@one.test>"]);
+    relay.until_empty();
+    relay.stop();
+}
+
+#[test]
+fn the_drain_waits_for_the_reply_to_a_final_dot() {
+    let folder = Folder::new("drain");
+    let (let_go, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let peer = Peer::start(move |_, asked| {
+        if asked == "." {
+            let _ = held.lock().unwrap().recv();
+        }
+        None
+    });
+    let setup = Setup::to(&[("*", smtp(&peer))]);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+    peer.messages(1);
+    let stopping = std::thread::spawn(move || relay.stop());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!stopping.is_finished());
+    let_go.send(()).unwrap();
+    stopping.join().unwrap();
+    // It is not sent a second time.
+    let relay = Relay::start(&folder.0, &setup);
+    relay.until_empty();
+    assert_eq!(received(&peer.seen()).len(), 1);
+    relay.stop();
+}
+
+/// What Python's email package finds in a message from a Maildir.
+fn python(message: &str, script: &str) -> String {
+    let program = format!(
+        "import sys, email, email.policy\nm = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n{script}"
+    );
+    let mut child = Command::new("python3")
+        .args(["-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is there: scripts/test installs it");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(message.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}

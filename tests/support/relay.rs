@@ -1,0 +1,216 @@
+//! The sending side at work on a real spool in a temporary folder.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use facteur::net::dns::Resolver;
+use facteur::outbound::attempt::{Connector, Counters};
+use facteur::outbound::route::Router;
+use facteur::outbound::schedule::{Clock, Parts, Schedule, Settings};
+use facteur::policy::level::Level;
+use facteur::policy::routes::Routes;
+use facteur::spool::disk::Real;
+use facteur::spool::{Counts, Facts, Last, Options, Sender, Spool};
+use smol::{Executor, block_on};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A folder that goes with the test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(test: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("facteur-outbound-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How the relay of a test is set.
+pub struct Setup {
+    pub routes: Vec<(String, String)>,
+    pub resolver: Option<SocketAddr>,
+    pub smtp_port: u16,
+    pub outbound: usize,
+    pub retry: &'static str,
+    pub lifetime: Duration,
+    /// Seconds that its clock is ahead.
+    pub ahead: u64,
+}
+
+impl Setup {
+    pub fn to(routes: &[(&str, String)]) -> Self {
+        Self {
+            routes: routes
+                .iter()
+                .map(|(name, target)| ((*name).to_owned(), target.clone()))
+                .collect(),
+            resolver: None,
+            smtp_port: 25,
+            outbound: 32,
+            retry: "1h..1h",
+            lifetime: Duration::from_secs(5 * 86_400),
+            ahead: 0,
+        }
+    }
+}
+
+pub struct Relay {
+    pub spool: Spool,
+    pub schedule: Schedule,
+    threads: Vec<JoinHandle<()>>,
+    stop: smol::channel::Sender<()>,
+    clock: Clock,
+}
+
+impl Relay {
+    pub fn start(folder: &Path, setup: &Setup) -> Self {
+        let mut routes = Routes::default();
+        for (name, target) in &setup.routes {
+            routes.add(name, target.parse().unwrap()).unwrap();
+        }
+        let routes = Arc::new(routes);
+        let ahead = setup.ahead;
+        let clock: Clock = Arc::new(move || {
+            let now =
+                SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(ahead);
+            u64::try_from(now.as_micros()).unwrap()
+        });
+        let options = Options {
+            dir: folder.join("spool"),
+            size: 32 << 20,
+        };
+        let lanes = Arc::clone(&routes);
+        let lane_of = Box::new(move |address: &str| lanes.lane(address));
+        let spool = Spool::open(&options, Real, lane_of, clock() / 1_000_000).unwrap();
+        let executor = Arc::new(Executor::new());
+        let parts = Parts {
+            spool: spool.clone(),
+            routes,
+            router: Router {
+                resolver: Resolver::new(setup.resolver.into_iter().collect()),
+                smtp_port: setup.smtp_port,
+                mx_loopback: true,
+                own_name: "relay.example".to_owned(),
+                own_addresses: Vec::new(),
+            },
+            connector: Connector {
+                own_name: "relay.example".to_owned(),
+                level: Level::None,
+                tls: facteur::tls::client::config(),
+                next_session: Box::new(|| 1),
+                counters: Counters::default(),
+            },
+            executor: Arc::clone(&executor),
+            clock: Arc::clone(&clock),
+        };
+        let settings = Settings {
+            hostname: "relay.example".to_owned(),
+            outbound: setup.outbound,
+            retry: setup.retry.parse().unwrap(),
+            lifetime: setup.lifetime,
+        };
+        let schedule = Schedule::start(parts, settings).unwrap();
+        let (stop, stopped) = smol::channel::bounded::<()>(1);
+        let threads = (0..2)
+            .map(|_| {
+                let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
+                thread::spawn(move || {
+                    let _ = block_on(executor.run(stopped.recv()));
+                })
+            })
+            .collect();
+        Self {
+            spool,
+            schedule,
+            threads,
+            stop,
+            clock,
+        }
+    }
+
+    /// Queues a message as a session would.
+    pub fn submit(&self, from: &str, to: &[&str], text: &str) -> String {
+        block_on(async {
+            let mut transaction = self.spool.begin((self.clock)(), None).unwrap();
+            transaction
+                .sender(&Sender {
+                    address: from,
+                    ..Sender::default()
+                })
+                .await
+                .unwrap();
+            for address in to {
+                transaction.recipient(address).await.unwrap();
+            }
+            transaction.data_begins();
+            transaction.body(text.as_bytes()).await.unwrap();
+            let last = Last {
+                head: b"Received: by relay.example\r\n",
+                facts: Facts::default(),
+                finishes: None,
+            };
+            transaction.commit(last).await.unwrap().to_string()
+        })
+    }
+
+    /// Waits until the counts are so.
+    pub fn until(&self, what: &str, so: impl Fn(&Counts) -> bool) {
+        let end = Instant::now() + super::peer::PATIENCE;
+        while !so(&self.spool.counts()) {
+            assert!(
+                Instant::now() < end,
+                "not in time: {what}; {:?} {:?}",
+                self.spool.counts(),
+                self.schedule.counters()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn until_empty(&self) {
+        self.until("an empty queue", |counts| {
+            counts.queued + counts.in_flight == 0
+        });
+    }
+
+    pub fn counted(
+        &self,
+        counter: impl Fn(&facteur::outbound::schedule::Counters) -> &AtomicU64,
+    ) -> u64 {
+        counter(self.schedule.counters()).load(Ordering::Relaxed)
+    }
+
+    /// SIGTERM's way.
+    pub fn stop(self) {
+        block_on(async {
+            self.schedule.stop().await;
+            self.spool.close().await.unwrap();
+        });
+        self.stop.close();
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// The messages in a Maildir.
+pub fn maildir(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder.join("new")) else {
+        return Vec::new();
+    };
+    entries
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect()
+}

@@ -9,7 +9,7 @@ use crate::inbound::{Counters, Inbound, listener};
 use crate::limits;
 use crate::net::deadline::within;
 use crate::net::dns::Resolver;
-use crate::outbound::attempt::Connector;
+use crate::outbound::attempt::{self, Connector};
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
 use crate::policy::level::Level;
@@ -25,6 +25,7 @@ use smol::stream::StreamExt as _;
 use smol::{Async, Executor, Task};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -50,7 +51,10 @@ pub fn run(config: Config) -> Result<(), String> {
     let (running, stopped) = channel::bounded::<()>(1);
     for number in 1..thread::available_parallelism().map_or(1, usize::from) {
         let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
-        let work = move || drop(smol::block_on(executor.run(stopped.recv())));
+        let work = move || {
+            // The channel closes when the relay has ended.
+            let _ = smol::block_on(executor.run(stopped.recv()));
+        };
         let started = thread::Builder::new()
             .name(format!("facteur-{number}"))
             .spawn(work);
@@ -267,11 +271,7 @@ impl Relay {
             spool: self.spool.clone(),
             routes: Arc::clone(&self.routes),
             router,
-            connector: Connector::new(
-                &self.config.hostname,
-                self.config.tls_out,
-                tls::client::config(),
-            ),
+            connector: self.connector(),
             executor: Arc::clone(&self.executor),
             clock: Arc::new(unix_micros),
         };
@@ -282,6 +282,17 @@ impl Relay {
             lifetime: self.config.lifetime,
         };
         Schedule::start(parts, settings).map_err(|problem| format!("outbound: {problem}"))
+    }
+
+    fn connector(&self) -> Connector {
+        let sessions = AtomicU64::new(0);
+        Connector {
+            own_name: self.config.hostname.clone(),
+            level: self.config.tls_out,
+            tls: tls::client::config(),
+            next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
+            counters: attempt::Counters::default(),
+        }
     }
 
     /// SIGHUP: certificates are read again; where they are wrong, the old ones stay.

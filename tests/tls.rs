@@ -318,6 +318,30 @@ fn a_closed_stream_gives_all_its_words_and_a_proper_end() {
 }
 
 #[test]
+fn a_last_reply_in_clear_ends_in_an_end_and_no_reset() {
+    let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
+    let address = listener.get_ref().local_addr().unwrap();
+    let peer = std::thread::spawn(move || {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.write_all(&vec![b'x'; 300_000]).unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        // Not reset yet: a peer that goes on writing first reads the reply later.
+        socket.write_all(b"QUIT\r\n").unwrap();
+        answer
+    });
+    smol::block_on(async {
+        let (socket, _) = listener.accept().await.unwrap();
+        // Something is unread when the last reply is written.
+        socket.readable().await.unwrap();
+        let mut served = Stream::new(socket);
+        served.write_all(b"421 4.3.2 Busy\r\n").await.unwrap();
+        served.close().await;
+    });
+    assert_eq!(peer.join().unwrap(), b"421 4.3.2 Busy\r\n");
+}
+
+#[test]
 fn certificates_that_do_not_parse_do_not_stop_may_and_encrypt() {
     let made = made(&["mx.example.org"]);
     let key = async_rustls::pki_types::pem::PemObject::from_pem_slice(made.key.as_bytes()).unwrap();

@@ -18,7 +18,7 @@ use crate::limits;
 use crate::tls::Established;
 use crate::tls::client::{server_name, sni};
 
-/// A connection with a peer. Small (16 bytes): what TLS needs is behind a box.
+/// A connection with a peer. Small (24 bytes): what TLS needs is behind a box.
 pub struct Stream(Side);
 
 enum Side {

@@ -158,10 +158,9 @@ impl Table {
 
     /// The number of names, `.parent` entries and wildcards counted as one each.
     pub fn len(&self) -> usize {
-        let in_folder = |name: &str| self.folder(name).is_some();
-        let compiled = self.compiled.names.iter();
-        let compiled = compiled.filter(|name| !in_folder(self.compiled.text(name.text)));
-        compiled.count() + self.folders.len()
+        let added = |name: &str| self.compiled.find(name).is_none();
+        let added = self.folders.iter().filter(|(name, _)| added(name));
+        self.compiled.names.len() + added.count()
     }
 
     /// Whether the default is the build's own certificate for `localhost`: boot warns of it.

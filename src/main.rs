@@ -1,3 +1,7 @@
 //! The binary: argv to a subcommand, and its exit status.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    facteur::operator::run(std::env::args().skip(1).collect())
+}

@@ -99,10 +99,14 @@ impl Connector {
             reached = true;
             mail.rewind();
             match connection.send(mail, dot).await {
-                Ok(outcomes) => {
+                Ok(decided) => {
+                    let unconfirmed = u64::from(decided.unconfirmed);
+                    self.counters
+                        .unconfirmed
+                        .fetch_add(unconfirmed, Ordering::Relaxed);
                     let ready = connection.is_ready();
                     return Delivery {
-                        outcomes,
+                        outcomes: decided.outcomes,
                         connection: ready.then_some(connection),
                         reached,
                     };
@@ -251,7 +255,7 @@ fn trouble(link: &Link, peer: &Peer, broken: Broken) -> Trouble {
         Broken::Lost(_) => None,
     };
     // A stalled or lost STARTTLS counts as a failed one.
-    let lost_in_starttls = failure.is_none() && link.client.is_starting_tls();
+    let lost_in_starttls = failure.is_none() && link.client().is_starting_tls();
     let undecided = undecided(link, peer, broken);
     Trouble {
         reason: undecided.reason,

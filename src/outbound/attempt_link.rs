@@ -21,14 +21,14 @@ use crate::tls::Established;
 
 /// A connection, its machine and its buffers.
 pub(super) struct Link {
-    pub client: Client,
     stream: Stream,
-    buffers: Box<Buffers>,
+    talk: Box<Talk>,
     starttls_at: Option<Instant>,
 }
 
-/// What a link holds on the heap beside its TLS.
-pub(super) struct Buffers {
+/// What a link holds on the heap beside its TLS: apart, because links move through futures that wait.
+struct Talk {
+    client: Client,
     out: heapless::Vec<u8, { limits::PEER_WRITE }>,
     /// How much of `out` has been written.
     written: usize,
@@ -62,21 +62,29 @@ impl From<Failure> for Broken {
 impl Link {
     pub fn new(stream: Stream, starttls: StartTls) -> Self {
         Self {
-            client: Client::new(starttls),
             stream,
-            buffers: Box::new(Buffers::new()),
+            talk: Box::new(Talk::new(starttls)),
             starttls_at: None,
         }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.talk.client
+    }
+
+    pub fn client_mut(&mut self) -> &mut Client {
+        &mut self.talk.client
     }
 
     /// Talks until a transaction can begin or the TLS handshake is due.
     pub async fn open(&mut self, own_name: &str) -> Result<Phase, Broken> {
         loop {
-            self.client.write_opening(own_name, &mut self.buffers.out)?;
-            if self.client.is_starting_tls() && self.starttls_at.is_none() {
+            let talk = &mut *self.talk;
+            talk.client.write_opening(own_name, &mut talk.out)?;
+            if self.talk.client.is_starting_tls() && self.starttls_at.is_none() {
                 self.starttls_at = Some(Instant::now());
             }
-            match self.client.phase() {
+            match self.talk.client.phase() {
                 Phase::Talking => self.event().await?,
                 phase => return Ok(phase),
             };
@@ -98,12 +106,11 @@ impl Link {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
-        let mut client = self.client;
-        client.tls_established();
+        let mut talk = self.talk;
+        talk.client.tls_established();
         let link = Self {
-            client,
             stream,
-            buffers: self.buffers,
+            talk,
             starttls_at: None,
         };
         Ok((link, established))
@@ -114,9 +121,9 @@ impl Link {
         &mut self,
         envelope: &impl Envelope,
     ) -> Result<Option<Event>, Broken> {
-        self.client
-            .write_envelope(envelope, &mut self.buffers.out)?;
-        match self.client.phase() {
+        let talk = &mut *self.talk;
+        talk.client.write_envelope(envelope, &mut talk.out)?;
+        match talk.client.phase() {
             Phase::Talking => self.event().await.map(Some),
             _ => Ok(None),
         }
@@ -124,13 +131,13 @@ impl Link {
 
     /// Writes what waits to be written and reads to the next event, within the client's patience for it.
     pub async fn event(&mut self) -> Result<Event, Broken> {
-        let patience = self.client.patience();
+        let patience = self.talk.client.patience();
         let event = within(patience, async {
             loop {
-                if let Some(event) = self.buffers.next_event(&mut self.client) {
+                if let Some(event) = self.talk.next_event() {
                     return Ok(event);
                 }
-                poll_fn(|cx| self.buffers.poll_exchange(&mut self.stream, cx)).await?;
+                poll_fn(|cx| self.talk.poll_exchange(&mut self.stream, cx)).await?;
             }
         });
         match event.await? {
@@ -144,15 +151,15 @@ impl Link {
     /// Small pieces are gathered into one write; a large one goes out from where it stands.
     pub async fn put(&mut self, mut piece: &[u8]) -> Result<Option<Event>, Broken> {
         while !piece.is_empty() {
-            if self.buffers.out.is_empty() && piece.len() >= limits::PEER_WRITE / 2 {
+            if self.talk.out.is_empty() && piece.len() >= limits::PEER_WRITE / 2 {
                 return self.write_through(piece).await;
             }
-            let room = self.buffers.out.capacity() - self.buffers.out.len();
+            let room = self.talk.out.capacity() - self.talk.out.len();
             let (now, later) = piece.split_at(room.min(piece.len()));
             // It is no longer than the room.
-            let _ = self.buffers.out.extend_from_slice(now);
+            let _ = self.talk.out.extend_from_slice(now);
             piece = later;
-            if self.buffers.out.is_full()
+            if self.talk.out.is_full()
                 && let Some(event) = self.write_out().await?
             {
                 return Ok(Some(event));
@@ -165,42 +172,50 @@ impl Link {
     pub async fn write_out(&mut self) -> Result<Option<Event>, Broken> {
         loop {
             let event = within(limits::PEER_BLOCK, async {
-                poll_fn(|cx| self.buffers.poll_out_or_in(&mut self.stream, cx)).await
+                poll_fn(|cx| self.talk.poll_out_or_in(&mut self.stream, cx)).await
             });
             event.await?;
-            if let Some(event) = self.buffers.next_event(&mut self.client) {
+            if let Some(event) = self.talk.next_event() {
                 return verdict(event);
             }
-            if self.buffers.out.is_empty() && self.buffers.write_error.is_none() {
+            if self.talk.out.is_empty() && self.talk.write_error.is_none() {
                 return Ok(None);
             }
         }
     }
 
+    /// Writes a large piece, within the time for one block, however few octets the peer takes at once.
     async fn write_through(&mut self, piece: &[u8]) -> Result<Option<Event>, Broken> {
         let mut written = 0;
-        while written < piece.len() {
-            let rest = &piece[written..];
-            let count = within(limits::PEER_BLOCK, async {
-                poll_fn(|cx| self.buffers.poll_through(&mut self.stream, rest, cx)).await
-            });
-            written += count.await?;
-            if let Some(event) = self.buffers.next_event(&mut self.client) {
-                return verdict(event);
+        let event = within(limits::PEER_BLOCK, async {
+            while written < piece.len() {
+                let rest = &piece[written..];
+                written += poll_fn(|cx| self.talk.poll_through(&mut self.stream, rest, cx)).await?;
+                if let Some(event) = self.talk.next_event() {
+                    return Ok(Some(event));
+                }
             }
+            Ok(None)
+        });
+        match event.await? {
+            Some(event) => verdict(event),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     /// Whether the next transaction can begin.
     pub fn is_ready(&self) -> bool {
-        self.client.phase() == Phase::Ready && self.buffers.is_empty()
+        self.talk.client.phase() == Phase::Ready && self.talk.is_empty()
     }
+
+    /// The heap of one link, without its TLS: octets.
+    pub const HEAP: usize = size_of::<Talk>();
 
     /// Ends the connection: with QUIT where the peer is in step, and its reply awaited for a moment.
     pub async fn quit(mut self) {
-        self.client.write_quit(&mut self.buffers.out);
-        if self.client.phase() == Phase::Talking {
+        let talk = &mut *self.talk;
+        talk.client.write_quit(&mut talk.out);
+        if self.talk.client.phase() == Phase::Talking {
             // Whatever it says, the connection closes.
             if self.event().await.is_ok() {
                 self.stream.close().await;
@@ -216,9 +231,10 @@ fn verdict(event: Event) -> Result<Option<Event>, Broken> {
     }
 }
 
-impl Buffers {
-    fn new() -> Self {
+impl Talk {
+    fn new(starttls: StartTls) -> Self {
         Self {
+            client: Client::new(starttls),
             out: heapless::Vec::new(),
             written: 0,
             write_error: None,
@@ -233,10 +249,10 @@ impl Buffers {
     }
 
     /// The next event in what has been read.
-    fn next_event(&mut self, client: &mut Client) -> Option<Event> {
+    fn next_event(&mut self) -> Option<Event> {
         let mut event = None;
         while event.is_none() && self.start < self.end {
-            let (read, found) = client.handle_input(&self.input[self.start..self.end]);
+            let (read, found) = self.client.handle_input(&self.input[self.start..self.end]);
             self.start += read;
             event = found;
         }

@@ -4,7 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use crate::limits;
+use crate::net::deadline::within;
 use crate::smtp::client::{Envelope, Event, Failure, Phase};
 use crate::smtp::reply_reader::Class;
 use crate::smtp::stuffing::Stuffer;
@@ -57,6 +60,14 @@ pub struct Peer {
     pub tls: Option<Established>,
 }
 
+/// The host decided about the message.
+pub(super) struct Decided {
+    /// One for each recipient.
+    pub outcomes: Vec<Outcome>,
+    /// The connection was lost after the final dot, so that nobody knows.
+    pub unconfirmed: bool,
+}
+
 /// The host did not decide about the message; another one may.
 #[derive(Debug)]
 pub(super) struct Undecided {
@@ -105,6 +116,9 @@ impl<M: Mail> Envelope for Offered<'_, M> {
 }
 
 impl Connection {
+    /// What a connection takes, beside what its TLS and its host's name take: octets.
+    pub const MEMORY: usize = size_of::<Self>() + Link::HEAP;
+
     /// Whom it is with.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -127,7 +141,8 @@ impl Connection {
         &mut self,
         mail: &mut M,
         dot: &FinalDot,
-    ) -> Result<Vec<Outcome>, Undecided> {
+    ) -> Result<Decided, Undecided> {
+        let mut unconfirmed = false;
         dot.set(false);
         let mut ballot = Ballot::new(&self.peer, mail.recipients());
         let result = transact(&mut self.link, &mut ballot, mail, dot).await;
@@ -141,6 +156,7 @@ impl Connection {
                     return Err(undecided);
                 }
                 ballot.lost_after_dot(undecided.reason);
+                unconfirmed = true;
             }
             Err(Stop::Source(problem)) => {
                 let text = format!("the queue cannot give the message: {problem}");
@@ -158,8 +174,10 @@ impl Connection {
                 answered: true,
             });
         }
-        let reply = self.link.client.reply().to_string();
-        Ok(ballot.close(&mail.id(), &reply))
+        Ok(Decided {
+            outcomes: ballot.close(&mail.id()),
+            unconfirmed,
+        })
     }
 }
 
@@ -180,14 +198,14 @@ pub(super) fn undecided(link: &Link, peer: &Peer, broken: Broken) -> Undecided {
     let host = &peer.host;
     match broken {
         Broken::Lost(error) => {
-            let text = format!("connection lost {}: {error}", link.client.doing());
+            let text = format!("connection lost {}: {error}", link.client().doing());
             Undecided {
                 reason: Reason::of_host("4.4.2", text, host),
                 answered: false,
             }
         }
         Broken::Failed(failure) => Undecided {
-            reason: Reason::of_failure(failure, link.client.reply(), host),
+            reason: Reason::of_failure(failure, link.client().reply(), host),
             answered: matches!(failure, Failure::Refused | Failure::Closing),
         },
     }
@@ -208,7 +226,7 @@ async fn transact<M: Mail>(
         mail: &*mail,
         recipients: &recipients,
     };
-    if let Err(lack) = link.client.begin(&envelope) {
+    if let Err(lack) = link.client_mut().begin(&envelope) {
         let reason = Reason::of_lack(lack, &ballot.peer.host);
         ballot.rest(&Outcome::Failed(reason));
         return Ok(());
@@ -216,7 +234,7 @@ async fn transact<M: Mail>(
     while let Some(event) = link.envelope_event(&envelope).await? {
         ballot.take(event, link, &recipients);
     }
-    if link.client.phase() == Phase::Body {
+    if link.client().phase() == Phase::Body {
         let event = send_body(link, mail, dot).await?;
         ballot.take(event, link, &recipients);
     }
@@ -225,6 +243,23 @@ async fn transact<M: Mail>(
 
 /// Sends the message and awaits the verdict on it.
 async fn send_body<M: Mail>(link: &mut Link, mail: &mut M, dot: &FinalDot) -> Result<Event, Stop> {
+    // Each block has its own deadline; this bounds their sum for a peer that takes an octet at a time.
+    let slowest = mail.size() / limits::PEER_RATE_FLOOR as u64;
+    let most = limits::PEER_BLOCK + Duration::from_secs(slowest);
+    let written = within(most, async { Ok(write_body(link, mail, dot).await) });
+    if let Some(event) = written.await.map_err(Broken::Lost)?? {
+        return Ok(event);
+    }
+    link.client_mut().body_sent();
+    Ok(link.event().await?)
+}
+
+/// Writes the message to its final dot. An event, if the peer has answered before that.
+async fn write_body<M: Mail>(
+    link: &mut Link,
+    mail: &mut M,
+    dot: &FinalDot,
+) -> Result<Option<Event>, Stop> {
     let mut stuffer = Stuffer::new();
     loop {
         let chunk = mail.next_chunk().await;
@@ -232,21 +267,16 @@ async fn send_body<M: Mail>(link: &mut Link, mail: &mut M, dot: &FinalDot) -> Re
         let Some(chunk) = chunk else { break };
         for piece in stuffer.stuff(chunk) {
             if let Some(event) = link.put(piece).await? {
-                return Ok(event);
+                return Ok(Some(event));
             }
         }
     }
-    let end = stuffer.finish();
-    if let Some(event) = link.put(end).await? {
-        return Ok(event);
-    }
     // From here on the dot may be on its way, whatever is heard of it.
     dot.set(true);
-    if let Some(event) = link.write_out().await? {
-        return Ok(event);
+    match link.put(stuffer.finish()).await? {
+        Some(event) => Ok(Some(event)),
+        None => Ok(link.write_out().await?),
     }
-    link.client.body_sent();
-    Ok(link.event().await?)
 }
 
 impl<'a> Ballot<'a> {
@@ -262,7 +292,7 @@ impl<'a> Ballot<'a> {
     /// Fails the recipients whose addresses the host cannot take; the others are offered.
     fn choose<M: Mail>(&mut self, link: &Link, mail: &M) {
         for (index, outcome) in self.outcomes.iter_mut().enumerate() {
-            match link.client.offer().admits_address(mail.recipient(index)) {
+            match link.client().offer().admits_address(mail.recipient(index)) {
                 Ok(()) => self.offered.push(index),
                 Err(lack) => {
                     *outcome = Some(Outcome::Failed(Reason::of_lack(lack, &self.peer.host)));
@@ -279,7 +309,7 @@ impl<'a> Ballot<'a> {
     }
 
     fn take(&mut self, event: Event, link: &Link, offered: &[usize]) {
-        let reply = link.client.reply();
+        let reply = link.client().reply();
         let host = &self.peer.host;
         match event {
             Event::Step | Event::Failed(_) => {}
@@ -315,7 +345,7 @@ impl<'a> Ballot<'a> {
     }
 
     /// The outcomes, logged as one line.
-    fn close(self, id: &impl fmt::Display, reply: &str) -> Vec<Outcome> {
+    fn close(self, id: &impl fmt::Display) -> Vec<Outcome> {
         let unanswered = || {
             let text = "the host gave no verdict".to_owned();
             Outcome::Deferred(Reason::of_host("4.5.0", text, &self.peer.host))
@@ -326,6 +356,9 @@ impl<'a> Ballot<'a> {
             .map(|outcome| outcome.unwrap_or_else(unanswered))
             .collect();
         let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|o| is(o)).count();
+        let delivered = |o: &&Outcome| matches!(o, Outcome::Delivered { .. });
+        let telling = outcomes.iter().find(delivered).or(outcomes.first());
+        let reply = telling.map_or("", Outcome::text);
         let peer = self.peer;
         log::info!(
             "transaction session={} id={id} host={} address={} tls={:?} recipients={} delivered={} deferred={} failed={} reply={reply:?}",

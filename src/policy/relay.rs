@@ -1,5 +1,7 @@
 //! Who may send what to whom.
 
+use super::routes::Routes;
+use super::target::Target;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -104,6 +106,30 @@ impl Relay {
         }
     }
 
+    /// Whether this client may send to this address.
+    ///
+    /// A local part is never turned into a route: from strangers, `%`, `!` and `@` in one are refused where another host
+    /// will read it, for that host might.
+    #[must_use]
+    pub fn recipient(&self, trust: Trust, address: &str, routes: &Routes) -> Recipient {
+        let Some((local, domain)) = address.rsplit_once('@') else {
+            return Recipient::Unknown;
+        };
+        let target = routes.target(domain);
+        if trust == Trust::Stranger {
+            let remote = !matches!(target, Target::Maildir(_));
+            if !self.is_ours(domain) || (remote && local.contains(['%', '!', '@'])) {
+                return Recipient::RelayDenied;
+            }
+        }
+        match target {
+            Target::Maildir(template) if template.folder(&unquoted(local)).is_err() => {
+                Recipient::Unknown
+            }
+            _ => Recipient::Accepted,
+        }
+    }
+
     /// Whether the domain is a `--domain`.
     #[must_use]
     pub fn is_ours(&self, domain: &str) -> bool {
@@ -113,9 +139,81 @@ impl Relay {
     }
 }
 
+/// A local part without its quotes: `"bob"` and `bob` are one mailbox (RFC 5321 4.1.2).
+#[must_use]
+pub fn unquoted(local: &str) -> String {
+    let Some(inside) = local
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
+        return local.to_owned();
+    };
+    let mut plain = String::with_capacity(inside.len());
+    let mut chars = inside.chars();
+    while let Some(c) = chars.next() {
+        plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_reach_our_domains_and_nothing_through_them() {
+        let mut routes = Routes::default();
+        routes
+            .add("far.example", "smtp:[inner]".parse().unwrap())
+            .unwrap();
+        routes
+            .add("near.example", "maildir:/m/{user}".parse().unwrap())
+            .unwrap();
+        let domains = vec!["far.example".into(), "near.example".into()];
+        let relay = Relay {
+            domains,
+            ..Relay::default()
+        };
+        let ask = |trust, address| relay.recipient(trust, address, &routes);
+        for (address, stranger, trusted) in [
+            ("a@far.example", Recipient::Accepted, Recipient::Accepted),
+            ("a@FAR.example", Recipient::Accepted, Recipient::Accepted),
+            (
+                "a@other.example",
+                Recipient::RelayDenied,
+                Recipient::Accepted,
+            ),
+            (
+                "a%other.example@far.example",
+                Recipient::RelayDenied,
+                Recipient::Accepted,
+            ),
+            (
+                "other.example!a@far.example",
+                Recipient::RelayDenied,
+                Recipient::Accepted,
+            ),
+            (
+                "\"a@other.example\"@far.example",
+                Recipient::RelayDenied,
+                Recipient::Accepted,
+            ),
+            ("50%@near.example", Recipient::Accepted, Recipient::Accepted),
+            (
+                "\"../x\"@near.example",
+                Recipient::Unknown,
+                Recipient::Unknown,
+            ),
+            (
+                "\"\\.x\"@near.example",
+                Recipient::Unknown,
+                Recipient::Unknown,
+            ),
+        ] {
+            assert_eq!(ask(Trust::Stranger, address), stranger, "{address}");
+            assert_eq!(ask(Trust::Trusted, address), trusted, "{address}");
+        }
+    }
 
     #[test]
     fn networks_hold_their_addresses_and_no_others() {

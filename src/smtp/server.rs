@@ -18,6 +18,7 @@ use super::reply::{self, Reply};
 use crate::limits;
 use core::fmt::Display;
 use core::marker::PhantomData;
+use core::time::Duration;
 use heapless::VecView;
 
 /// What is the same for every command of a session; borrowed by each call.
@@ -154,6 +155,16 @@ impl<D: Display, T> Server<D, T> {
     #[must_use]
     pub fn in_transaction(&self) -> bool {
         self.transaction
+    }
+
+    /// How long to wait for the client (RFC 5321 4.5.3.2).
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        if self.in_data() {
+            limits::DATA_READ
+        } else {
+            limits::COMMAND_IDLE
+        }
     }
 
     /// Writes the greeting.

@@ -1,0 +1,90 @@
+//! Accepting connections while there are slots.
+
+use super::session::{self, Door};
+use super::{Inbound, count};
+use crate::limits;
+use crate::smtp::reply::{self, Reply};
+use log::warn;
+use smol::channel::Sender;
+use smol::future::FutureExt as _;
+use smol::{Async, Executor, Timer};
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// Accepts connections for ever; each session is a task that holds a clone of `alive`.
+pub async fn listen(
+    inbound: Arc<Inbound>,
+    executor: Arc<Executor<'static>>,
+    listener: Async<TcpListener>,
+    door: Door,
+    alive: Sender<()>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => admit(&inbound, &executor, socket, peer, door, &alive),
+            Err(problem) => {
+                // Out of descriptors or memory: accepting at once again would only spin.
+                warn!("accept failed: {problem}");
+                Timer::after(limits::ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(
+    inbound: &Arc<Inbound>,
+    executor: &Executor<'static>,
+    socket: Async<TcpStream>,
+    peer: SocketAddr,
+    door: Door,
+    alive: &Sender<()>,
+) {
+    let Some(slot) = inbound.slots.take() else {
+        count(&inbound.counters.turned_away);
+        if door == Door::Tls {
+            return; // nothing can be said before the handshake
+        }
+        return turn_away(socket, peer, reply::TOO_MANY_SESSIONS);
+    };
+    let (inbound, alive) = (Arc::clone(inbound), alive.clone());
+    let task = async move {
+        // A panic ends its own session: the relay and its queue go on.
+        let session = AssertUnwindSafe(session::run(inbound, socket, peer, door));
+        if session.catch_unwind().await.is_err() {
+            log::error!("a session panicked client={peer}: please report this");
+        }
+        drop((slot, alive));
+    };
+    executor.spawn(task).detach();
+}
+
+/// Says why in one try and closes: a full relay keeps no state for those whom it turns away.
+fn turn_away(socket: Async<TcpStream>, peer: SocketAddr, why: Reply) {
+    let said = socket
+        .get_ref()
+        .write_all(format!("{}\r\n", why.0).as_bytes());
+    if let Err(problem) = said {
+        log::debug!("turned away client={peer}: {problem}");
+    }
+}
+
+/// Binds an address, in the name of the flag that gave it.
+///
+/// # Errors
+/// One line that names flag and address.
+pub fn bind(flag: &str, address: SocketAddr) -> Result<Async<TcpListener>, String> {
+    let bound: io::Result<_> = Async::<TcpListener>::bind(address);
+    bound.map_err(|problem| {
+        let hint = match problem.kind() {
+            io::ErrorKind::AddrInUse => ": another program listens there",
+            io::ErrorKind::PermissionDenied => {
+                ": ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            }
+            io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+            _ => "",
+        };
+        format!("{flag} {address}: {problem}{hint}")
+    })
+}

@@ -1,0 +1,183 @@
+//! The lines that are put before a message: Received (RFC 5321 4.4), and from trusted clients what is missing.
+
+use crate::smtp::address;
+use crate::smtp::header::Seen;
+use crate::tls::Established;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+/// What a Received line tells.
+pub struct Trace<'a> {
+    pub hello: &'a str,
+    /// EHLO, not HELO.
+    pub extended: bool,
+    pub client: IpAddr,
+    pub hostname: &'a str,
+    pub tls: Option<&'a Established>,
+    /// The queue id.
+    pub id: String,
+    /// The recipient, where there is only one: with more, `for` would tell one of another.
+    pub only_recipient: Option<&'a str>,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+impl Trace<'_> {
+    /// The Received line, folded, with its CR LF.
+    #[must_use]
+    pub fn received(&self) -> String {
+        let literal = literal(self.client);
+        let mut line = match address::check_domain(self.hello) {
+            Ok(()) => format!("Received: from {} ({literal})", self.hello),
+            Err(_) => format!("Received: from {literal} (helo={})", printable(self.hello)),
+        };
+        let _ = write!(
+            line,
+            "\r\n\tby {} with {} id {}",
+            self.hostname,
+            self.with(),
+            self.id
+        );
+        if let Some(recipient) = self.only_recipient {
+            let _ = write!(line, "\r\n\tfor <{recipient}>");
+        }
+        if let Some(tls) = self.tls {
+            // RFC 8314 4.3
+            let _ = write!(line, "\r\n\ttls {}", tls.suite());
+            if let Some(group) = tls.group() {
+                let _ = write!(line, " group {group}");
+            }
+            let _ = write!(line, " ({})", tls.version());
+        }
+        let _ = write!(line, ";\r\n\t{}\r\n", date(self.now));
+        line
+    }
+
+    /// RFC 3848.
+    fn with(&self) -> &'static str {
+        match (self.extended, self.tls) {
+            (false, _) => "SMTP",
+            (true, None) => "ESMTP",
+            (true, Some(_)) => "ESMTPS",
+        }
+    }
+
+    /// The Date and Message-ID that a trusted client left out.
+    #[must_use]
+    pub fn missing(&self, seen: Seen) -> String {
+        let mut lines = String::new();
+        if !seen.date {
+            let _ = write!(lines, "Date: {}\r\n", date(self.now));
+        }
+        if !seen.message_id {
+            let _ = write!(lines, "Message-ID: <{}@{}>\r\n", self.id, self.hostname);
+        }
+        lines
+    }
+}
+
+/// A date as RFC 5322 3.3 writes it, in UTC.
+fn date(now: u64) -> String {
+    let when = i64::try_from(now)
+        .ok()
+        .and_then(|now| OffsetDateTime::from_unix_timestamp(now).ok());
+    when.and_then(|when| when.format(&Rfc2822).ok())
+        .unwrap_or_else(|| "Thu, 01 Jan 1970 00:00:00 +0000".into())
+}
+
+/// RFC 5321 4.1.3.
+fn literal(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => format!("[{v4}]"),
+        IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
+    }
+}
+
+/// What a client calls itself, fit for a comment.
+fn printable(word: &str) -> String {
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() || "-._:[]".contains(c) {
+            c
+        } else {
+            '?'
+        }
+    };
+    word.chars().map(fit).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace() -> Trace<'static> {
+        Trace {
+            hello: "client.example",
+            extended: true,
+            client: "192.0.2.1".parse().unwrap(),
+            hostname: "mx.example",
+            tls: None,
+            id: "q1".into(),
+            only_recipient: Some("bob@local.example"),
+            now: 1_795_492_800,
+        }
+    }
+
+    #[test]
+    fn a_received_line_tells_the_way() {
+        assert_eq!(
+            trace().received(),
+            "Received: from client.example ([192.0.2.1])\r\n\tby mx.example with ESMTP id q1\r\n\
+             \tfor <bob@local.example>;\r\n\tTue, 24 Nov 2026 04:00:00 +0000\r\n"
+        );
+        let other = Trace {
+            extended: false,
+            only_recipient: None,
+            client: "::ffff:192.0.2.1".parse().unwrap(),
+            ..trace()
+        };
+        assert!(
+            other
+                .received()
+                .contains("([192.0.2.1])\r\n\tby mx.example with SMTP id q1;\r\n")
+        );
+    }
+
+    #[test]
+    fn what_a_client_calls_itself_cannot_break_the_line() {
+        for hello in ["a(b", "x;y", "\u{e9} z", "<a@b>"] {
+            let line = Trace {
+                hello,
+                client: "2001:db8::1".parse().unwrap(),
+                ..trace()
+            }
+            .received();
+            assert!(
+                line.starts_with("Received: from [IPv6:2001:db8::1] (helo="),
+                "{line}"
+            );
+            assert!(
+                line.is_ascii() && !line.contains("a(b") && !line.contains(";y"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_is_missing_is_added() {
+        let both = trace().missing(Seen::default());
+        assert_eq!(
+            both,
+            "Date: Tue, 24 Nov 2026 04:00:00 +0000\r\nMessage-ID: <q1@mx.example>\r\n"
+        );
+        assert_eq!(
+            trace().missing(Seen {
+                date: true,
+                message_id: true,
+                ..Seen::default()
+            }),
+            ""
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! A client's open transaction: what the session knows of it besides what is in the spool.
+
+use super::Inbound;
+use super::received::Trace;
+use crate::policy::relay::{Recipient, Trust};
+use crate::smtp::address::Path;
+use crate::smtp::intake::Summary;
+use crate::smtp::reply::{self, Reply};
+use crate::spool::{Durable, Error, Facts, Last, Refusal, Sender, Transaction};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Microseconds since 1970.
+fn now_micros() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An open transaction.
+pub struct Mail {
+    spooled: Transaction,
+    pub sender: String,
+    /// The first recipient: it stands in Received if it stays the only one.
+    first: Option<String>,
+    pub recipients: usize,
+    utf8_address: bool,
+    /// When DATA began, for the rate that data must keep.
+    pub data_began: Option<Instant>,
+    pub data_octets: u64,
+}
+
+/// The full address of a path: a trusted client's short form gets our name.
+///
+/// # Errors
+/// The reply to a stranger's short form.
+fn full_address(
+    inbound: &Inbound,
+    trust: Trust,
+    path: Path<'_>,
+    bad: Reply,
+) -> Result<String, Reply> {
+    match path {
+        Path::Null => Ok(String::new()),
+        Path::Mailbox(mailbox) => Ok(mailbox.as_str().to_owned()),
+        Path::Bare(local) if trust == Trust::Trusted => Ok(format!("{local}@{}", inbound.hostname)),
+        Path::Bare(_) => Err(bad),
+    }
+}
+
+/// The recipient's address, if it may have mail from this client.
+pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<String, Reply> {
+    if let Path::Bare(local) = path
+        && local.eq_ignore_ascii_case("postmaster")
+    {
+        return inbound
+            .relay
+            .postmaster
+            .clone()
+            .ok_or(reply::UNKNOWN_MAILBOX);
+    }
+    let address = full_address(inbound, trust, path, reply::BAD_RECIPIENT)?;
+    match inbound.relay.recipient(trust, &address, &inbound.routes) {
+        Recipient::Accepted => Ok(address),
+        Recipient::RelayDenied => Err(reply::RELAY_DENIED),
+        Recipient::Unknown => Err(reply::UNKNOWN_MAILBOX),
+    }
+}
+
+/// What the client is told of the spool's trouble.
+fn told(problem: &Error) -> Reply {
+    match problem {
+        Error::Full => reply::SPOOL_FULL,
+        Error::Io(problem) => {
+            log::error!("spool: {problem}");
+            reply::DISK_ERROR
+        }
+    }
+}
+
+impl Mail {
+    /// MAIL.
+    ///
+    /// # Errors
+    /// The reply.
+    pub async fn begin(
+        inbound: &Inbound,
+        trust: Trust,
+        sender: Path<'_>,
+        size: Option<u64>,
+    ) -> Result<Self, Reply> {
+        let address = full_address(inbound, trust, sender, reply::BAD_SENDER)?;
+        let mut spooled =
+            inbound
+                .spool
+                .begin(now_micros(), size)
+                .map_err(|refusal| match refusal {
+                    Refusal::Full => reply::SPOOL_FULL,
+                    Refusal::ReadOnly => reply::DISK_ERROR,
+                })?;
+        let sender = Sender {
+            address: &address,
+            ..Sender::default()
+        };
+        spooled
+            .sender(&sender)
+            .await
+            .map_err(|problem| told(&problem))?;
+        Ok(Self {
+            spooled,
+            utf8_address: !address.is_ascii(),
+            sender: address,
+            first: None,
+            recipients: 0,
+            data_began: None,
+            data_octets: 0,
+        })
+    }
+
+    /// RCPT, once policy has allowed it.
+    ///
+    /// # Errors
+    /// The reply.
+    pub async fn recipient(&mut self, address: String) -> Result<(), Reply> {
+        self.spooled
+            .recipient(&address)
+            .await
+            .map_err(|problem| told(&problem))?;
+        self.utf8_address |= !address.is_ascii();
+        self.recipients += 1;
+        self.first.get_or_insert(address);
+        Ok(())
+    }
+
+    /// DATA.
+    pub fn data_begins(&mut self) {
+        self.spooled.data_begins();
+        self.data_began = Some(Instant::now());
+    }
+
+    /// A piece of the message.
+    ///
+    /// # Errors
+    /// The reply that the end of data will get.
+    pub async fn body(&mut self, text: &[u8]) -> Result<(), Reply> {
+        self.spooled
+            .body(text)
+            .await
+            .map_err(|problem| told(&problem))
+    }
+
+    /// The queue id, as it stands in logs and Received.
+    pub fn id(&self) -> String {
+        self.spooled.id().to_string()
+    }
+
+    /// The end of data: returns once the message is on the disk. `trace` tells where it came from.
+    ///
+    /// # Errors
+    /// The reply.
+    pub async fn commit(
+        self,
+        trace: Trace<'_>,
+        trust: Trust,
+        summary: &Summary,
+    ) -> Result<Durable, Reply> {
+        let only = self.first.as_deref().filter(|_| self.recipients == 1);
+        let now = now_micros() / 1_000_000;
+        let trace = Trace {
+            only_recipient: only,
+            id: self.id(),
+            now,
+            ..trace
+        };
+        let mut head = trace.received();
+        if trust == Trust::Trusted {
+            head += &trace.missing(summary.seen);
+        }
+        if summary.seen.no_header {
+            head += "\r\n"; // the body begins without one, and must not be taken for header lines
+        }
+        let facts = Facts {
+            eight_bit_body: summary.seen.eight_bit_body,
+            utf8_headers: summary.seen.eight_bit_header,
+            utf8_address: self.utf8_address,
+        };
+        let last = Last {
+            head: head.as_bytes(),
+            facts,
+            finishes: None,
+        };
+        self.spooled
+            .commit(last)
+            .await
+            .map_err(|problem| told(&problem))
+    }
+}

@@ -1,0 +1,271 @@
+//! What the flags mean together: defaults filled in, clashes found.
+
+use super::flags::Flags;
+use super::values::Size;
+use crate::inbound::session::Door;
+use crate::limits;
+use crate::policy::level::Level;
+use crate::policy::relay::{Network, Relay};
+use crate::policy::retry::Schedule;
+use crate::policy::routes::Routes;
+use crate::policy::target::Target;
+use crate::spool;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A listener to be bound, and the flag that asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port {
+    pub flag: &'static str,
+    pub address: SocketAddr,
+    pub door: Door,
+}
+
+/// All that boot needs to know.
+#[derive(Debug)]
+pub struct Config {
+    pub hostname: String,
+    pub ports: Vec<Port>,
+    pub certs: Vec<PathBuf>,
+    pub default_cert: Option<String>,
+    pub sessions: usize,
+    /// Octets.
+    pub message_size: u64,
+    pub relay: Relay,
+    pub routes: Routes,
+    pub tls_out: Level,
+    pub retry: Schedule,
+    pub lifetime: Duration,
+    pub outbound: usize,
+    /// Empty: /etc/resolv.conf.
+    pub resolvers: Vec<SocketAddr>,
+    pub smtp_port: u16,
+    pub mx_loopback: bool,
+    pub spool: spool::Options,
+    pub log: log::LevelFilter,
+}
+
+impl Config {
+    /// # Errors
+    /// One line that names the flags that clash.
+    pub fn of(flags: Flags) -> Result<Self, String> {
+        let hostname = match &flags.hostname {
+            Some(name) => name.clone(),
+            None => system_hostname()?,
+        };
+        let spool_size = flags.spool_size.unwrap_or(Size(256 << 20)).0;
+        let message_size = flags.message_size.unwrap_or(Size(25 << 20)).0;
+        let least = limits::SPOOL_SEGMENTS as u64 * limits::SPOOL_SEGMENT as u64;
+        if spool_size < least {
+            return Err(format!(
+                "--spool-size {spool_size} is too small: at least {}M",
+                least >> 20
+            ));
+        }
+        if message_size > spool_size / 4 {
+            return Err(format!(
+                "--message-size {message_size} is above a quarter of --spool-size {spool_size}: at most {}",
+                spool_size / 4
+            ));
+        }
+        Ok(Self {
+            ports: ports(&flags)?,
+            relay: relay(&flags),
+            routes: routes(&flags)?,
+            hostname,
+            certs: flags.certs,
+            default_cert: flags.default_cert,
+            sessions: flags.sessions.map_or(256, usize::from),
+            message_size,
+            tls_out: flags.tls_out.unwrap_or(Level::May),
+            retry: flags.retry.unwrap_or(DEFAULT_RETRY),
+            lifetime: flags.lifetime.unwrap_or(Duration::from_secs(5 * 86_400)),
+            outbound: flags.outbound.map_or(32, usize::from),
+            resolvers: flags.resolver,
+            smtp_port: flags.smtp_port.unwrap_or(25),
+            mx_loopback: flags.mx_loopback,
+            spool: spool::Options {
+                dir: flags.spool.unwrap_or_else(|| "facteur-spool".into()),
+                size: spool_size,
+            },
+            log: flags.log.unwrap_or(log::LevelFilter::Info),
+        })
+    }
+}
+
+const DEFAULT_RETRY: Schedule = Schedule {
+    first: Duration::from_secs(300),
+    last: Duration::from_secs(4 * 3_600),
+};
+
+fn system_hostname() -> Result<String, String> {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    super::values::host_name(&name)
+        .map_err(|why| format!("the system's host name: {why}; give --hostname NAME"))
+}
+
+fn ports(flags: &Flags) -> Result<Vec<Port>, String> {
+    let level = flags.tls_in.unwrap_or(Level::May);
+    let mut ports: Vec<Port> = Vec::new();
+    for listen in &flags.listen {
+        let door = Door::Smtp(listen.level.unwrap_or(level));
+        ports.push(Port {
+            flag: "--listen",
+            address: listen.address,
+            door,
+        });
+    }
+    for &address in &flags.listen_tls {
+        ports.push(Port {
+            flag: "--listen-tls",
+            address,
+            door: Door::Tls,
+        });
+    }
+    if flags.listen.is_empty() && flags.listen_tls.is_empty() {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
+        ports.push(Port {
+            flag: "--listen",
+            address,
+            door: Door::Smtp(level),
+        });
+    }
+    for (at, port) in ports.iter().enumerate() {
+        let clash = ports[..at]
+            .iter()
+            .find(|other| other.address == port.address && port.address.port() != 0);
+        if let Some(other) = clash {
+            return Err(format!(
+                "{} {} is also given to {}",
+                port.flag, port.address, other.flag
+            ));
+        }
+    }
+    Ok(ports)
+}
+
+fn relay(flags: &Flags) -> Relay {
+    let loopback = || {
+        let networks = ["127.0.0.0/8", "::1/128"];
+        networks
+            .iter()
+            .filter_map(|text| text.parse::<Network>().ok())
+            .collect()
+    };
+    let domains: Vec<String> = flags
+        .domain
+        .iter()
+        .map(|named| named.name.clone())
+        .collect();
+    let postmaster = flags.postmaster.clone();
+    Relay {
+        relay_from: if flags.relay_from.is_empty() {
+            loopback()
+        } else {
+            flags.relay_from.clone()
+        },
+        postmaster: postmaster
+            .or_else(|| domains.first().map(|domain| format!("postmaster@{domain}"))),
+        domains,
+    }
+}
+
+fn routes(flags: &Flags) -> Result<Routes, String> {
+    let mut routes = Routes::default();
+    for named in &flags.route {
+        if let Some(target) = &named.target {
+            routes
+                .add(&named.name, target.clone())
+                .map_err(|why| format!("--route: {why}"))?;
+        }
+    }
+    for named in &flags.domain {
+        // A domain without a target is delivered by its MX even where a smarthost takes the rest: it is a backup MX.
+        let target = named.target.clone().unwrap_or(Target::Mx);
+        routes
+            .add(&named.name, target)
+            .map_err(|why| format!("--domain: {why}"))?;
+    }
+    if let Some(target) = &flags.relay {
+        routes.set_rest(target.clone());
+    }
+    Ok(routes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(line: &str) -> Result<Config, String> {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Config::of(
+            Flags::of(&arguments, Some("/dev/null".into())).map_err(|stop| format!("{stop:?}"))?,
+        )
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_help() {
+        let config = config("--hostname mx.example").unwrap();
+        assert_eq!(config.ports[0].address.to_string(), "127.0.0.1:2525");
+        assert_eq!(config.ports[0].door, Door::Smtp(Level::May));
+        assert_eq!(
+            (config.sessions, config.outbound, config.smtp_port),
+            (256, 32, 25)
+        );
+        assert_eq!(
+            (config.message_size, config.spool.size),
+            (25 << 20, 256 << 20)
+        );
+        assert_eq!(
+            config.relay.postmaster.as_deref(),
+            Some("postmaster@localhost")
+        );
+        assert_eq!(Ok(config.retry), "5m..4h".parse());
+        assert_eq!(config.lifetime, Duration::from_secs(432_000));
+    }
+
+    #[test]
+    fn clashes_are_named() {
+        for (line, part) in [
+            (
+                "--spool-size 16M --message-size 5M",
+                "quarter of --spool-size",
+            ),
+            ("--spool-size 1M", "too small"),
+            (
+                "--listen 127.0.0.1:1 --listen-tls 127.0.0.1:1",
+                "also given to --listen",
+            ),
+            (
+                "--domain a.example --route a.example=smtp:[b]",
+                "two targets",
+            ),
+        ] {
+            let why = config(&format!("--hostname mx.example {line}")).unwrap_err();
+            assert!(why.contains(part), "{line}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_domain_without_target_is_a_backup_mx() {
+        let config = config("--hostname h --relay smart.example --domain a.example").unwrap();
+        assert_eq!(config.routes.target("a.example"), &Target::Mx);
+        assert_eq!(
+            config.routes.target("b.example").to_string(),
+            "smtp:[smart.example]"
+        );
+    }
+
+    #[test]
+    fn a_listener_has_its_own_level() {
+        let config =
+            config("--hostname h --tls-in none --listen 127.0.0.1:1 --listen 127.0.0.1:2,encrypt")
+                .unwrap();
+        let doors: Vec<Door> = config.ports.iter().map(|port| port.door).collect();
+        assert_eq!(doors, [Door::Smtp(Level::None), Door::Smtp(Level::Encrypt)]);
+    }
+}

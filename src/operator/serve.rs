@@ -1,0 +1,317 @@
+//! `facteur serve`: boot in an order in which nothing on the disk changes before the ports are bound, then signals and
+//! drain.
+
+use super::ceiling::Ceiling;
+use super::config::{Config, Port};
+use crate::inbound::session::Door;
+use crate::inbound::slots::Slots;
+use crate::inbound::{Counters, Inbound, listener};
+use crate::limits;
+use crate::net::deadline::within;
+use crate::net::dns::Resolver;
+use crate::outbound::attempt::{self, Connector};
+use crate::outbound::route::Router;
+use crate::outbound::schedule::{self, Schedule};
+use crate::policy::level::Level;
+use crate::policy::routes::Routes;
+use crate::spool::{self, Spool};
+use crate::tls::{self, Table};
+use async_rustls::rustls::ServerConfig;
+use async_signal::{Signal, Signals};
+use log::{error, info, warn};
+use smol::channel::{self, Receiver, Sender};
+use smol::lock::Semaphore;
+use smol::stream::StreamExt as _;
+use smol::{Async, Executor, Task};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A bound listener.
+type Bound = (Async<TcpListener>, Port);
+
+/// Runs the relay until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One line: why the relay cannot start, or what went wrong at its end.
+pub fn run(config: Config) -> Result<(), String> {
+    allow_descriptors(&config)?;
+    let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+        .map_err(|e| format!("signals: {e}"))?;
+    let certificates = Certificates::of(&config);
+    let tls = certificates.load()?;
+    let bound = bind(&config.ports)?;
+    let routes = Arc::new(config.routes.clone());
+    let spool = open_spool(&config, &routes)?;
+    info!("{}", Ceiling::of(&config));
+    let executor = Arc::new(Executor::new());
+    let (running, stopped) = channel::bounded::<()>(1);
+    for number in 1..thread::available_parallelism().map_or(1, usize::from) {
+        let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
+        let work = move || {
+            // The channel closes when the relay has ended.
+            let _ = smol::block_on(executor.run(stopped.recv()));
+        };
+        let started = thread::Builder::new()
+            .name(format!("facteur-{number}"))
+            .spawn(work);
+        started.map_err(|problem| format!("thread: {problem}"))?;
+    }
+    let relay = Relay {
+        executor: Arc::clone(&executor),
+        config,
+        certificates,
+        routes,
+        spool,
+        signals,
+    };
+    let result = smol::block_on(executor.run(relay.serve(tls, bound)));
+    drop(running);
+    result
+}
+
+/// Where certificates come from, so that they can be read again.
+struct Certificates {
+    dirs: Vec<PathBuf>,
+    default: Option<String>,
+    hostname: String,
+    /// Some listener needs them.
+    needed: bool,
+}
+
+impl Certificates {
+    fn of(config: &Config) -> Self {
+        Self {
+            dirs: config.certs.clone(),
+            default: config.default_cert.clone(),
+            hostname: config.hostname.clone(),
+            needed: config
+                .ports
+                .iter()
+                .any(|port| port.door != Door::Smtp(Level::None)),
+        }
+    }
+
+    /// Reads the table and the folders; None where no listener speaks TLS.
+    fn load(&self) -> Result<Option<Arc<ServerConfig>>, String> {
+        if !self.needed {
+            return Ok(None);
+        }
+        let table = Table::load(
+            &tls::table::COMPILED,
+            &self.dirs,
+            self.default.as_deref(),
+            &self.hostname,
+        )
+        .map_err(|problem| problem.to_string())?;
+        if table.is_development() && table.default_name() == Some("localhost") {
+            warn!(
+                "the certificate is this build's own for localhost: give --certs DIR, or fill config/domains and build"
+            );
+        }
+        info!(
+            "certificates names={} default={:?}",
+            table.len(),
+            table.default_name().unwrap_or("none")
+        );
+        Ok(Some(tls::server::config(Arc::new(table))))
+    }
+}
+
+fn bind(ports: &[Port]) -> Result<Vec<Bound>, String> {
+    ports
+        .iter()
+        .map(|&port| Ok((listener::bind(port.flag, port.address)?, port)))
+        .collect()
+}
+
+fn open_spool(config: &Config, routes: &Arc<Routes>) -> Result<Spool, String> {
+    let lanes = Arc::clone(routes);
+    let lane_of: spool::LaneOf = Box::new(move |address| lanes.lane(address));
+    Spool::open(
+        &config.spool,
+        spool::disk::Real,
+        lane_of,
+        unix_micros() / 1_000_000,
+    )
+    .map_err(|problem| problem.to_string())
+}
+
+fn unix_micros() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Each session and each attempt needs a descriptor, the spool and the rest a few more.
+fn allow_descriptors(config: &Config) -> Result<(), String> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let needed = (config.sessions + config.outbound + limits::DESCRIPTORS) as u64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|most| most < needed) {
+        return Err(format!(
+            "--sessions {} and --outbound {} need {needed} open files, and the system allows {}",
+            config.sessions,
+            config.outbound,
+            limit.maximum.unwrap_or(0)
+        ));
+    }
+    limit.current = Some(needed);
+    setrlimit(Resource::Nofile, limit).map_err(|problem| format!("open files: {problem}"))
+}
+
+struct Relay {
+    executor: Arc<Executor<'static>>,
+    config: Config,
+    certificates: Certificates,
+    routes: Arc<Routes>,
+    spool: Spool,
+    signals: Signals,
+}
+
+impl Relay {
+    async fn serve(
+        mut self,
+        tls: Option<Arc<ServerConfig>>,
+        bound: Vec<Bound>,
+    ) -> Result<(), String> {
+        let schedule = self.start_outbound(&bound)?;
+        let (stop, stopping) = channel::bounded::<()>(1);
+        let (alive, ended) = channel::bounded::<()>(1);
+        let inbound = Arc::new(self.inbound(tls, stopping));
+        let listeners = self.listen(&inbound, bound, &alive);
+        drop(alive);
+        while let Some(signal) = self.signals.next().await {
+            match signal {
+                Ok(Signal::Hup) => self.read_again(&inbound),
+                Ok(signal) => {
+                    info!("stopping: {signal:?}");
+                    break;
+                }
+                Err(problem) => error!("signals: {problem}"),
+            }
+        }
+        drop(listeners);
+        stop.close();
+        let spool = self.spool.clone();
+        drop(inbound);
+        let drained = drain(ended, schedule);
+        let again = async {
+            // A second signal does not wait: the queue is on the disk.
+            self.signals.next().await;
+            warn!("stopped at once");
+        };
+        smol::future::or(drained, again).await;
+        spool
+            .close()
+            .await
+            .map_err(|problem| format!("spool: {problem}"))?;
+        info!("stopped");
+        Ok(())
+    }
+
+    fn inbound(&self, tls: Option<Arc<ServerConfig>>, stop: Receiver<()>) -> Inbound {
+        Inbound {
+            hostname: self.config.hostname.clone(),
+            relay: self.config.relay.clone(),
+            routes: Arc::clone(&self.routes),
+            spool: self.spool.clone(),
+            tls: RwLock::new(tls),
+            message_size: self.config.message_size,
+            slots: Slots::new(self.config.sessions),
+            handshakes: Semaphore::new(limits::HANDSHAKES),
+            counters: Counters::default(),
+            stop,
+        }
+    }
+
+    fn listen(
+        &self,
+        inbound: &Arc<Inbound>,
+        bound: Vec<Bound>,
+        alive: &Sender<()>,
+    ) -> Vec<Task<()>> {
+        let start = |(listener, port): Bound| {
+            let address = listener.get_ref().local_addr().unwrap_or(port.address);
+            match port.door {
+                Door::Smtp(level) => info!("listening on {address} tls={level}"),
+                Door::Tls => info!("listening on {address} tls=implicit"),
+            }
+            let (inbound, executor) = (Arc::clone(inbound), Arc::clone(&self.executor));
+            let accept = listener::listen(inbound, executor, listener, port.door, alive.clone());
+            self.executor.spawn(accept)
+        };
+        bound.into_iter().map(start).collect()
+    }
+
+    fn start_outbound(&self, bound: &[Bound]) -> Result<Schedule, String> {
+        let addresses = bound
+            .iter()
+            .filter_map(|(listener, _)| listener.get_ref().local_addr().ok());
+        let own_addresses: Vec<SocketAddr> = addresses.collect();
+        let resolver = match self.config.resolvers.is_empty() {
+            true => Resolver::system(),
+            false => Resolver::new(self.config.resolvers.clone()),
+        };
+        let router = Router {
+            resolver,
+            smtp_port: self.config.smtp_port,
+            mx_loopback: self.config.mx_loopback,
+            own_name: self.config.hostname.clone(),
+            own_addresses,
+        };
+        let parts = schedule::Parts {
+            spool: self.spool.clone(),
+            routes: Arc::clone(&self.routes),
+            router,
+            connector: self.connector(),
+            executor: Arc::clone(&self.executor),
+            clock: Arc::new(unix_micros),
+        };
+        let settings = schedule::Settings {
+            hostname: self.config.hostname.clone(),
+            outbound: self.config.outbound,
+            retry: self.config.retry,
+            lifetime: self.config.lifetime,
+        };
+        Schedule::start(parts, settings).map_err(|problem| format!("outbound: {problem}"))
+    }
+
+    fn connector(&self) -> Connector {
+        let sessions = AtomicU64::new(0);
+        Connector {
+            own_name: self.config.hostname.clone(),
+            level: self.config.tls_out,
+            tls: tls::client::config(),
+            next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
+            counters: attempt::Counters::default(),
+        }
+    }
+
+    /// SIGHUP: certificates are read again; where they are wrong, the old ones stay.
+    fn read_again(&self, inbound: &Inbound) {
+        match self.certificates.load() {
+            Ok(tls) => *inbound.tls.write().unwrap_or_else(PoisonError::into_inner) = tls,
+            Err(problem) => error!("certificates unchanged: {problem}"),
+        }
+    }
+}
+
+/// Waits for open transactions and for attempts past their final dot, each within its limit.
+async fn drain(ended: Receiver<()>, schedule: Schedule) {
+    let sessions = async {
+        // Nothing is ever sent: the channel closes with the last session.
+        let gone = within(limits::DRAIN_INBOUND, async { Ok(ended.recv().await) }).await;
+        if gone.is_err() {
+            warn!("sessions were cut off after {:?}", limits::DRAIN_INBOUND);
+        }
+    };
+    smol::future::zip(sessions, schedule.stop()).await;
+}

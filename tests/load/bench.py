@@ -1,0 +1,360 @@
+"""scripts/bench's measurements and table. See scripts/bench for how to call it."""
+
+import argparse
+import glob
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import meter
+import relays
+from table import Row, Table
+
+LOAD = os.path.join(relays.ROOT, "target/release/examples/load")
+PAYLOAD = 4096
+WAIT = 300
+
+
+class Bench:
+    def __init__(self, base, quick):
+        self.base = base
+        self.quick = quick
+        self.certificate = self.make_certificate()
+        self.relays = [relays.Postfix(base, self.certificate)]
+        if serves():
+            self.relays.insert(0, relays.Facteur(base, self.certificate))
+        self.others = []
+
+    def make_certificate(self):
+        chain, key = os.path.join(self.base, "cert.pem"), os.path.join(self.base, "key.pem")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", chain],
+            check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        return chain, key
+
+    def stop(self):
+        for process in self.others:
+            process.stop() if isinstance(process, relays.Sink) else stop_process(process)
+        for relay in self.relays:
+            relay.stop()
+
+    def rounds(self, quick, full):
+        return quick if self.quick else full
+
+    # --- one relay at work ---
+
+    def relayed(self, relay, sessions, count, under=()):
+        """Starts the relay, sends `count` messages through it and waits for the last at the sink. One dict of figures."""
+        sink = relays.Sink(self.base, count)
+        self.others.append(sink)
+        port = relays.free_port()
+        relay.start(port, sink.port, under)
+        root = relay.root()
+        cpu, written, wall = meter.cpu_seconds(root), meter.write_bytes(root), time.time()
+        begin = time.monotonic()
+        source = subprocess.Popen(
+            ["smtp-source", "-d", "-s", str(sessions), "-l", str(PAYLOAD), "-m", str(count), "-f", "sender@bench.localhost",
+             "-t", "recipient@example.test", f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.others.append(source)
+        sink.wait(WAIT)
+        taken = time.monotonic() - begin
+        figures = {
+            "rate": count / taken,
+            "cpu": (meter.cpu_seconds(root) - cpu) / count * 1000,
+            "written": (meter.write_bytes(root) - written) / (count * PAYLOAD),
+            "from": wall,
+            "to": wall + taken,
+        }
+        if source.wait(30) != 0:
+            raise RuntimeError(f"smtp-source through {relay.name} ended with {source.returncode}")
+        relay.stop()
+        return figures
+
+    def alternate(self, rounds, measure):
+        """measure(relay) for each relay in turn, `rounds` times: {relay's name: [figures]}."""
+        figures = {relay.name: [] for relay in self.relays}
+        for _ in range(rounds):
+            for relay in self.relays:
+                figures[relay.name].append(measure(relay))
+        return figures
+
+    # --- the rows ---
+
+    def rate(self, sessions, count, factor, cpu_budget):
+        figures = self.alternate(
+            self.rounds(1, 3), lambda relay: self.relayed(relay, sessions, count // self.rounds(4, 1))
+        )
+        of = lambda key: {name: statistics.median(one[key] for one in all) for name, all in figures.items()}
+        noun = "session" if sessions == 1 else "sessions"
+        yield Row(f"relayed, {sessions} {noun}", "msg/s", of("rate"), factor=factor)
+        yield Row(f"CPU, {sessions} {noun}", "ms/msg", of("cpu"), factor=cpu_budget, digits=3)
+
+    def rate_1(self):
+        return self.rate(1, 2000, factor=(">=", 2.5), cpu_budget=None)
+
+    def rate_20(self):
+        return self.rate(20, 10000, factor=(">=", 6), cpu_budget=("<=", 1 / 8))
+
+    def rate_50(self):
+        return self.rate(50, 10000, factor=None, cpu_budget=None)
+
+    def flushes(self):
+        """fsync and fdatasync calls between the first message's start and the last one's arrival, by strace.
+
+        strace stops the relay at those calls only (--seccomp-bpf), so it costs little but is not nothing.
+        """
+        count = self.rounds(2000, 5000)
+        trace = os.path.join(self.base, "strace.log")
+        under = ["strace", "-f", "--seccomp-bpf", "-qq", "-ttt", "-e", "trace=fsync,fdatasync,sync_file_range,msync",
+                 "-o", trace]  # fmt: skip
+
+        def measure(relay):
+            figures = self.relayed(relay, 50, count, under)
+            with open(trace) as lines:
+                times = [float(at) for at in re.findall(r"^\d+ +(\d+\.\d+) (?!<)\w+\(", lines.read(), re.M)]
+            return sum(figures["from"] <= at <= figures["to"] for at in times) / count
+
+        figures = self.alternate(1, measure)
+        yield Row("flushes, 50 sessions", "/msg", first(figures), limit=("<=", 0.1), digits=3)
+
+    def written(self):
+        for sessions, count, limit in ((1, 2000, 2.2), (20, 5000, 1.5)):
+            figures = self.alternate(1, lambda relay: self.on_own_disk(relay, sessions, count // self.rounds(2, 1)))
+            noun = "session" if sessions == 1 else "sessions"
+            how = "" if all(all(own for _, own in one) for one in figures.values()) else " (dirtied)"
+            figures = {name: [one[0][0]] for name, one in figures.items()}
+            yield Row(f"written{how}, {sessions} {noun}", "byte/byte", first(figures), limit=("<=", limit))
+
+    def on_own_disk(self, relay, sessions, count):
+        """Bytes that reach the device for a payload byte: (figure, True).
+
+        The relay works on an ext4 of its own on a loop device, which the kernel counts apart (journal and all), and
+        everything dirty is written out before the count ends. Where that cannot be had, the bytes that the relay's
+        processes made dirty: (figure, False).
+        """
+        disk = OwnDisk(self.base)
+        home, relay.dir = relay.dir, os.path.join(disk.dir, "relay")
+        try:
+            before = {}
+
+            def start(*arguments, begin=relay.start):
+                begin(*arguments)
+                before["sectors"] = disk.sectors()
+
+            relay.start = start
+            figures = self.relayed(relay, sessions, count)
+            sectors = disk.sectors()
+        finally:
+            del relay.start
+            relay.stop()
+            relay.dir = home
+            disk.remove()
+        if sectors is None:
+            return figures["written"], False
+        return (sectors - before["sectors"]) * 512 / (count * PAYLOAD), True
+
+    def memory(self):
+        count = self.rounds(50, 200)
+        figures = self.alternate(1, lambda relay: self.memory_of(relay, count))
+        of = lambda key: {name: all[0][key] for name, all in figures.items()}
+        yield Row("resident, idle", "MiB", of("idle"), limit=("<=", 4))
+        yield Row("resident, after 4,000 handshakes", "MiB", of("after"), limit=("<=", 6))
+        yield Row(f"resident, {count} idle STARTTLS", "MiB", of("held"))
+        yield Row("an idle STARTTLS session", "KiB", of("session"), limit=("<=", 12), digits=1)
+
+    def memory_of(self, relay, count):
+        port = relays.free_port()
+        relay.start(port, relays.free_port())
+        at = f"127.0.0.1:{port}"
+        idle = meter.steady_pss(relay.root())
+        run_load("handshakes", at, "8", "1")
+        base = meter.steady_pss(relay.root())
+        hold = subprocess.Popen([LOAD, "hold", at, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.others.append(hold)
+        if hold.stdout.readline() != f"held {count}\n":
+            raise RuntimeError(f"{relay.name} does not hold {count} sessions")
+        held = meter.steady_pss(relay.root())
+        hold.communicate()
+        # Postfix keeps its processes, so fewer are as good.
+        run_load("handshakes", at, "4000" if relay.name == "facteur" else "400", "8")
+        after = meter.steady_pss(relay.root())
+        relay.stop()
+        return {
+            "idle": idle / meter.MIB,
+            "after": after / meter.MIB,
+            "held": held / meter.MIB,
+            "session": (held - base) / count / 1024,
+        }
+
+    def handshakes(self):
+        """New STARTTLS sessions a second from 8 client threads; the bare server takes part in every round."""
+        rates = {"bare": [], **{relay.name: [] for relay in self.relays}}
+        for _ in range(self.rounds(1, 5)):
+            rates["bare"].append(self.handshakes_with_bare())
+            for relay in self.relays:
+                port = relays.free_port()
+                relay.start(port, relays.free_port())
+                run_load("handshakes", f"127.0.0.1:{port}", "200", "8")
+                count = 4000 if relay.name == "facteur" else 1000
+                rates[relay.name].append(float(run_load("handshakes", f"127.0.0.1:{port}", str(count), "8")))
+                relay.stop()
+        figures = {name: statistics.median(all) for name, all in rates.items()}
+        bare = figures.pop("bare")
+        yield Row("new STARTTLS sessions", "/s", figures, limit=(">=", 0.9 * bare), note=f"0.9 x bare {bare:.0f}")
+
+    def handshakes_with_bare(self):
+        port = relays.free_port()
+        bare = subprocess.Popen([LOAD, "bare", f"127.0.0.1:{port}", *self.certificate], stdin=subprocess.DEVNULL)
+        self.others.append(bare)
+        meter.wait_listening(port, lambda: bare.poll() is None)
+        run_load("handshakes", f"127.0.0.1:{port}", "200", "8")
+        rate = float(run_load("handshakes", f"127.0.0.1:{port}", "4000", "8"))
+        stop_process(bare)
+        return rate
+
+    def start(self):
+        """From exec to the first 220 read, on a spool (a queue folder) that exists and is empty."""
+        figures = {}
+        for relay in self.relays:
+            port, sink = relays.free_port(), relays.free_port()
+            relay.start(port, sink)
+            relay.stop()
+            if relay.name == "facteur":
+                command = relay.command(port, sink)
+            else:
+                command = ["postfix", "-c", os.path.join(relay.dir, "etc"), "start"]
+            times = []
+            for _ in range(self.rounds(3, 11)):
+                times.append(float(run_load("first220", f"127.0.0.1:{port}", *command)))
+                if relay.name != "facteur":
+                    relay.started = True
+                    relay.stop()
+            figures[relay.name] = statistics.median(times)
+        yield Row("start to the first 220", "ms", figures, limit=("<=", 15), digits=1)
+
+    def size(self):
+        """facteur: the stripped binary. Postfix: the programs and libraries that take part here, without OpenSSL's 5 MB."""
+        daemons = "master smtpd smtp cleanup qmgr trivial-rewrite bounce pickup anvil tlsmgr scache error".split()
+        files = [f"/usr/lib/postfix/sbin/{name}" for name in daemons] + glob.glob("/usr/lib/postfix/libpostfix-*.so")
+        figures = {"Postfix": sum(map(os.path.getsize, files)) / meter.MIB}
+        if len(self.relays) > 1:
+            figures["facteur"] = os.path.getsize(relays.FACTEUR) / meter.MIB
+        yield Row("stripped binary", "MiB", figures, limit=("<=", 2.5))
+
+
+ROWS = {
+    "rate-1": Bench.rate_1,
+    "rate-20": Bench.rate_20,
+    "rate-50": Bench.rate_50,
+    "flushes": Bench.flushes,
+    "written": Bench.written,
+    "memory": Bench.memory,
+    "handshakes": Bench.handshakes,
+    "start": Bench.start,
+    "size": Bench.size,
+}
+
+
+class OwnDisk:
+    """A fresh ext4 on a loop device, or a plain folder where there is none to be had (no root, a container)."""
+
+    def __init__(self, base):
+        self.dir = tempfile.mkdtemp(dir=base, prefix="disk.")
+        os.chmod(self.dir, 0o755)
+        self.image = self.dir + ".img"
+        self.device = None
+        try:
+            # Written in full and initialised now, so that the file system has nothing left to do in the background.
+            relays.run("dd", "if=/dev/zero", f"of={self.image}", "bs=1M", "count=768", "status=none", "conv=fsync")
+            relays.run("mkfs.ext4", "-qF", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image)
+            device = relays.run("losetup", "--find", "--show", self.image).strip()
+            try:
+                relays.run("mount", device, self.dir)
+                self.device = device
+            finally:
+                # The mount keeps the device; without one it goes now.
+                relays.run("losetup", "--detach", device)
+        except (OSError, subprocess.CalledProcessError) as problem:
+            print(f"bench: no disk of its own ({problem}): counting dirtied bytes instead", file=sys.stderr)
+
+    def sectors(self):
+        """Sectors of 512 bytes written to the device once all that is dirty has been written out; None without one."""
+        if self.device is None:
+            return None
+        relays.run("sync", "-f", self.dir)
+        with open(f"/sys/block/{os.path.basename(self.device)}/stat") as stat:
+            return int(stat.read().split()[6])
+
+    def remove(self):
+        if self.device is not None:
+            relays.run("umount", self.dir)
+        if os.path.exists(self.image):
+            os.remove(self.image)
+
+
+def first(figures):
+    return {name: all[0] for name, all in figures.items()}
+
+
+def run_load(*arguments):
+    return relays.run(LOAD, *arguments).strip()
+
+
+def stop_process(process):
+    if process.poll() is None:
+        process.terminate()
+    process.wait()
+
+
+def serves():
+    """Is there a facteur that has `serve` yet?"""
+    try:
+        help = subprocess.run([relays.FACTEUR, "serve", "--help"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "--relay" in help.stdout + help.stderr
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="facteur against Postfix and against its budgets")
+    parser.add_argument("row", nargs="*", help=f"only these of: {' '.join(ROWS)}")
+    parser.add_argument("--quick", action="store_true", help="fewer messages and rounds: minutes less, and noisier")
+    arguments = parser.parse_args()
+    for row in arguments.row:
+        if row not in ROWS:
+            parser.error(f"row {row}: one of {' '.join(ROWS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    base = tempfile.mkdtemp(prefix="facteur-bench.", dir=os.environ.get("FACTEUR_BENCH_DIR", "/var/tmp"))
+    os.chmod(base, 0o755)
+    bench = Bench(base, arguments.quick)
+    if len(bench.relays) == 1:
+        print("bench: target/release/facteur has no `serve` yet: Postfix only", file=sys.stderr)
+    table, failures = Table(), 0
+    try:
+        table.head()
+        for name in arguments.row or ROWS:
+            try:
+                for row in ROWS[name](bench):
+                    table.line(row)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
+                failures += 1
+                print(f"{name}: not measured: {problem}", flush=True)
+                bench.stop()
+    finally:
+        bench.stop()
+        shutil.rmtree(base, ignore_errors=True)
+    table.foot()
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+//! `facteur serve` as its owner meets it: what it refuses at start, whom it relays for, how it drains, and that no kill
+//! loses what it has acknowledged.
+
+mod support;
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+use support::facteur::{Facteur, refused};
+use support::sink::Sink;
+use support::smtp::Client;
+use support::{Folder, PATIENCE, free_port, numbered, said, until};
+
+#[test]
+fn a_port_in_use_is_one_line_and_nothing_on_the_disk() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let folder = Folder::new();
+    let output = refused(folder.as_ref(), &["--listen", &address]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_one_line(&said(&output), &address);
+    let files: Vec<_> = std::fs::read_dir(&folder)
+        .expect("readable")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    assert_eq!(files, ["no-flags"], "made before the ports were bound");
+}
+
+#[test]
+fn an_unknown_flag_is_one_line_and_exit_2() {
+    let folder = Folder::new();
+    let output = refused(folder.as_ref(), &["--no-such-flag", "1"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_one_line(&said(&output), "--no-such-flag");
+}
+
+#[track_caller]
+fn assert_one_line(said: &str, names: &str) {
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(said.contains(names), "{said:?} does not name {names}");
+}
+
+#[test]
+fn a_stranger_may_not_relay() {
+    let folder = Folder::new();
+    let keep = format!("in.test=maildir:{}", folder.join("mail").display());
+    let flags = [
+        "--relay-from",
+        "192.0.2.0/24",
+        "--relay",
+        "127.0.0.1:9",
+        "--domain",
+        &keep,
+    ];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    client
+        .say("MAIL FROM:<a@client.test>", "250")
+        .expect("MAIL");
+    client
+        .say("RCPT TO:<someone@example.test>", "550 5.7.1")
+        .expect("a refusal");
+    client
+        .say("RCPT TO:<to@in.test>", "250")
+        .expect("our own domain");
+    facteur.stop();
+}
+
+/// CVE-2011-0411: what comes in the clear behind STARTTLS must not be taken for something said inside TLS.
+#[test]
+fn a_command_in_the_segment_of_starttls_is_never_executed() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &[]);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    client
+        .send(b"STARTTLS\r\nVRFY postmaster\r\n")
+        .expect("sent");
+    let rest = client.rest().expect("closed in time");
+    assert!(
+        rest.lines().count() <= 1 && !rest.contains("252"),
+        "answered: {rest:?}"
+    );
+    facteur.wait_log(&["STARTTLS"]);
+    facteur.stop();
+}
+
+#[test]
+fn sigterm_lets_an_open_transaction_end() {
+    let folder = Folder::new();
+    let sink = Sink::start();
+    let flags = ["--relay", &sink.address()];
+    let mut facteur = Facteur::start(folder.as_ref(), &flags);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    client
+        .say("MAIL FROM:<a@client.test>", "250")
+        .expect("MAIL");
+    client.say("RCPT TO:<b@example.test>", "250").expect("RCPT");
+    client.say("DATA", "354").expect("DATA");
+    let message = numbered::message(1);
+    let (early, late) = message.split_at(message.len() / 2);
+    client.send(early).expect("the first half");
+    facteur.terminate();
+    until("no new connection", || Client::connect(facteur.port).err());
+    client.send(late).expect("the second half");
+    client.say(".", "250").expect("the transaction's end");
+    assert_eq!(facteur.wait_exit().code(), Some(0));
+
+    // Whether it went out in the drain or not: it is there in the end.
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    sink.wait_taken(&[1]);
+    facteur.stop();
+}
+
+#[test]
+fn sigterm_lets_an_attempt_past_the_dot_end() {
+    let folder = Folder::new();
+    let sink = Sink::start();
+    let flags = ["--relay", &sink.address()];
+    let mut facteur = Facteur::start(folder.as_ref(), &flags);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    sink.hold();
+    client
+        .submit("a@client.test", "b@example.test", &numbered::message(1))
+        .expect("accepted");
+    client.say("QUIT", "221").expect("QUIT");
+    sink.wait_held();
+    facteur.terminate();
+    until("no new connection", || Client::connect(facteur.port).err());
+    sink.go_on();
+    assert_eq!(facteur.wait_exit().code(), Some(0));
+
+    // Were the delivery not on the disk, the message would go out again, before the second.
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    client
+        .submit("a@client.test", "b@example.test", &numbered::message(2))
+        .expect("accepted");
+    sink.wait_taken(&[1, 2]);
+    facteur.stop();
+    assert_eq!(sink.complaints(), Vec::<String>::new());
+    assert_eq!(sink.count(), 2);
+}
+
+/// The first promise: 250 means on the disk.
+#[test]
+fn no_kill_loses_an_acknowledged_message() {
+    let folder = Folder::new();
+    let sink = Sink::start();
+    let port = free_port();
+    let address = sink.address();
+    let start = || {
+        Facteur::start_on(
+            port,
+            folder.as_ref(),
+            &["--relay", &address, "--spool-size", "64M", "--log", "warn"],
+        )
+    };
+    let load = Load::start(port, 16);
+    for round in 0..4 {
+        let facteur = start();
+        load.wait_acknowledged(200);
+        if round % 2 == 0 {
+            // Every second time with a queue that has grown, and attempts that wait for their reply.
+            sink.hold();
+            sink.wait_held();
+            load.wait_acknowledged(100);
+        }
+        facteur.kill();
+        sink.go_on();
+        sink.next_epoch();
+    }
+    let facteur = start();
+    load.wait_acknowledged(200);
+    let acknowledged = load.stop();
+    assert!(acknowledged.len() >= 1200, "only {}", acknowledged.len());
+    sink.wait_taken(&acknowledged);
+    facteur.stop();
+    assert_eq!(sink.complaints(), Vec::<String>::new());
+}
+
+/// Sessions that send numbered messages one after another, connect again whenever they lose the relay, and remember what
+/// was answered with 250.
+struct Load {
+    shared: Arc<LoadState>,
+    sessions: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct LoadState {
+    next: AtomicU64,
+    stop: AtomicBool,
+    acknowledged: Mutex<Vec<u64>>,
+    grown: Condvar,
+}
+
+impl Load {
+    fn start(port: u16, sessions: usize) -> Self {
+        let shared = Arc::new(LoadState::default());
+        let start = |_| {
+            let shared = shared.clone();
+            std::thread::spawn(move || {
+                while !shared.stop.load(Ordering::Relaxed) {
+                    if shared.session(port).is_err() {
+                        // The relay is away for a moment: that is the test.
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                    }
+                }
+            })
+        };
+        let sessions = (0..sessions).map(start).collect();
+        Self { shared, sessions }
+    }
+
+    /// Waits for so many more.
+    #[track_caller]
+    fn wait_acknowledged(&self, more: usize) {
+        let all = self.shared.acknowledged.lock().expect("no session panics");
+        let wanted = all.len() + more;
+        let waited = self
+            .shared
+            .grown
+            .wait_timeout_while(all, PATIENCE, |all| all.len() < wanted);
+        let count = waited.expect("no session panics").0.len();
+        assert!(
+            count >= wanted,
+            "only {count} of {wanted} messages acknowledged"
+        );
+    }
+
+    fn stop(self) -> Vec<u64> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for session in self.sessions {
+            session.join().expect("no session panics");
+        }
+        std::mem::take(&mut self.shared.acknowledged.lock().expect("no session panics"))
+    }
+}
+
+impl LoadState {
+    fn session(&self, port: u16) -> std::io::Result<()> {
+        let mut client = Client::connect(port)?;
+        client.say("EHLO client.test", "250")?;
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            client.submit(
+                "a@client.test",
+                "b@example.test",
+                &numbered::message(number),
+            )?;
+            self.acknowledged
+                .lock()
+                .expect("no session panics")
+                .push(number);
+            self.grown.notify_all();
+        }
+        client.say("QUIT", "221").map(drop)
+    }
+}

@@ -160,7 +160,8 @@ impl Log {
         self.begin_segment()
     }
 
-    /// Writes the header of a fresh segment; it is synced with the segment's first batch.
+    /// Writes and syncs the header of a fresh segment: a record of the new life must never reach the disk before it, or it
+    /// would look like damage to the old one.
     fn begin_segment(&mut self) -> Result<(), Error> {
         let opened = self.shared.state().segments.open();
         let place = opened.ok_or(Error::Full)?;
@@ -174,9 +175,11 @@ impl Log {
         let begun = self.shared.disk.open(&path).and_then(|file| {
             file.write_at(&header, 0)?;
             file.write_at(&header, record::END.into())?;
+            file.sync_data()?;
             Ok(file)
         });
         self.count_written(2 * BLOCK);
+        self.shared.tallies.flushes.fetch_add(1, Ordering::Relaxed);
         match begun {
             Ok(file) => {
                 self.current = Some(Current {

@@ -5,6 +5,7 @@ mod checkpoint;
 mod claim;
 pub mod disk;
 mod envelope;
+mod findings;
 mod folder;
 mod id;
 mod items;
@@ -20,11 +21,14 @@ mod replay;
 mod scan;
 mod segments;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod transaction;
 
 pub use disk::{Disk, DiskFile};
 pub use envelope::{Facts, Last, Recipient, Return, Sender};
+pub use findings::Finding;
 pub use id::Id;
 pub use message::{Message, ReadError};
 pub use open::OpenError;
@@ -66,6 +70,7 @@ struct Handle {
     shared: Arc<Shared>,
     /// Closed once no thread is left.
     ended: Receiver<()>,
+    findings: Vec<Finding>,
 }
 
 impl Drop for Handle {
@@ -116,6 +121,12 @@ impl Spool {
         now: u64,
     ) -> Result<Self, OpenError> {
         open::open(options, Arc::new(disk), lane_of, now)
+    }
+
+    /// What the start found wrong; it is in the log, too.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.handle.findings
     }
 
     /// Begins a transaction; `size_hint` is what MAIL's SIZE claims, in octets.

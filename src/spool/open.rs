@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::folder::{self, Folder};
 use super::record::{SegmentHeader, VERSION};
 use super::shared::Shared;
-use super::{Handle, LaneOf, Options, Spool, log as writer, read, recover};
+use super::{Finding, Handle, LaneOf, Options, Spool, log as writer, read, recover};
 use crate::limits;
 use std::fmt;
 use std::io;
@@ -127,8 +127,17 @@ pub fn open(
     let missing: Vec<u32> = (1..=wanted)
         .filter(|number| present.binary_search(number).is_err())
         .collect();
-    for number in missing.iter().filter(|number| **number < highest) {
-        ::log::error!("spool segment={number:06}.seg is missing: what it held is lost");
+    let headless = present
+        .iter()
+        .filter(|number| headers.iter().all(|header| header.segment != **number));
+    let gone = missing.iter().filter(|number| **number < highest);
+    let lost = headless.chain(gone).map(|number| Finding::Segment(*number));
+    recovery.findings.extend(lost);
+    for finding in &recovery.findings {
+        match finding {
+            Finding::Torn { .. } => ::log::warn!("spool {finding}"),
+            _ => ::log::error!("spool {finding}"),
+        }
     }
     recovery.state.segments.coming = missing.len();
     recovery.state.queue.new_id(now.saturating_mul(1_000_000));
@@ -140,7 +149,7 @@ pub fn open(
     );
     let shared = Arc::new(Shared::new(disk, folder, salt, lane_of, recovery.state));
     let log = Log::new(shared.clone(), recovery.current, recovery.holes);
-    start(&options.dir, shared, log, missing)
+    start(&options.dir, log, missing, recovery.findings)
 }
 
 /// The headers that can be read; all must be of one spool.
@@ -156,16 +165,21 @@ fn headers(
                 return Err(OpenError::Foreign(folder.segment(number)));
             }
             Some(header) => headers.push(header),
-            None => ::log::error!(
-                "spool segment={number:06}.seg has no readable header: it is kept and not used"
-            ),
+            // Kept as it is, and not used.
+            None => {}
         }
     }
     Ok(headers)
 }
 
 /// Starts the spool's threads.
-fn start(dir: &Path, shared: Arc<Shared>, log: Log, missing: Vec<u32>) -> Result<Spool, OpenError> {
+fn start(
+    dir: &Path,
+    log: Log,
+    missing: Vec<u32>,
+    findings: Vec<Finding>,
+) -> Result<Spool, OpenError> {
+    let shared = log.shared.clone();
     let (alive, ended) = smol::channel::bounded(1);
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         let alive = alive.clone();
@@ -181,6 +195,7 @@ fn start(dir: &Path, shared: Arc<Shared>, log: Log, missing: Vec<u32>) -> Result
     let handle = Arc::new(Handle {
         shared: shared.clone(),
         ended,
+        findings,
     });
     spawn("spool-writer", Box::new(move || writer::run(log)))?;
     let reader = shared.clone();

@@ -10,7 +10,7 @@ use super::replay::Replay;
 use super::scan::{Found, Scanner, Tail};
 use super::segments::Segments;
 use super::shared::State;
-use super::{Id, LaneOf, OpenError};
+use super::{Finding, Id, LaneOf, OpenError};
 
 /// What was found.
 pub struct Recovery {
@@ -18,6 +18,7 @@ pub struct Recovery {
     pub current: Option<Current>,
     /// Torn ranges, to be noted in the log.
     pub holes: Vec<Range>,
+    pub findings: Vec<Finding>,
 }
 
 /// Reads every segment of the log and makes the queue.
@@ -72,15 +73,18 @@ pub fn recover(
             false => {}
         }
     }
-    let holes = judge_gaps(&mut replay, &mut segments);
-    let current = last.and_then(|(file, header, tail)| resume(file, &header, tail, &mut segments));
+    let mut findings = Vec::new();
+    let mut holes = judge_gaps(&mut replay, &mut segments, &mut findings);
+    let current =
+        last.map(|(file, header, tail)| resume(file, &header, tail, &mut segments, &mut holes));
     Ok(Recovery {
         state: State {
-            queue: fill_queue(replay, &mut segments),
+            queue: fill_queue(replay, &mut segments, &mut findings),
             segments,
         },
         current,
         holes,
+        findings,
     })
 }
 
@@ -101,7 +105,11 @@ fn unsealed(header: &SegmentHeader, tail: Tail) -> Gap {
 ///
 /// A gap is damage of what was synced if anything was written after its batch: a later batch, a newer segment or a clean
 /// stop. Only the log's last batch can be torn.
-fn judge_gaps(replay: &mut Replay, segments: &mut Segments) -> Vec<Range> {
+fn judge_gaps(
+    replay: &mut Replay,
+    segments: &mut Segments,
+    findings: &mut Vec<Finding>,
+) -> Vec<Range> {
     let mut holes = Vec::new();
     for gap in std::mem::take(&mut replay.gaps) {
         let at = (gap.place.generation, gap.place.offset);
@@ -112,26 +120,26 @@ fn judge_gaps(replay: &mut Replay, segments: &mut Segments) -> Vec<Range> {
         if known {
             continue;
         }
-        let of = gap
-            .id
-            .map(|id| format!(" id={}", Id(id)))
-            .unwrap_or_default();
-        let where_it_is = format!("segment={:06}.seg offset={}", gap.place.segment, at.1);
+        let (segment, offset, to) = (gap.place.segment, gap.place.offset, gap.to);
         if replay.last_batch > at || replay.closed.is_some_and(|closed| closed > at) {
-            log::error!(
-                "spool damage {where_it_is} to={}{of}: the segment is kept and not used again",
-                gap.to
-            );
+            let id = gap.id.map(Id);
+            findings.push(Finding::Damage {
+                segment,
+                offset,
+                to,
+                id,
+            });
             segments.set_damaged(gap.place.generation);
         } else {
-            log::warn!(
-                "spool torn {where_it_is} to={}{of}: never acknowledged",
-                gap.to
-            );
+            findings.push(Finding::Torn {
+                segment,
+                offset,
+                to,
+            });
             holes.push(Range {
                 generation: at.0,
-                from: at.1,
-                to: gap.to,
+                from: offset,
+                to,
             });
         }
     }
@@ -144,29 +152,37 @@ fn resume(
     header: &SegmentHeader,
     tail: Tail,
     segments: &mut Segments,
-) -> Option<Current> {
+    holes: &mut Vec<Range>,
+) -> Current {
     let at = tail.offset.next_multiple_of(BLOCK as u32);
+    if tail.offset != at {
+        // A batch without its padding: nothing is amiss, as long as the next start knows.
+        holes.push(Range {
+            generation: header.generation,
+            from: tail.offset,
+            to: at,
+        });
+    }
     segments.room = record::END.saturating_sub(at);
     segments.set_current(Some(header.generation));
-    Some(Current {
+    Current {
         file,
         generation: header.generation,
         number: header.segment,
         batch: at,
         written: at,
-    })
+    }
 }
 
-fn fill_queue(replay: Replay, segments: &mut Segments) -> Queue {
+fn fill_queue(replay: Replay, segments: &mut Segments, findings: &mut Vec<Finding>) -> Queue {
     let mut queue = Queue::new(replay.last_id);
     for message in replay.into_messages() {
         if message.broken {
-            log::error!(
-                "spool lost id={} segment={:06}.seg offset={}: a part of it is missing; its segments are kept",
-                Id(message.id),
-                message.place.segment,
-                message.place.offset
-            );
+            findings.push(Finding::Lost {
+                id: Id(message.id),
+                segment: message.place.segment,
+                offset: message.place.offset,
+            });
             for entry in &message.entries {
                 entry
                     .generations()

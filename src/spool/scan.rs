@@ -2,7 +2,7 @@
 
 use super::disk::DiskFile;
 use super::marks::Gap;
-use super::record::{self, ALIGN, HEADER, Header, Kind, Place};
+use super::record::{self, ALIGN, BLOCK, HEADER, Header, Kind, Place};
 use std::io;
 
 const WINDOW: usize = 64 * 1024;
@@ -88,6 +88,7 @@ impl<'a> Scanner<'a> {
         &self.window[at - self.start..end - self.start]
     }
 
+    /// Where the disk fails, as much as can be is read around it.
     fn read_in_pieces(&mut self) {
         let mut at = self.start;
         let mut rest = self.window.as_mut_slice();
@@ -111,9 +112,19 @@ impl<'a> Scanner<'a> {
 
     /// The next place at or behind `at` where a record's header stands.
     fn search(&mut self, at: usize) -> Option<(usize, Header)> {
-        (at.next_multiple_of(ALIGN)..record::END as usize)
-            .step_by(ALIGN)
-            .find_map(|at| Some((at, self.header(at)?)))
+        const ZEROS: [u8; BLOCK] = [0; BLOCK];
+        let mut at = at.next_multiple_of(ALIGN);
+        while at < record::END as usize {
+            if let Some(header) = self.header(at) {
+                return Some((at, header));
+            }
+            // Most of what is searched was never written: no header is all zeros.
+            at += match self.bytes(at, BLOCK) == ZEROS {
+                true => BLOCK - HEADER,
+                false => ALIGN,
+            };
+        }
+        None
     }
 
     /// Tells everything that stands in the segment, in order.

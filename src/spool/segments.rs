@@ -281,8 +281,10 @@ mod tests {
     fn the_oldest_free_segment_is_used_first() {
         let mut segments = five();
         for _ in 0..3 {
-            segments.open();
+            let generation = segments.open().unwrap().generation;
+            segments.hold(generation..=generation);
         }
+        segments.release(1..=2);
         assert_eq!(segments.open().unwrap().segment, 1);
         assert_eq!(segments.open().unwrap().segment, 2);
     }

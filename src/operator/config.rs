@@ -55,7 +55,9 @@ impl Config {
             None => system_hostname()?,
         };
         let spool_size = flags.spool_size.unwrap_or(Size(256 << 20)).0;
-        let message_size = flags.message_size.unwrap_or(Size(25 << 20)).0;
+        let message_size = flags
+            .message_size
+            .map_or((25 << 20).min(spool_size / 4), |size| size.0);
         let least = limits::SPOOL_SEGMENTS as u64 * limits::SPOOL_SEGMENT as u64;
         if spool_size < least {
             return Err(format!(
@@ -248,6 +250,16 @@ mod tests {
             let why = config(&format!("--hostname mx.example {line}")).unwrap_err();
             assert!(why.contains(part), "{line}: {why}");
         }
+    }
+
+    #[test]
+    fn the_default_message_size_fits_a_small_spool() {
+        assert_eq!(
+            config("--hostname h --spool-size 16M")
+                .unwrap()
+                .message_size,
+            4 << 20
+        );
     }
 
     #[test]

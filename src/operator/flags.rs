@@ -55,7 +55,8 @@ pub struct Flags {
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions: Option<u16>,
 
-    /// largest message in octets, with K, M or G; at most a quarter of the spool (default: 25M)
+    /// largest message in octets, with K, M or G; at most a quarter of the spool (default: 25M,
+    /// or that quarter)
     #[argh(option, arg_name = "size")]
     pub message_size: Option<Size>,
 

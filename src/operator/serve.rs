@@ -15,6 +15,7 @@ use crate::outbound::schedule::{self, Schedule};
 use crate::policy::level::Level;
 use crate::policy::routes::Routes;
 use crate::spool::{self, Spool};
+use crate::tls::table::COMPILED;
 use crate::tls::{self, Table};
 use async_rustls::rustls::ServerConfig;
 use async_signal::{Signal, Signals};
@@ -42,10 +43,11 @@ pub fn run(config: Config) -> Result<(), String> {
     let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|e| format!("signals: {e}"))?;
     let certificates = Certificates::of(&config);
-    let tls = certificates.load()?;
+    let table = certificates.load()?;
     let bound = bind(&config.ports)?;
     let routes = Arc::new(config.routes.clone());
     let spool = open_spool(&config, &routes)?;
+    let tls = serving(table);
     info!("{}", Ceiling::of(&config));
     let executor = Arc::new(Executor::new());
     let (running, stopped) = channel::bounded::<()>(1);
@@ -96,29 +98,32 @@ impl Certificates {
     }
 
     /// Reads the table and the folders; None where no listener speaks TLS.
-    fn load(&self) -> Result<Option<Arc<ServerConfig>>, String> {
+    fn load(&self) -> Result<Option<Arc<Table>>, String> {
         if !self.needed {
             return Ok(None);
         }
         let table = Table::load(
-            &tls::table::COMPILED,
+            &COMPILED,
             &self.dirs,
             self.default.as_deref(),
             &self.hostname,
-        )
-        .map_err(|problem| problem.to_string())?;
-        if table.is_development() && table.default_name() == Some("localhost") {
-            warn!(
-                "the certificate is this build's own for localhost: give --certs DIR, or fill config/domains and build"
-            );
-        }
-        info!(
-            "certificates names={} default={:?}",
-            table.len(),
-            table.default_name().unwrap_or("none")
         );
-        Ok(Some(tls::server::config(Arc::new(table))))
+        table
+            .map(|table| Some(Arc::new(table)))
+            .map_err(|problem| problem.to_string())
     }
+}
+
+/// Tells what is served, and makes the configuration of it.
+fn serving(table: Option<Arc<Table>>) -> Option<Arc<ServerConfig>> {
+    let table = table?;
+    if table.is_development() {
+        warn!(
+            "the certificate is this build's own for localhost: give --certs DIR, or fill config/domains and build"
+        );
+    }
+    info!("certificates {table}");
+    Some(tls::server::config(table))
 }
 
 fn bind(ports: &[Port]) -> Result<Vec<Bound>, String> {
@@ -298,7 +303,9 @@ impl Relay {
     /// SIGHUP: certificates are read again; where they are wrong, the old ones stay.
     fn read_again(&self, inbound: &Inbound) {
         match self.certificates.load() {
-            Ok(tls) => *inbound.tls.write().unwrap_or_else(PoisonError::into_inner) = tls,
+            Ok(table) => {
+                *inbound.tls.write().unwrap_or_else(PoisonError::into_inner) = serving(table)
+            }
             Err(problem) => error!("certificates unchanged: {problem}"),
         }
     }

@@ -20,4 +20,5 @@ pub mod peer_offer;
 pub mod reply;
 pub mod reply_reader;
 pub mod server;
+pub mod steps;
 pub mod stuffing;

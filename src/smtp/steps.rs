@@ -1,0 +1,72 @@
+//! What the receiving machine asks of its caller, and what it is told.
+
+use super::address::Path;
+use super::data::LineEnds;
+use super::intake::Summary;
+use super::parameters::MailParameters;
+use super::reply::Reply;
+
+/// What is the same for every command of a session; borrowed by each call.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    pub hostname: &'a str,
+    /// Octets of the largest message.
+    pub message_size: u64,
+    /// STARTTLS is offered outside TLS.
+    pub starttls: bool,
+    /// Outside TLS, only a few commands are taken (RFC 3207 4).
+    pub require_tls: bool,
+    pub line_ends: LineEnds,
+}
+
+/// What the caller is to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Bring more input; what was not used must come again, in front of it.
+    Input,
+    /// Write out the replies, then go on: there is no room for another.
+    Output,
+    /// EHLO (extended) or HELO was answered; any transaction is gone.
+    Hello { word: &'a str, extended: bool },
+    /// MAIL; wants [`Server::verdict`].
+    Mail {
+        sender: Path<'a>,
+        parameters: MailParameters,
+    },
+    /// RCPT; wants [`Server::verdict`].
+    Rcpt { recipient: Path<'a> },
+    /// DATA; wants [`Server::verdict`].
+    Data,
+    /// A piece of the message as it is to be kept.
+    Body(&'a [u8]),
+    /// The message is whole; wants [`Server::accepted`] or [`Server::verdict`] with a refusal.
+    EndOfData(Summary),
+    /// The transaction, if there was one, is gone.
+    Reset,
+    /// Write out the 220, then do the handshake and call [`Server::tls_is_up`].
+    StartTls,
+    /// Write out the replies and close.
+    Close(Ended),
+    /// Close without a word.
+    Vanish,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Quit,
+    TooManyErrors,
+    BareLineEnd,
+    /// Commands behind STARTTLS in the same read (CVE-2011-0411).
+    Injection,
+    FarTooBig,
+    /// The caller said so, by [`Server::shut`].
+    Shut,
+}
+
+/// The answer to what a step asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Accept,
+    Refuse(Reply),
+}

@@ -390,10 +390,11 @@ impl Log {
         self.holes.push(range);
         self.stage.clear();
         self.shared.state().segments.set_current(None);
+        // Before the answers: whoever tries again at once is refused at MAIL.
+        self.mend_later();
         for (part, _) in std::mem::take(&mut self.waiting) {
             reply(part, Err(Error::Io(problem.kind().into())));
         }
-        self.mend_later();
     }
 
     /// New mail is refused until a fresh segment has proved good; the first try is soon.

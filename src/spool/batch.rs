@@ -1,7 +1,7 @@
 //! Appending to the log: one batch between two syncs, one segment after another.
 
 use super::disk::DiskFile;
-use super::log::{PartReply, PartRequest};
+use super::log::PartRequest;
 use super::marks::{Mark, Range};
 use super::queue::Entry;
 use super::record::{self, BLOCK, HEADER, Kind, Place, SegmentHeader};
@@ -46,6 +46,8 @@ pub struct Log {
     mend_at: Option<Instant>,
     /// What was free and blocked when a checkpoint found no room.
     pub no_checkpoint: Option<(usize, usize)>,
+    /// One is being written.
+    pub checkpointing: bool,
 }
 
 impl Log {
@@ -63,6 +65,7 @@ impl Log {
             failed: Vec::new(),
             mend_at: None,
             no_checkpoint: None,
+            checkpointing: false,
         }
     }
 
@@ -86,7 +89,7 @@ impl Log {
         };
         match result {
             Ok(place) if part.last.is_some() => self.waiting.push((part, place)),
-            result => reply(part, result),
+            result => part.answer(result),
         }
     }
 
@@ -114,11 +117,14 @@ impl Log {
 
     /// Appends a mark. Without room the message is at worst delivered again after a restart.
     pub fn mark(&mut self, mark: Mark) {
-        self.unsynced.push(mark);
-        self.marks_since.get_or_insert_with(Instant::now);
-        if self.mend_at.is_some() {
+        let mending = self.mend_at.is_some();
+        if !mending || mark.kind() == Kind::Done {
+            self.unsynced.push(mark);
+        }
+        if mending {
             return;
         }
+        self.marks_since.get_or_insert_with(Instant::now);
         let payload = mark.payload();
         let written = self
             .make_room(Class::Mark, payload.len())
@@ -157,7 +163,12 @@ impl Log {
         if self.current.is_some() && !self.flush(Kind::End) {
             return Err(Error::Io(io::Error::other("sync failed")));
         }
-        self.begin_segment()
+        self.begin_segment()?;
+        self.upkeep();
+        match self.place() {
+            Some(place) if fits(place.offset) => Ok(()),
+            _ => Err(Error::Full),
+        }
     }
 
     /// Writes and syncs the header of a fresh segment: a record of the new life must never reach the disk before it, or it
@@ -195,7 +206,7 @@ impl Log {
             Err(problem) => {
                 log::error!("spool file={} error=\"{problem}\"", path.display());
                 self.shared.state().segments.give_up(place.generation);
-                self.holes.push(Range {
+                self.note_failure(Range {
                     generation: place.generation,
                     from: record::FIRST,
                     to: record::END,
@@ -273,7 +284,10 @@ impl Log {
     pub fn sync(&mut self) {
         match self.mend_at {
             Some(_) => self.mend(),
-            None => drop(self.flush(Kind::Padding)),
+            None => {
+                self.marks_since = None;
+                self.flush(Kind::Padding);
+            }
         }
     }
 
@@ -366,8 +380,18 @@ impl Log {
             .commits
             .fetch_add(commits, Ordering::Relaxed);
         for (part, place) in self.waiting.drain(..) {
-            reply(part, Ok(place));
+            part.answer(Ok(place));
         }
+    }
+
+    /// Keeps what must be noted in the log, and drops what concerns lives that are over.
+    fn note_failure(&mut self, range: Range) {
+        let state = self.shared.state();
+        let is_there = |range: &Range| state.segments.number(range.generation).is_some();
+        self.failed.retain(is_there);
+        self.holes.retain(is_there);
+        self.failed.push(range);
+        self.holes.push(range);
     }
 
     /// A write or a sync failed: nothing of the batch is ever tried again, but its marks in a fresh segment.
@@ -386,14 +410,18 @@ impl Log {
             from: current.batch,
             to: record::END,
         };
-        self.failed.push(range);
-        self.holes.push(range);
+        self.note_failure(range);
         self.stage.clear();
         self.shared.state().segments.set_current(None);
-        for (part, _) in std::mem::take(&mut self.waiting) {
-            reply(part, Err(Error::Io(problem.kind().into())));
-        }
+        // Before the answers: whoever tries again at once is refused at MAIL.
         self.mend_later();
+        for (part, _) in std::mem::take(&mut self.waiting) {
+            let refused = match problem.kind() {
+                io::ErrorKind::StorageFull => Error::Full,
+                kind => Error::Io(kind.into()),
+            };
+            part.answer(Err(refused));
+        }
     }
 
     /// New mail is refused until a fresh segment has proved good; the first try is soon.
@@ -459,16 +487,4 @@ impl Log {
             (Ok(()), false) => Err(io::Error::other("sync failed")),
         }
     }
-}
-
-/// Answers a part; the claim goes back unless the message is queued.
-fn reply(part: PartRequest, result: Result<Place, Error>) {
-    let queued = result.is_ok() && part.last.is_some();
-    let answer = PartReply {
-        result,
-        buffer: part.buffer,
-        claim: (!queued).then_some(part.claim),
-    };
-    // Nobody waits: dropping the answer gives the claim back.
-    let _ = part.reply.try_send(answer);
 }

@@ -114,11 +114,14 @@ impl Log {
 
     /// Appends a mark. Without room the message is at worst delivered again after a restart.
     pub fn mark(&mut self, mark: Mark) {
-        self.unsynced.push(mark);
-        self.marks_since.get_or_insert_with(Instant::now);
-        if self.mend_at.is_some() {
+        let mending = self.mend_at.is_some();
+        if !mending || mark.kind() == Kind::Done {
+            self.unsynced.push(mark);
+        }
+        if mending {
             return;
         }
+        self.marks_since.get_or_insert_with(Instant::now);
         let payload = mark.payload();
         let written = self
             .make_room(Class::Mark, payload.len())
@@ -195,7 +198,7 @@ impl Log {
             Err(problem) => {
                 log::error!("spool file={} error=\"{problem}\"", path.display());
                 self.shared.state().segments.give_up(place.generation);
-                self.holes.push(Range {
+                self.note_failure(Range {
                     generation: place.generation,
                     from: record::FIRST,
                     to: record::END,
@@ -273,7 +276,10 @@ impl Log {
     pub fn sync(&mut self) {
         match self.mend_at {
             Some(_) => self.mend(),
-            None => drop(self.flush(Kind::Padding)),
+            None => {
+                self.marks_since = None;
+                self.flush(Kind::Padding);
+            }
         }
     }
 
@@ -370,6 +376,16 @@ impl Log {
         }
     }
 
+    /// Keeps what must be noted in the log, and drops what concerns lives that are over.
+    fn note_failure(&mut self, range: Range) {
+        let state = self.shared.state();
+        let is_there = |range: &Range| state.segments.number(range.generation).is_some();
+        self.failed.retain(is_there);
+        self.holes.retain(is_there);
+        self.failed.push(range);
+        self.holes.push(range);
+    }
+
     /// A write or a sync failed: nothing of the batch is ever tried again, but its marks in a fresh segment.
     pub fn fail(&mut self, problem: io::Error) {
         let Some(current) = self.current.take() else {
@@ -386,14 +402,18 @@ impl Log {
             from: current.batch,
             to: record::END,
         };
-        self.failed.push(range);
-        self.holes.push(range);
+        self.note_failure(range);
         self.stage.clear();
         self.shared.state().segments.set_current(None);
-        for (part, _) in std::mem::take(&mut self.waiting) {
-            reply(part, Err(Error::Io(problem.kind().into())));
-        }
+        // Before the answers: whoever tries again at once is refused at MAIL.
         self.mend_later();
+        for (part, _) in std::mem::take(&mut self.waiting) {
+            let refused = match problem.kind() {
+                io::ErrorKind::StorageFull => Error::Full,
+                kind => Error::Io(kind.into()),
+            };
+            reply(part, Err(refused));
+        }
     }
 
     /// New mail is refused until a fresh segment has proved good; the first try is soon.

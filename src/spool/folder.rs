@@ -2,7 +2,7 @@
 
 use super::OpenError;
 use super::disk::Disk;
-use super::record::{BLOCK, END, NotASegment, SegmentHeader, VERSION};
+use super::record::{BLOCK, END, NotASegment, SegmentHeader};
 use super::shared::{Shared, locked};
 use crate::limits;
 use std::any::Any;
@@ -118,6 +118,7 @@ impl Folder {
         let mut block = [0; BLOCK];
         let mut best: Option<SegmentHeader> = None;
         let mut foreign = 0;
+        let mut version = None;
         for at in [0, END] {
             if let Err(problem) = file.read_at(&mut block, at.into()) {
                 log::error!(
@@ -135,17 +136,13 @@ impl Folder {
                 Ok(_) | Err(NotASegment::Damaged) => {
                     log::error!("spool file={} offset={at} damaged header", path.display());
                 }
-                Err(NotASegment::Version(found)) if found > VERSION && at == 0 => {
-                    return Err(OpenError::Version { path, found });
-                }
-                Err(NotASegment::Version(_)) => {
-                    log::error!("spool file={} offset={at} damaged header", path.display());
-                }
+                Err(NotASegment::Version(found)) => version = Some(found),
                 Err(NotASegment::Foreign) => foreign += 1,
             }
         }
-        match (best, foreign) {
-            (None, 2) => Err(OpenError::Foreign(path)),
+        match (best, version) {
+            (None, Some(found)) => Err(OpenError::Version { path, found }),
+            (None, None) if foreign == 2 => Err(OpenError::Foreign(path)),
             (best, _) => Ok(best),
         }
     }

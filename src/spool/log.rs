@@ -88,7 +88,8 @@ impl Inbox {
         let mut wake = true;
         match &mut request {
             Request::Part(part) if part.last.is_some() => {
-                pending.arriving -= usize::from(part.claim.data_ended());
+                let counted = usize::from(part.claim.data_ended());
+                pending.arriving = pending.arriving.saturating_sub(counted);
                 wake = pending.arriving == 0 || pending.waiting_since.is_none();
                 pending.waiting_since.get_or_insert_with(Instant::now);
             }

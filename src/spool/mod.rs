@@ -1,4 +1,29 @@
-//! The durable queue: a log of checksummed records in preallocated segments.
+//! The durable queue: a log of checksummed records in preallocated segments. `FORMAT.md` gives the octets.
+//!
+//! **What is promised.** A [`Durable`] exists only after `fdatasync` returned: its message survives a crash, a power cut
+//! and a full disk. What is recorded as finished stays finished. A bad block costs at most its own message.
+//!
+//! **Why a log.** A file a message costs a journal commit and several blocks of metadata each. Here every octet of the
+//! spool is written once ahead of use, so that later writes change no metadata and cannot meet a full disk; and one
+//! `fdatasync` serves every transaction that waits ([`log`]: when; [`batch`]: how).
+//!
+//! **Why nothing acknowledged is in danger.** A commit begins on a block of its own and fills its last one, so no block
+//! that was synced is written again until its segment is used anew. A record's checksum is seeded with its place and a
+//! secret, so that neither what an earlier use left behind nor what a message contains is ever taken for a record
+//! ([`record`]). A segment's new header is synced before its first record. What follows a gap tells whether the gap is
+//! damage, which is kept and told of, or the torn end of a commit that nobody was told of ([`recover`]).
+//!
+//! **When a segment is used again.** When no live message has a part in it, and nobody needs its marks: they concern
+//! messages in older segments, so either none of those is live, or a checkpoint repeats what they say ([`segments`],
+//! [`checkpoint`]). The oldest free one is taken first. Three segments are kept free of mail: a marks-only segment is
+//! always released by a checkpoint in the next one, so deferrals and deliveries go on however full the spool is, and one
+//! more serves DSNs.
+//!
+//! **When the disk fails.** What a failed write or sync held is refused and never tried again; the writer goes to a
+//! fresh segment, and new mail waits until that one has proved good.
+//!
+//! **Memory.** The index has 48 octets for an entry, reserved at start ([`queue`]); addresses and bodies stay on the
+//! disk. A transaction gathers one part at a time.
 
 mod batch;
 mod checkpoint;
@@ -172,7 +197,6 @@ impl Spool {
 
     /// Waits for an entry that is due, and takes it. `now` gives unix seconds.
     pub async fn next_due(&self, now: impl Fn() -> u64) -> Ticket {
-        let shared = &self.handle.shared;
         loop {
             let wait = {
                 let mut state = shared.state();
@@ -188,10 +212,36 @@ impl Spool {
                 state.queue.next_due().map(|next| next.saturating_sub(time))
             };
             let wait = Duration::from_secs(wait.unwrap_or(u64::MAX)).min(limits::QUEUE_RECHECK);
+            let wait = match self.take_due(now()) {
+                Ok(ticket) => return ticket,
+                Err(wait) => wait,
+            };
             let timer = async {
                 smol::Timer::after(wait).await;
             };
-            smol::future::or(shared.due(), timer).await;
+            smol::future::or(self.handle.shared.due(), timer).await;
+        }
+    }
+
+    /// An entry that is due, or how long to wait before the next look.
+    fn take_due(&self, now: u64) -> Result<Ticket, Duration> {
+        let shared = &self.handle.shared;
+        let mut state = shared.state();
+        let taken = state.queue.take_due(now);
+        let next = state.queue.next_due();
+        drop(state);
+        match taken {
+            Some((slot, entry)) => {
+                if next.is_some() {
+                    // For another waiter.
+                    shared.due_changed();
+                }
+                Ok(Ticket::new(shared.clone(), slot, entry.id))
+            }
+            None => {
+                let seconds = next.map_or(u64::MAX, |next| next.saturating_sub(now));
+                Err(Duration::from_secs(seconds).min(limits::QUEUE_RECHECK))
+            }
         }
     }
 

@@ -7,8 +7,8 @@ const FILE: &str = "000001.seg";
 
 /// Three messages in a closed spool, and where their records are.
 fn three(body: impl Fn(usize) -> Vec<u8>) -> (Image, Vec<Id>, Vec<u32>) {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(7));
+    let spool = open(&disk, 7).unwrap();
     let ids: Vec<_> = (0..3)
         .map(|n| block_on(accept(&spool, &["x@a"], &body(n))).unwrap())
         .collect();
@@ -27,7 +27,7 @@ fn a_flipped_bit_costs_one_message_which_is_named() {
         let mut image = image.clone();
         image.flip(FILE, u64::from(offsets[1]) + within, 0x10);
         let disk = Fake::of(image);
-        let spool = open(&disk, 4).unwrap();
+        let spool = open(&disk, 7).unwrap();
         let [
             Finding::Damage {
                 segment: 1, offset, ..
@@ -54,7 +54,7 @@ fn a_flipped_bit_costs_one_message_which_is_named() {
             }
         }
         block_on(spool.close()).unwrap();
-        let again = open(&disk, 4).unwrap();
+        let again = open(&disk, 7).unwrap();
         assert_eq!(again.findings().len(), 1, "octet {within}: still there");
         assert_eq!(ids_of(&again), [], "what was delivered stays so");
     }
@@ -67,11 +67,12 @@ fn ids_of(spool: &Spool) -> Vec<Id> {
 #[test]
 fn any_flipped_octet_is_survived() {
     let (image, ids, offsets) = three(|n| body(n, 30));
-    let end = u64::from(offsets[2]) + 400;
-    for at in (0..48).chain(u64::from(FIRST)..end) {
+    // The segment's header, and each record with the head of the padding behind it.
+    let records = offsets.iter().map(|&offset| u64::from(offset));
+    for at in (0..48).chain(records.flat_map(|offset| offset..offset + 220)) {
         let mut image = image.clone();
         image.flip(FILE, at, 0xff);
-        let spool = open(&Fake::of(image), 4).unwrap();
+        let spool = open(&Fake::of(image), 7).unwrap();
         let left = super::ids(&spool);
         let lost = ids.iter().filter(|id| !left.contains(id)).count();
         assert!(lost <= 1, "octet {at}: {lost} messages lost");
@@ -89,7 +90,7 @@ fn a_damaged_part_is_found_at_the_start_or_when_it_is_read() {
     let mut damaged = image.clone();
     let first_part = u64::from(offsets[0]) + 4096;
     damaged.flip(FILE, first_part + 5000, 1);
-    let spool = open(&Fake::of(damaged), 4).unwrap();
+    let spool = open(&Fake::of(damaged), 7).unwrap();
     let lost = spool.findings().iter().find_map(|finding| match finding {
         Finding::Lost { id, .. } => Some(*id),
         _ => None,
@@ -98,7 +99,7 @@ fn a_damaged_part_is_found_at_the_start_or_when_it_is_read() {
     assert_eq!(super::ids(&spool), [ids[0], ids[2]]);
 
     let disk = Fake::of(image);
-    let spool = open(&disk, 4).unwrap();
+    let spool = open(&disk, 7).unwrap();
     disk.flip(FILE, first_part + 5000, 1);
     let read: Vec<_> = due(&spool, NOW)
         .iter()
@@ -113,7 +114,7 @@ fn a_body_that_copies_a_record_never_becomes_one() {
     // The first message's record, as somebody who read the disk could send it, at every alignment.
     let record = image.read(FILE, offsets[0].into(), 200);
     let disk = Fake::of(image);
-    let spool = open(&disk, 4).unwrap();
+    let spool = open(&disk, 7).unwrap();
     let mut forged = Vec::new();
     for shift in 0..8 {
         forged.extend(record.iter().chain(&vec![0; shift]));
@@ -127,7 +128,7 @@ fn a_body_that_copies_a_record_never_becomes_one() {
     // Without the carrier's header, recovery searches its body for records.
     let mut image = disk.image();
     image.flip(FILE, u64::from(place.unwrap()) + 1, 1);
-    let spool = open(&Fake::of(image), 4).unwrap();
+    let spool = open(&Fake::of(image), 7).unwrap();
     let left = super::ids(&spool);
     assert_eq!((&left[..3], left.len()), (&ids[..], 4));
     assert!(!left.contains(&carrier));
@@ -135,8 +136,8 @@ fn a_body_that_copies_a_record_never_becomes_one() {
 
 #[test]
 fn a_record_of_an_earlier_life_does_not_come_back() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(7));
+    let spool = open(&disk, 7).unwrap();
     for number in 0..12 {
         block_on(accept(&spool, &["x@a"], &body(number, 2_000_000))).unwrap();
         for ticket in due(&spool, NOW) {
@@ -148,18 +149,18 @@ fn a_record_of_an_earlier_life_does_not_come_back() {
         "used again"
     );
     block_on(spool.close()).unwrap();
-    let spool = open(&disk, 4).unwrap();
+    let spool = open(&disk, 7).unwrap();
     assert_eq!((super::ids(&spool), spool.findings()), (vec![], &[][..]));
 }
 
 #[test]
 fn a_truncated_a_missing_and_a_foreign_file_are_told_of() {
     let (image, ..) = three(|n| body(n, 10));
-    let problem = |image: Image| open(&Fake::of(image), 4).err().map(|e| e.to_string());
+    let problem = |image: Image| open(&Fake::of(image), 7).err().map(|e| e.to_string());
 
     let mut missing = image.clone();
     missing.remove("000002.seg");
-    let spool = open(&Fake::of(missing), 4).unwrap();
+    let spool = open(&Fake::of(missing), 7).unwrap();
     assert_eq!(spool.findings(), [Finding::Segment(2)]);
     assert_eq!(super::ids(&spool).len(), 3);
 
@@ -169,14 +170,16 @@ fn a_truncated_a_missing_and_a_foreign_file_are_told_of() {
     assert!(problem(foreign).unwrap().contains("000002.seg: no segment"));
 
     let mut newer = image.clone();
-    newer.write("000003.seg", 8, &[2, 0, 0, 0]);
+    for at in [0, limits::SPOOL_SEGMENT - 4096] {
+        newer.write("000003.seg", at as u64 + 8, &[2, 0, 0, 0]);
+    }
     assert_eq!(
         problem(newer).unwrap(),
         "spool /spool/000003.seg: format version 2, this facteur reads version 1"
     );
-    let smaller = open(&Fake::of(fresh(5)), 4).err().unwrap().to_string();
+    let smaller = open(&Fake::of(fresh(8)), 7).err().unwrap().to_string();
     assert!(
-        smaller.contains("size 16777216 is less than the 20971520"),
+        smaller.contains("size 29360128 is less than the 33554432"),
         "{smaller}"
     );
     let small = open(&Fake::default(), 3).err().unwrap().to_string();
@@ -189,22 +192,22 @@ fn a_damaged_header_is_read_from_its_copy() {
     for at in 0..512 {
         image.flip(FILE, at, 0xff);
     }
-    assert_eq!(super::ids(&open(&Fake::of(image), 4).unwrap()), ids);
+    assert_eq!(super::ids(&open(&Fake::of(image), 7).unwrap()), ids);
 }
 
 #[test]
 fn two_processes_do_not_share_a_spool() {
-    let disk = Fake::of(fresh(4));
-    let first = open(&disk, 4).unwrap();
-    let second = open(&disk, 4).err().unwrap().to_string();
+    let disk = Fake::of(fresh(7));
+    let first = open(&disk, 7).unwrap();
+    let second = open(&disk, 7).err().unwrap().to_string();
     assert_eq!(second, "spool /spool: another process has it open");
     block_on(first.close()).unwrap();
-    assert!(open(&disk, 4).is_ok());
+    assert!(open(&disk, 7).is_ok());
 }
 
 #[test]
 fn a_clean_stop_leaves_its_record() {
-    let image = fresh(4);
+    let image = fresh(7);
     let salt = crate::spool::record::u64_at(&image.read(FILE, 0, 64), 24).unwrap();
     let place = Place {
         generation: 1,

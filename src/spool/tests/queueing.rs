@@ -260,3 +260,17 @@ fn ids_increase_over_restarts_and_clocks_that_go_back() {
     let spool = Spool::open(&options, disk, Box::new(lane), 0).unwrap();
     assert!(spool.begin(0, None).unwrap().id() > first);
 }
+
+#[test]
+fn futures_may_run_on_any_executor() {
+    fn send<T: Send>(_: T) {}
+    let disk = Fake::of(fresh(4));
+    let spool = open(&disk, 4).unwrap();
+    send(accept(&spool, &[], b""));
+    send(spool.next_due(|| NOW));
+    block_on(accept(&spool, &["x@a"], b"hi")).unwrap();
+    let ticket = due(&spool, NOW).pop().unwrap();
+    send(spool.read(&ticket));
+    send(deliver(&spool, ticket));
+    send(spool.close());
+}

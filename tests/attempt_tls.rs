@@ -153,12 +153,17 @@ fn octets_behind_the_reply_to_starttls_defer_the_message() {
                 starting(),
                 [Say("220 go\r\n250-mx\r\n250 SIZE\r\n"), HearEnd],
             );
-            let hop = NextHop::start(vec![script]);
-            let delivery = deliver(&connector(level), &mut letter(&["a@y"]), vec![hop]).await;
+            let (hop, other) = (NextHop::start(vec![script]), Untried::start());
+            let (connector, dot) = (connector(level), FinalDot::default());
+            let mut hops = Hops::fixed(vec![hop.hop(), other.hop()]);
+            let mut letter = letter(&["a@y"]);
+            let delivery = connector.deliver(None, &mut hops, &mut letter, &dot).await;
             assert_eq!(
                 told(&delivery),
                 ["deferred 4.7.0 octets in clear came behind the reply to STARTTLS"]
             );
+            other.check();
+            hop.done().await;
         });
     }
 }

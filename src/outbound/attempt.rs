@@ -83,18 +83,19 @@ impl Connector {
         let mut reached = false;
         let mut open = kept;
         loop {
-            let (mut connection, was_kept) = match open.take() {
-                Some(kept) => (kept, true),
-                None => match self.open(&mut walk).await {
-                    Ok(connection) => (connection, false),
-                    Err(outcome) => {
-                        return Delivery {
-                            outcomes: vec![outcome; mail.recipients()],
-                            connection: None,
-                            reached,
-                        };
-                    }
-                },
+            let opened = match open.take() {
+                Some(kept) => Ok(kept),
+                None => self.open(&mut walk).await,
+            };
+            let mut connection = match opened {
+                Ok(connection) => connection,
+                Err(outcome) => {
+                    return Delivery {
+                        outcomes: vec![outcome; mail.recipients()],
+                        connection: None,
+                        reached,
+                    };
+                }
             };
             reached = true;
             mail.rewind();
@@ -113,10 +114,8 @@ impl Connector {
                 }
                 Err(undecided) => {
                     log_undecided(connection.peer(), &mail.id(), &undecided.reason);
-                    // A kept connection may just have been closed at last: that says nothing of the host.
-                    if !was_kept {
-                        walk.failed(undecided.reason, onward(undecided.answered));
-                    }
+                    // A kept connection may just have been closed at last: the walk begins at the first host still.
+                    walk.failed(undecided.reason, onward(undecided.answered));
                     connection.quit().await;
                 }
             }

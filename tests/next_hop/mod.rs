@@ -31,6 +31,8 @@ pub enum Do {
     HearSome(usize),
     /// The TLS handshake.
     Tls,
+    /// Neither reads nor closes until the channel is closed.
+    Hold(smol::channel::Receiver<()>),
     /// Closes so that the peer gets a reset: what it sent is unread.
     Reset,
     /// Reads to the end; there must be nothing.
@@ -125,6 +127,10 @@ async fn act(stream: &mut Stream, step: Do) -> io::Result<()> {
                     return Err(io::Error::other(format!("heard {heard:?} for {text:?}")));
                 }
             }
+            Ok(())
+        }
+        Do::Hold(until) => {
+            let _ = until.recv().await;
             Ok(())
         }
         Do::HearSome(count) => stream.read_exact(&mut vec![0; count]).await,
@@ -270,14 +276,26 @@ pub fn accepting() -> Vec<Do> {
     ]
 }
 
-/// Never called: a worker's task must be able to move between threads.
-fn deliveries_move_between_threads(
-    connector: &'static Connector,
-    mut hops: Hops<'static>,
-    mut letter: Letter,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        let dot = FinalDot::default();
-        connector.deliver(None, &mut hops, &mut letter, &dot).await;
+/// A host that must not be tried, and how to see that it was not.
+pub struct Untried(TcpListener);
+
+impl Untried {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self(listener)
+    }
+
+    pub fn hop(&self) -> Hop {
+        Hop {
+            name: "untried".to_owned(),
+            addresses: vec![self.0.local_addr().unwrap()],
+            implicit_tls: false,
+        }
+    }
+
+    #[track_caller]
+    pub fn check(self) {
+        assert!(self.0.accept().is_err(), "the host was tried");
     }
 }

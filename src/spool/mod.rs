@@ -198,20 +198,6 @@ impl Spool {
     /// Waits for an entry that is due, and takes it. `now` gives unix seconds.
     pub async fn next_due(&self, now: impl Fn() -> u64) -> Ticket {
         loop {
-            let wait = {
-                let mut state = shared.state();
-                let time = now();
-                if let Some((slot, entry)) = state.queue.take_due(time) {
-                    let more = state.queue.next_due().is_some();
-                    drop(state);
-                    if more {
-                        shared.due_changed();
-                    }
-                    return Ticket::new(shared.clone(), slot, entry.id);
-                }
-                state.queue.next_due().map(|next| next.saturating_sub(time))
-            };
-            let wait = Duration::from_secs(wait.unwrap_or(u64::MAX)).min(limits::QUEUE_RECHECK);
             let wait = match self.take_due(now()) {
                 Ok(ticket) => return ticket,
                 Err(wait) => wait,

@@ -5,7 +5,7 @@ use super::items::{Item, Items, PartFields};
 use super::marks::{Gap, Left, Mark, Range};
 use super::queue::{self, Entry};
 use super::record::{Header, Kind, Place};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Recipients with one next try.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +79,10 @@ struct Open {
 /// The queue as the log tells it.
 #[derive(Default)]
 pub struct Replay {
-    known: BTreeMap<(u64, u32), Known>,
-    by_id: HashMap<u64, (u64, u32)>,
+    /// In the log's order; one large piece of memory, so that all of it goes back to the system.
+    known: Vec<Known>,
+    /// Those of which something is left.
+    by_id: HashMap<u64, usize>,
     open: HashMap<u64, Open>,
     pub gaps: Vec<Gap>,
     pub resumed: Vec<Range>,
@@ -193,18 +195,16 @@ impl Replay {
             more: Vec::new(),
             broken,
         };
-        let at = (place.generation, place.offset);
-        self.by_id.insert(header.id, at);
-        self.known.insert(at, known);
+        self.drop_finished();
+        self.by_id.insert(header.id, self.known.len());
+        self.known.push(known);
         Some(())
     }
 
     fn mark(&mut self, mark: Mark) {
-        let Some(at) = self.by_id.get(&mark.id()) else {
-            // Its message is gone, and its segment used again.
-            return;
-        };
-        let Some(known) = self.known.get_mut(at) else {
+        // Or else its message is gone, and its segment used again.
+        let at = self.by_id.get(&mark.id());
+        let Some(known) = at.and_then(|&at| self.known.get_mut(at)) else {
             return;
         };
         match mark {
@@ -226,7 +226,6 @@ impl Replay {
             }
         }
         if !known.is_live() {
-            self.known.remove(at);
             self.by_id.remove(&mark.id());
         }
     }
@@ -235,11 +234,11 @@ impl Replay {
     fn checkpoint(&mut self, payload: &[u8]) -> Option<()> {
         let range = Range::read(payload)?;
         let left = Left::read_all(payload.get(16..)?);
-        let span = (range.generation, range.from)..(range.generation, range.to.max(range.from));
-        for (at, known) in self.known.range_mut(span.clone()) {
+        for known in self.within(range) {
             known.take(u128::MAX);
-            let start = left.partition_point(|left| left.offset < at.1);
-            for left in left[start..].iter().take_while(|left| left.offset == at.1) {
+            let offset = known.place.offset;
+            let start = left.partition_point(|left| left.offset < offset);
+            for left in left[start..].iter().take_while(|l| l.offset == offset) {
                 known.add(Group {
                     mask: left.mask,
                     next: left.next.into(),
@@ -247,7 +246,7 @@ impl Replay {
                 });
             }
         }
-        self.forget(span, |known| !known.is_live());
+        self.forget_finished(range);
         Some(())
     }
 
@@ -255,27 +254,45 @@ impl Replay {
     fn resume(&mut self, payload: &[u8]) -> Option<()> {
         let range = Range::read(payload)?;
         self.resumed.push(range);
-        let span = (range.generation, range.from)..(range.generation, range.to.max(range.from));
-        self.forget(span, |_| true);
+        for known in self.within(range) {
+            known.take(u128::MAX);
+        }
+        self.forget_finished(range);
         Some(())
     }
 
-    fn forget(&mut self, span: std::ops::Range<(u64, u32)>, which: impl Fn(&Known) -> bool) {
-        let gone: Vec<_> = self
-            .known
-            .range(span)
-            .filter(|(_, known)| which(known))
-            .map(|(at, known)| (*at, known.id))
-            .collect();
-        for (at, id) in gone {
-            self.known.remove(&at);
+    /// The messages whose final part is in a range.
+    fn within(&mut self, range: Range) -> &mut [Known] {
+        let before = |offset: u32| {
+            self.known.partition_point(|known| {
+                (known.place.generation, known.place.offset) < (range.generation, offset)
+            })
+        };
+        let (start, end) = (before(range.from), before(range.to));
+        self.known.get_mut(start..end).unwrap_or_default()
+    }
+
+    fn forget_finished(&mut self, range: Range) {
+        let finished = self.within(range).iter().filter(|known| !known.is_live());
+        let ids: Vec<u64> = finished.map(|known| known.id).collect();
+        for id in ids {
             self.by_id.remove(&id);
         }
     }
 
+    /// Keeps the memory to twice what is live.
+    fn drop_finished(&mut self) {
+        if self.known.len() < 4096 || self.known.len() < 2 * self.by_id.len() {
+            return;
+        }
+        self.known.retain(Known::is_live);
+        let places = self.known.iter().enumerate();
+        self.by_id = places.map(|(at, known)| (known.id, at)).collect();
+    }
+
     /// The messages that are left.
     pub fn into_messages(self) -> impl Iterator<Item = Recovered> {
-        self.known.into_values().map(|known| {
+        self.known.into_iter().filter(Known::is_live).map(|known| {
             let entry = |group: &Group| {
                 let span = known.span.try_into().unwrap_or(u16::MAX);
                 let mut entry = Entry::new(known.id, known.place, span, 0);

@@ -1,7 +1,7 @@
 //! Final delivery into a Maildir (<https://cr.yp.to/proto/maildir.html>): tmp, fsync, rename to new, fsync of the folder.
 //!
-//! One thread does all of its file calls, so that a slow disk never holds the executor. What waits for it at once is made
-//! durable together: after the first file's fsync the file system has committed its journal for the others too.
+//! A few threads do all of its file calls, so that a slow disk never holds the executor. Several, because the file system
+//! commits the fsyncs that wait at the same time together; and what one of them finds waiting shares the folder's fsync.
 
 use super::maildir_files::{Folder, Partial};
 use crate::limits;
@@ -11,11 +11,11 @@ use std::io;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-/// The way to the Maildir thread. Dropping it ends the thread once what was handed over is done.
+/// The way to the Maildir threads. Dropping it ends them once what was handed over is done.
 #[derive(Debug)]
 pub struct Maildir {
     requests: Option<Sender<Request>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Why a delivery did not happen.
@@ -23,9 +23,9 @@ pub struct Maildir {
 pub enum MaildirError {
     /// The disk or the rights; it may work later.
     Io(io::Error),
-    /// The thread did not answer within `limits::MAILDIR_WAIT`.
+    /// No thread answered within `limits::MAILDIR_WAIT`.
     Slow,
-    /// The thread is gone.
+    /// The threads are gone.
     Stopped,
 }
 
@@ -60,20 +60,23 @@ enum Step {
 }
 
 impl Maildir {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn start(hostname: &str) -> io::Result<Self> {
         let (requests, inbox) = bounded(limits::MAILDIR_BATCH);
         let hostname = hostname.to_owned();
-        let thread = thread::Builder::new()
-            .name("maildir".to_owned())
-            .stack_size(limits::MAILDIR_STACK)
-            .spawn(move || serve(&inbox, &hostname))?;
+        let threads = (0..limits::MAILDIR_THREADS).map(|_| {
+            let (inbox, hostname) = (inbox.clone(), hostname.clone());
+            thread::Builder::new()
+                .name("maildir".to_owned())
+                .stack_size(limits::MAILDIR_STACK)
+                .spawn(move || serve(&inbox, &hostname))
+        });
         Ok(Self {
+            threads: threads.collect::<io::Result<_>>()?,
             requests: Some(requests),
-            thread: Some(thread),
         })
     }
 
@@ -101,7 +104,7 @@ impl Maildir {
 impl Drop for Maildir {
     fn drop(&mut self) {
         self.requests.take();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // A panic there has been reported by the thread itself.
             let _ = thread.join();
         }
@@ -232,7 +235,7 @@ impl fmt::Display for MaildirError {
     }
 }
 
-/// The thread: takes what waits, writes it all, then makes all that is whole durable.
+/// A thread: takes what waits, writes it all, then makes all that is whole durable.
 fn serve(inbox: &Receiver<Request>, hostname: &str) {
     let mut whole = Vec::with_capacity(limits::MAILDIR_BATCH);
     while let Ok(first) = inbox.recv_blocking() {

@@ -1,4 +1,4 @@
-//! The file calls of a Maildir delivery; only the Maildir thread makes them.
+//! The file calls of a Maildir delivery; only the Maildir threads make them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -99,7 +99,7 @@ pub(super) struct LaneFailure {
 }
 
 impl Schedule {
-    /// Starts the dispatcher on the executor, and the Maildir thread if a route needs it.
+    /// Starts the dispatcher on the executor, and the Maildir threads if a route needs them.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -184,7 +184,7 @@ impl Schedule {
         Book::most_memory(limits::QUEUE_ENTRIES)
             + outbound * worker::MOST_MEMORY
             + limits::DSNS_AT_ONCE * dsn::MOST_MEMORY
-            + limits::MAILDIR_STACK
+            + limits::MAILDIR_THREADS * limits::MAILDIR_STACK
             + limits::MAILDIR_BATCH * limits::MAILDIR_CHUNK
     }
 }

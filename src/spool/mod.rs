@@ -199,6 +199,7 @@ impl Spool {
     pub async fn next_due(&self, now: impl Fn() -> u64) -> Ticket {
         loop {
 <<<<<<< HEAD
+<<<<<<< HEAD
             let wait = {
                 let mut state = shared.state();
                 let time = now();
@@ -214,11 +215,16 @@ impl Spool {
             };
             let wait = Duration::from_secs(wait.unwrap_or(u64::MAX)).min(limits::QUEUE_RECHECK);
 =======
+=======
+>>>>>>> 3be6e0297b0f62b7bb521fec1ca264fba6cb6469
             let wait = match self.take_due(now()) {
                 Ok(ticket) => return ticket,
                 Err(wait) => wait,
             };
+<<<<<<< HEAD
 >>>>>>> 5a04b141c260744895ce19b6fc1ff0839a78a645
+=======
+>>>>>>> 3be6e0297b0f62b7bb521fec1ca264fba6cb6469
             let timer = async {
                 smol::Timer::after(wait).await;
             };

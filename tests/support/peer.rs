@@ -151,6 +151,7 @@ const EHLO: &str =
     "250-peer.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES";
 
 fn converse(shared: &Shared, number: usize, socket: TcpStream) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
     let mut write = socket.try_clone()?;
     let mut read = BufReader::new(socket);
     let asked = |what: &str| (shared.script)(number, what);

@@ -43,6 +43,7 @@ pub struct Setup {
     pub resolver: Option<SocketAddr>,
     pub smtp_port: u16,
     pub outbound: usize,
+    pub spool_size: u64,
     pub retry: &'static str,
     pub lifetime: Duration,
     /// Seconds that its clock is ahead.
@@ -59,6 +60,7 @@ impl Setup {
             resolver: None,
             smtp_port: 25,
             outbound: 32,
+            spool_size: 32 << 20,
             retry: "1h..1h",
             lifetime: Duration::from_secs(5 * 86_400),
             ahead: 0,
@@ -89,7 +91,7 @@ impl Relay {
         });
         let options = Options {
             dir: folder.join("spool"),
-            size: 32 << 20,
+            size: setup.spool_size,
         };
         let lanes = Arc::clone(&routes);
         let lane_of = Box::new(move |address: &str| lanes.lane(address));
@@ -161,7 +163,10 @@ impl Relay {
                 facts: Facts::default(),
                 finishes: None,
             };
-            transaction.commit(last).await.unwrap().to_string()
+            match transaction.commit(last).await {
+                Ok(durable) => durable.to_string(),
+                Err(problem) => panic!("{problem}: {:?}", self.spool.counts()),
+            }
         })
     }
 

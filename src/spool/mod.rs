@@ -198,33 +198,10 @@ impl Spool {
     /// Waits for an entry that is due, and takes it. `now` gives unix seconds.
     pub async fn next_due(&self, now: impl Fn() -> u64) -> Ticket {
         loop {
-<<<<<<< HEAD
-<<<<<<< HEAD
-            let wait = {
-                let mut state = shared.state();
-                let time = now();
-                if let Some((slot, entry)) = state.queue.take_due(time) {
-                    let more = state.queue.next_due().is_some();
-                    drop(state);
-                    if more {
-                        shared.due_changed();
-                    }
-                    return Ticket::new(shared.clone(), slot, entry.id);
-                }
-                state.queue.next_due().map(|next| next.saturating_sub(time))
-            };
-            let wait = Duration::from_secs(wait.unwrap_or(u64::MAX)).min(limits::QUEUE_RECHECK);
-=======
-=======
->>>>>>> 3be6e0297b0f62b7bb521fec1ca264fba6cb6469
             let wait = match self.take_due(now()) {
                 Ok(ticket) => return ticket,
                 Err(wait) => wait,
             };
-<<<<<<< HEAD
->>>>>>> 5a04b141c260744895ce19b6fc1ff0839a78a645
-=======
->>>>>>> 3be6e0297b0f62b7bb521fec1ca264fba6cb6469
             let timer = async {
                 smol::Timer::after(wait).await;
             };

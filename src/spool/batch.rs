@@ -1,7 +1,7 @@
 //! Appending to the log: one batch between two syncs, one segment after another.
 
 use super::disk::DiskFile;
-use super::log::{PartReply, PartRequest};
+use super::log::PartRequest;
 use super::marks::{Mark, Range};
 use super::queue::Entry;
 use super::record::{self, BLOCK, HEADER, Kind, Place, SegmentHeader};
@@ -46,6 +46,8 @@ pub struct Log {
     mend_at: Option<Instant>,
     /// What was free and blocked when a checkpoint found no room.
     pub no_checkpoint: Option<(usize, usize)>,
+    /// One is being written.
+    pub checkpointing: bool,
 }
 
 impl Log {
@@ -63,6 +65,7 @@ impl Log {
             failed: Vec::new(),
             mend_at: None,
             no_checkpoint: None,
+            checkpointing: false,
         }
     }
 
@@ -86,7 +89,7 @@ impl Log {
         };
         match result {
             Ok(place) if part.last.is_some() => self.waiting.push((part, place)),
-            result => reply(part, result),
+            result => part.answer(result),
         }
     }
 
@@ -160,7 +163,12 @@ impl Log {
         if self.current.is_some() && !self.flush(Kind::End) {
             return Err(Error::Io(io::Error::other("sync failed")));
         }
-        self.begin_segment()
+        self.begin_segment()?;
+        self.upkeep();
+        match self.place() {
+            Some(place) if fits(place.offset) => Ok(()),
+            _ => Err(Error::Full),
+        }
     }
 
     /// Writes and syncs the header of a fresh segment: a record of the new life must never reach the disk before it, or it
@@ -372,7 +380,7 @@ impl Log {
             .commits
             .fetch_add(commits, Ordering::Relaxed);
         for (part, place) in self.waiting.drain(..) {
-            reply(part, Ok(place));
+            part.answer(Ok(place));
         }
     }
 
@@ -412,7 +420,7 @@ impl Log {
                 io::ErrorKind::StorageFull => Error::Full,
                 kind => Error::Io(kind.into()),
             };
-            reply(part, Err(refused));
+            part.answer(Err(refused));
         }
     }
 
@@ -479,16 +487,4 @@ impl Log {
             (Ok(()), false) => Err(io::Error::other("sync failed")),
         }
     }
-}
-
-/// Answers a part; the claim goes back unless the message is queued.
-fn reply(part: PartRequest, result: Result<Place, Error>) {
-    let queued = result.is_ok() && part.last.is_some();
-    let answer = PartReply {
-        result,
-        buffer: part.buffer,
-        claim: (!queued).then_some(part.claim),
-    };
-    // Nobody waits: dropping the answer gives the claim back.
-    let _ = part.reply.try_send(answer);
 }

@@ -10,6 +10,9 @@ use crate::limits;
 impl Log {
     /// Writes checkpoints when segments run short and some are kept only by their marks.
     pub fn upkeep(&mut self) {
+        if self.checkpointing {
+            return;
+        }
         let state = self.shared.state();
         if !state.segments.wants_checkpoint() || self.current.is_none() {
             return;
@@ -20,9 +23,11 @@ impl Log {
         }
         let (blocked, held) = state.segments.blocked();
         drop(state);
+        self.checkpointing = true;
         let written = held
             .iter()
             .try_for_each(|&generation| self.checkpoint(generation));
+        self.checkpointing = false;
         match written {
             // Before a segment's header is written again, the checkpoint must be on the disk.
             Ok(()) if self.flush(Kind::Padding) => {

@@ -33,6 +33,20 @@ pub struct PartRequest {
     pub reply: Sender<PartReply>,
 }
 
+impl PartRequest {
+    /// Answers; the claim goes back unless the message is queued.
+    pub fn answer(self, result: Result<Place, Error>) {
+        let queued = result.is_ok() && self.last.is_some();
+        let answer = PartReply {
+            result,
+            buffer: self.buffer,
+            claim: (!queued).then_some(self.claim),
+        };
+        // Nobody waits: dropping the answer gives the claim back.
+        let _ = self.reply.try_send(answer);
+    }
+}
+
 /// What the index must know of a message.
 pub struct LastPart {
     pub recipients: u8,

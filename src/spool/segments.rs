@@ -150,10 +150,9 @@ impl Segments {
     /// May a new segment be begun for this?
     #[must_use]
     pub fn may_open(&self, class: Class) -> bool {
-        let current_too = self.current.is_some_and(|generation| {
-            let older = self.log.range(..generation).any(|(_, old)| old.is_held());
-            !older && self.log.get(&generation).is_some_and(|s| !s.is_held())
-        });
+        // Nobody needs the current one but, at most, for its marks: then a checkpoint in the new one frees it.
+        let current = self.current.and_then(|current| self.log.get(&current));
+        let current_too = current.is_some_and(|segment| !segment.is_held());
         self.free > 0 && self.free + self.coming + usize::from(current_too) > class.keeps()
     }
 

@@ -47,6 +47,11 @@ fn a_full_spool_takes_marks_and_dsns_for_ever() {
             fill_reserve(&spool);
         }
     }
+    let written = spool.counts().written as usize / limits::SPOOL_SEGMENT;
+    assert!(
+        written > 8,
+        "the reserve was used again and again: {written}"
+    );
     block_on(async {
         let mut dsn = spool.begin_dsn(MICROS).unwrap();
         dsn.sender(&Sender::default()).await.unwrap();

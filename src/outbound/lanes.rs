@@ -1,7 +1,7 @@
 //! Which destination may use a connection slot, and which waits: pure bookkeeping, without a clock or I/O.
 //!
-//! Due messages wait in one queue for each lane (a destination). Workers, each of which has a slot and at most one
-//! connection, take messages of their lane one after another. The rules:
+//! Due messages wait in one queue for each lane (a destination). Workers, each with a slot and at most one connection, take
+//! messages of their lane one after another. The rules:
 //!
 //! - a new message goes to an idle worker of its lane; a worker is added only where none is idle and the lane's own limit
 //!   allows;
@@ -60,7 +60,6 @@ pub enum Taken<T, W, F> {
 
 /// What follows from a worker's end.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use]
 pub struct Left<W> {
     /// The lane that gets the slot: a worker for it is to be started; it is counted already.
     pub start: Option<Key>,
@@ -269,12 +268,12 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         }
     }
 
-    /// A worker that has rested long enough is not called any more; [`Lanes::retire`] follows.
+    /// A worker is not called any more; [`Lanes::retire`] follows.
     pub fn rouse(&mut self, worker: u32) {
         self.idle.retain(|idle| idle.worker != worker);
     }
 
-    /// A worker that has rested long enough takes what came at the last moment, or ends.
+    /// A rested worker takes what came at the last moment, or ends.
     pub fn retire(&mut self, key: Key, worker: u32) -> Taken<T, W, F> {
         self.rouse(worker);
         if !self.stopped

@@ -21,9 +21,9 @@ pub struct Attempt<'a> {
 }
 
 /// Whether a message may be given up as too old: an attempt has just failed, and the clock is not one of a box that does
-/// not know the time.
+/// not know the time, nor was when the message came.
 fn is_too_old(accepted: u64, now: u64, lifetime: u64) -> bool {
-    now >= limits::CLOCK_FLOOR.as_secs() && now.saturating_sub(accepted) >= lifetime
+    accepted >= limits::CLOCK_FLOOR.as_secs() && now.saturating_sub(accepted) >= lifetime
 }
 
 /// The recipients' bits by what is to be done with them.

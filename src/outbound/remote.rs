@@ -59,6 +59,7 @@ impl Shared {
         let mut mail = Watched {
             message,
             problem: None,
+            reading: Reading::Goes,
         };
         if let Some(line) = kept {
             // Without hosts to go on to, so that a message over a kept connection costs no look-up.
@@ -67,7 +68,7 @@ impl Shared {
                 .connector
                 .deliver(Some(line.connection), &mut nowhere, &mut mail, dot)
                 .await;
-            if !is_undecided(&delivery) || mail.problem.is_some() {
+            if !is_undecided(&delivery, &mail) {
                 return judged(delivery, mail, to);
             }
             // The host has closed it for idleness, or has had enough of it: that says nothing about the message.
@@ -94,19 +95,14 @@ impl Shared {
     }
 }
 
-/// Whether no host, and no look-up, has had a say: the kept connection was of no use, and there was nowhere to go on to.
-fn is_undecided(delivery: &Delivery) -> bool {
-    let nobody = |outcome: &Outcome| {
-        matches!(
-            outcome,
-            Outcome::Deferred(Reason {
-                code: 0,
-                host: None,
-                ..
-            })
-        )
-    };
-    delivery.connection.is_none() && delivery.outcomes.iter().all(nobody)
+/// Whether the kept connection was of no use, so that a new one may do better: it is gone, everybody is deferred, and the
+/// host cannot have the message, because its end was never sent.
+fn is_undecided(delivery: &Delivery, mail: &Watched<'_>) -> bool {
+    let deferred = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(_));
+    delivery.connection.is_none()
+        && delivery.outcomes.iter().all(deferred)
+        && mail.problem.is_none()
+        && mail.reading == Reading::Goes
 }
 
 fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Line>, Handed) {
@@ -161,6 +157,13 @@ fn no_route(message: &Message, error: RouteError) -> Handed {
 struct Watched<'m> {
     message: &'m mut Message,
     problem: Option<ReadError>,
+    reading: Reading,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Goes,
+    HasEnded,
 }
 
 impl Envelope for Watched<'_> {
@@ -193,6 +196,10 @@ impl Mail for Watched<'_> {
 
     async fn next_chunk(&mut self) -> Result<Option<&[u8]>, &'static str> {
         match self.message.next_chunk().await {
+            Ok(None) => {
+                self.reading = Reading::HasEnded;
+                Ok(None)
+            }
             Ok(chunk) => Ok(chunk),
             Err(problem) => {
                 self.problem = Some(problem);
@@ -202,6 +209,7 @@ impl Mail for Watched<'_> {
     }
 
     fn rewind(&mut self) {
+        self.reading = Reading::Goes;
         self.message.rewind();
     }
 }

@@ -30,8 +30,8 @@ pub enum Age {
 }
 
 /// What is to be done after a message was put into its lane.
-#[derive(Debug, PartialEq, Eq)]
 #[must_use]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Pushed<W> {
     /// An idle worker is to look again: it takes the message, or gives its slot up.
     Wake(W),
@@ -268,7 +268,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         }
     }
 
-    /// A worker is not called any more; [`Lanes::retire`] follows.
+    /// It is not called any more; `retire` follows.
     pub fn rouse(&mut self, worker: u32) {
         self.idle.retain(|idle| idle.worker != worker);
     }
@@ -475,7 +475,6 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
             Age::Retry => &mut self.retry_line,
         }
     }
-
     fn call_idle(&mut self, which: impl Fn(&Idle<W>) -> bool) -> Option<W> {
         let last = self.idle.iter().rposition(which)?;
         Some(self.idle.remove(last).call)

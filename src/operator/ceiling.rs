@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use crate::limits;
+use crate::outbound::schedule::Schedule;
 use std::fmt;
 
 /// The ceiling's parts, in octets.
@@ -19,14 +20,14 @@ impl Ceiling {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let per_session = (limits::SESSION_FIXED + limits::READ_CHUNK + limits::SPOOL_PART) as u64;
-        let per_connection = (limits::CONNECTION_FIXED + limits::SPOOL_PART) as u64;
         Self {
             base: limits::BASE_MEMORY as u64,
             sessions: config.sessions as u64,
             per_session,
             handshakes: (limits::HANDSHAKES * limits::HANDSHAKE_PEAK) as u64,
             index: (limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY) as u64,
-            outbound: config.outbound as u64 * per_connection,
+            outbound: (Schedule::most_memory(config.outbound)
+                + config.outbound * limits::CONNECTION_TLS) as u64,
         }
     }
 

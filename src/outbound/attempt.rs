@@ -21,7 +21,7 @@ use super::attempt_link::{Broken, Link};
 use super::attempt_outcome::{Outcome, Reason};
 use super::attempt_walk::{Onward, Place, Walk};
 use super::connection::undecided;
-pub use super::connection::{Connection, FinalDot, Mail, Peer};
+pub use super::connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
 use super::route::Hops;
 
 /// Makes connections to next hops. One is made at boot and shared.
@@ -55,8 +55,9 @@ pub struct Delivery {
     pub outcomes: Vec<Outcome>,
     /// For the next message, where the host is ready for one.
     pub connection: Option<Connection>,
-    /// Whether a host was ready for mail at any time. If not, other messages to this destination would fare the same.
-    pub reached: bool,
+    /// The last session in which a host was ready for mail. None: no host was reached, and other messages to this
+    /// destination would fare the same.
+    pub session: Option<SessionNumber>,
 }
 
 /// Why an address gave no connection.
@@ -80,7 +81,7 @@ impl Connector {
         dot: &FinalDot,
     ) -> Delivery {
         let mut walk = Walk::new(hops);
-        let mut reached = false;
+        let mut session = None;
         let mut open = kept;
         loop {
             let opened = match open.take() {
@@ -93,11 +94,11 @@ impl Connector {
                     return Delivery {
                         outcomes: vec![outcome; mail.recipients()],
                         connection: None,
-                        reached,
+                        session,
                     };
                 }
             };
-            reached = true;
+            session = Some(connection.peer().session);
             mail.rewind();
             match connection.send(mail, dot).await {
                 Ok(decided) => {
@@ -109,7 +110,7 @@ impl Connector {
                     return Delivery {
                         outcomes: decided.outcomes,
                         connection: ready.then_some(connection),
-                        reached,
+                        session,
                     };
                 }
                 Err(undecided) => {
@@ -166,7 +167,7 @@ impl Connector {
 
     async fn connect_with(&self, place: &Place, starttls: StartTls) -> Result<Connection, Trouble> {
         let mut peer = Peer {
-            session: (self.next_session)(),
+            session: SessionNumber((self.next_session)()),
             host: place.host.clone(),
             address: place.address,
             tls: None,

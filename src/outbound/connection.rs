@@ -53,7 +53,7 @@ pub struct Connection {
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The session's id in the log.
-    pub session: u64,
+    pub session: SessionNumber,
     pub host: String,
     pub address: SocketAddr,
     /// None: in clear.
@@ -112,6 +112,16 @@ impl<M: Mail> Envelope for Offered<'_, M> {
     }
     fn has_utf8_headers(&self) -> bool {
         self.mail.has_utf8_headers()
+    }
+}
+
+/// An outbound session's number, `o1` in the log: inbound ones are `i1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionNumber(pub u64);
+
+impl fmt::Display for SessionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "o{}", self.0)
     }
 }
 

@@ -7,9 +7,8 @@
 
 use super::dsn_words::{advice, headline};
 use crate::limits;
+use crate::smtp::date::Date;
 use std::fmt::Write as _;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 /// Why one recipient did not get the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +107,7 @@ impl Dsn<'_> {
             host = self.hostname,
             to = clean(self.to, self.form()),
             subject = headline(self.failures).subject,
-            date = date(self.now),
+            date = Date(self.now),
             id = self.id,
             boundary = self.boundary(),
         );
@@ -237,7 +236,7 @@ impl Dsn<'_> {
             "Reporting-MTA: dns; {}\r\nX-Queue-ID: {}\r\nArrival-Date: {}\r\n",
             self.hostname,
             self.original_id,
-            date(self.arrived)
+            Date(self.arrived)
         );
         for failure in self.failures {
             let address = clean(&failure.address, Form::Global);
@@ -324,15 +323,6 @@ impl HeaderLines {
 }
 
 const LONGEST_LINE: usize = 998;
-
-/// RFC 5322 3.3; the epoch where the clock is beyond all sense.
-fn date(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&Rfc2822).ok())
-        .unwrap_or_else(|| "Thu, 01 Jan 1970 00:00:00 +0000".to_owned())
-}
 
 /// Text from outside without what could begin a line, or is not allowed in this form.
 fn clean(text: &str, form: Form) -> String {

@@ -109,7 +109,7 @@ fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Li
     let Delivery {
         mut outcomes,
         connection,
-        reached,
+        session,
     } = delivery;
     if let Some(problem) = mail.problem {
         let undecided =
@@ -119,12 +119,10 @@ fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Li
         }
     }
     let unreached = match outcomes.first() {
-        Some(Outcome::Deferred(reason)) if !reached => Some(reason.clone()),
+        Some(Outcome::Deferred(reason)) if session.is_none() => Some(reason.clone()),
         _ => None,
     };
-    let session = connection
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |line| line.peer().session.to_string());
+    let session = session.map_or_else(|| "-".to_owned(), |session| session.to_string());
     let line = connection.map(|connection| Line {
         connection,
         destination: to.clone(),

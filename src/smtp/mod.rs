@@ -11,6 +11,7 @@ pub mod client;
 mod client_group;
 pub mod command;
 pub mod data;
+pub mod date;
 pub mod extensions;
 pub mod header;
 pub mod intake;

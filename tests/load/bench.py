@@ -17,6 +17,7 @@ import relays
 from table import Row, Table
 
 LOAD = os.path.join(relays.ROOT, "target/release/examples/load")
+PROTOCOL = os.path.join(relays.ROOT, "target/release/examples/protocol")
 PAYLOAD = 4096
 WAIT = 300
 
@@ -241,6 +242,13 @@ class Bench:
             figures[relay.name] = statistics.median(times)
         yield Row("start to the first 220", "ms", figures, limit=("<=", 15), digits=1)
 
+    def protocol(self):
+        """What the receiving machine costs by itself: no socket, no disk."""
+        lines = dict(line.split() for line in relays.run(PROTOCOL).splitlines())
+        data, command = float(lines["data_gigabytes_a_second"]), float(lines["command_nanoseconds"])
+        yield Row("message data, one core", "GB/s", {"facteur": data}, limit=(">=", 1))
+        yield Row("a command", "ns", {"facteur": command}, limit=("<=", 500), digits=0)
+
     def size(self):
         """facteur: the stripped binary. Postfix: the programs and libraries that take part here, without OpenSSL's 5 MB."""
         daemons = "master smtpd smtp cleanup qmgr trivial-rewrite bounce pickup anvil tlsmgr scache error".split()
@@ -260,6 +268,7 @@ ROWS = {
     "memory": Bench.memory,
     "handshakes": Bench.handshakes,
     "start": Bench.start,
+    "protocol": Bench.protocol,
     "size": Bench.size,
 }
 

@@ -135,10 +135,10 @@ impl Relay {
             }
             Step::Close(_) | Step::Vanish => return self.over = true,
             Step::Output => return self.flush(),
-            Step::Input | Step::Hello { .. } | Step::Reset => return,
+            Step::Input | Step::Next | Step::Hello { .. } | Step::Reset => return,
         };
         match self.server.verdict(&self.settings, verdict, &mut self.out) {
-            Step::Input => {}
+            Step::Next => {}
             closed => self.obey(closed),
         }
     }

@@ -224,7 +224,7 @@ impl Pair {
                 Step::Mail { .. } | Step::Data | Step::Rcpt { .. } => self.verdict(&step),
                 Step::Body(text) => self.kept.extend_from_slice(text),
                 Step::EndOfData(_) => self.server_says(|server, out| server.accepted("Q1", out)),
-                Step::Hello { .. } | Step::Reset => {}
+                Step::Next | Step::Hello { .. } | Step::Reset => {}
                 Step::Output | Step::Vanish => panic!("{step:?}"),
             }
         }

@@ -236,7 +236,7 @@ impl Session {
             }
             Step::Close(why) => Some(Ok(self.ended(why))),
             Step::Vanish => Some(Ok("another protocol")),
-            Step::Input | Step::Output | Step::StartTls => None,
+            Step::Input | Step::Next | Step::Output | Step::StartTls => None,
         }
     }
 

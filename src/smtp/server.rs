@@ -335,7 +335,7 @@ impl<D: Display, T> Server<D, T> {
             }
             (state, _) => {
                 self.state = state; // nothing was asked
-                Step::Input
+                Step::Next
             }
         }
     }
@@ -396,7 +396,7 @@ impl<D: Display, T> Server<D, T> {
                 self.state = State::Command;
                 self.forget_transaction();
                 match self.refuse(refusal, out) {
-                    Step::Input => (used, Step::Reset),
+                    Step::Next => (used, Step::Reset),
                     closed => (input.len(), closed),
                 }
             }
@@ -405,7 +405,7 @@ impl<D: Display, T> Server<D, T> {
 
     fn answer(&mut self, reply: Reply, out: &mut VecView<u8>) -> Step<'static> {
         reply::write(out, reply);
-        Step::Input
+        Step::Next
     }
 
     /// Writes a refusal; too many of them end the session.
@@ -425,7 +425,7 @@ impl<D: Display, T> Server<D, T> {
         if self.errors < limits::COMMAND_ERRORS
             && self.refused_recipients < limits::REFUSED_RECIPIENTS
         {
-            return Step::Input;
+            return Step::Next;
         }
         reply::write(out, reply::TOO_MANY_ERRORS);
         self.close(Ended::TooManyErrors)

@@ -24,6 +24,8 @@ pub struct Settings<'a> {
 pub enum Step<'a> {
     /// Bring more input; what was not used must come again, in front of it.
     Input,
+    /// A command was answered: show the rest of the input, for more may be whole in it.
+    Next,
     /// Write out the replies, then go on: there is no room for another.
     Output,
     /// EHLO (extended) or HELO was answered; any transaction is gone.

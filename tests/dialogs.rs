@@ -125,7 +125,7 @@ impl Relay {
                 self.kept.clear();
                 Verdict::Accept
             }
-            Step::Rcpt { recipient } => self.recipient(recipient),
+            Step::Rcpt { recipient, .. } => self.recipient(recipient),
             Step::Body(text) => return self.kept.extend_from_slice(text),
             Step::EndOfData(_) => return self.server.accepted("Q1", &mut self.out),
             Step::StartTls => {
@@ -135,7 +135,7 @@ impl Relay {
             }
             Step::Close(_) | Step::Vanish => return self.over = true,
             Step::Output => return self.flush(),
-            Step::Input | Step::Next | Step::Hello { .. } | Step::Reset => return,
+            Step::Input | Step::Next | Step::Hello { .. } | Step::Reset | Step::Doomed(_) => return,
         };
         match self.server.verdict(&self.settings, verdict, &mut self.out) {
             Step::Next => {}

@@ -224,7 +224,7 @@ impl Pair {
                 Step::Mail { .. } | Step::Data | Step::Rcpt { .. } => self.verdict(&step),
                 Step::Body(text) => self.kept.extend_from_slice(text),
                 Step::EndOfData(_) => self.server_says(|server, out| server.accepted("Q1", out)),
-                Step::Next | Step::Hello { .. } | Step::Reset => {}
+                Step::Next | Step::Hello { .. } | Step::Reset | Step::Doomed(_) => {}
                 Step::Output | Step::Vanish => panic!("{step:?}"),
             }
         }
@@ -233,8 +233,7 @@ impl Pair {
     }
 
     fn verdict(&mut self, step: &Step<'_>) {
-        let refused =
-            matches!(step, Step::Rcpt { recipient } if recipient.to_string().contains("refused"));
+        let refused = matches!(step, Step::Rcpt { recipient, .. } if recipient.to_string().contains("refused"));
         let verdict = if refused {
             Verdict::Refuse(reply::RELAY_DENIED)
         } else {

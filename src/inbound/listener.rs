@@ -5,6 +5,7 @@ use super::{Inbound, count};
 use crate::limits;
 use crate::smtp::reply::{self, Reply};
 use log::warn;
+use rustix::io::Errno;
 use smol::channel::Sender;
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
@@ -24,6 +25,7 @@ pub async fn listen(
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => admit(&inbound, &executor, socket, peer, door, &alive),
+            Err(problem) if !is_shortage(&problem) => log::debug!("accept failed: {problem}"),
             Err(problem) => {
                 // Out of descriptors or memory: accepting at once again would only spin.
                 warn!("accept failed: {problem}");
@@ -31,6 +33,14 @@ pub async fn listen(
             }
         }
     }
+}
+
+/// Whether the system lacks something, so that the next accept would fail alike; else only that client is gone.
+fn is_shortage(problem: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    lacks
+        .iter()
+        .any(|lack| problem.raw_os_error() == Some(lack.raw_os_error()))
 }
 
 fn admit(
@@ -43,6 +53,10 @@ fn admit(
 ) {
     let Some(slot) = inbound.slots.take() else {
         count(&inbound.counters.turned_away);
+        log::info!(
+            "turned away client={peer} reply=\"{}\"",
+            reply::TOO_MANY_SESSIONS.0
+        );
         if door == Door::Tls {
             return; // nothing can be said before the handshake
         }

@@ -1,20 +1,21 @@
 //! Sessions with clients: from the accepted socket to the spool.
 //!
 //! A [`listener`] takes connections while there are slots, a [`session`] joins one connection to the server machine. An
-//! idle session owns no buffer: bytes are read into a scratch of the thread, and what is left over is copied.
+//! idle session owns no buffer: what comes is read into a scratch of the thread, and copied into one that lasts until it is
+//! used up.
 
 pub mod listener;
 pub mod received;
 pub mod session;
 pub mod slots;
 mod transaction;
+pub mod turns;
 
 use crate::policy::relay::Relay;
 use crate::policy::routes::Routes;
 use crate::spool::Spool;
 use async_rustls::rustls::ServerConfig;
 use smol::channel::Receiver;
-use smol::lock::Semaphore;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -26,14 +27,19 @@ pub struct Inbound {
     pub spool: Spool,
     /// None where there is no certificate: STARTTLS is not offered. Replaced when certificates are read again.
     pub tls: RwLock<Option<Arc<ServerConfig>>>,
+    /// Whether there is one; fixed at boot.
+    pub has_tls: bool,
     /// Octets of the largest message.
     pub message_size: u64,
     pub slots: slots::Slots,
-    /// Turns for handshakes: their peak is what memory must be kept for.
-    pub handshakes: Semaphore,
+    pub handshakes: turns::Turns,
     pub counters: Counters,
     /// Closed when the relay is to stop.
     pub stop: Receiver<()>,
+    /// Closed when open transactions have had their time, too.
+    pub cut: Receiver<()>,
+    /// Microseconds since 1970.
+    pub clock: fn() -> u64,
 }
 
 /// What happened since boot.
@@ -54,11 +60,6 @@ impl Inbound {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    /// Whether the relay is about to stop.
-    fn stopping(&self) -> bool {
-        self.stop.is_closed()
     }
 }
 

@@ -29,8 +29,8 @@ impl Trace<'_> {
     pub fn received(&self) -> String {
         let literal = literal(self.client);
         let mut line = match address::check_domain(self.hello) {
-            Ok(()) => format!("Received: from {} ({literal})", self.hello),
-            Err(_) => format!("Received: from {literal} (helo={})", printable(self.hello)),
+            Ok(()) if self.hello.is_ascii() => format!("Received: from {} ({literal})", self.hello),
+            _ => format!("Received: from {literal} (helo={})", printable(self.hello)),
         };
         let _ = write!(
             line,
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_a_client_calls_itself_cannot_break_the_line() {
-        for hello in ["a(b", "x;y", "\u{e9} z", "<a@b>"] {
+        for hello in ["a(b", "x;y", "\u{e9}.example", "\u{e9} z", "<a@b>"] {
             let line = Trace {
                 hello,
                 client: "2001:db8::1".parse().unwrap(),

@@ -1,23 +1,21 @@
 //! One session: the server machine joined to its connection.
 
-use super::received::Trace;
-use super::transaction::{self, Mail};
+mod obey;
+
+use super::transaction::Mail;
 use super::{Inbound, count};
 use crate::limits;
 use crate::net::deadline::within;
 use crate::net::stream::Stream;
 use crate::policy::level::Level;
 use crate::policy::relay::Trust;
-use crate::smtp::address::Path;
 use crate::smtp::data::LineEnds;
-use crate::smtp::intake::Summary;
-use crate::smtp::parameters::MailParameters;
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::server::{Ended, Server, Settings, Step, Verdict};
+use crate::smtp::server::{Server, Settings, Step};
 use crate::spool::Durable;
 use crate::tls::Established;
 use async_rustls::rustls::ServerConfig;
-use log::{debug, info, warn};
+use log::{debug, info};
 use smol::Async;
 use smol::future::FutureExt as _;
 use smol::io::{AsyncRead, AsyncWriteExt as _};
@@ -54,6 +52,10 @@ struct Session {
     out: Vec<u8>,
     messages: u64,
     mended: bool,
+    /// When the last replies were written: the client's patience runs from there.
+    waiting_since: Instant,
+    /// When message data began to come, and how much has.
+    data: Option<(Instant, u64)>,
 }
 
 struct Hello {
@@ -84,6 +86,8 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
         out: Vec::new(),
         messages: 0,
         mended: false,
+        waiting_since: Instant::now(),
+        data: None,
     };
     debug!("connect session=i{number} client={peer}");
     let began = Instant::now();
@@ -91,6 +95,10 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
         .serve(Stream::new(socket))
         .await
         .unwrap_or_else(|problem| problem);
+    if let Some(mail) = session.mail.take() {
+        let (id, sender, recipients) = (mail.id(), &mail.sender, mail.recipients);
+        info!("aborted session=i{number} id={id} from={sender:?} recipients={recipients}");
+    }
     let tls = session
         .server
         .tls()
@@ -140,7 +148,6 @@ impl Session {
                     stream = up;
                 }
                 Next::End(end) => {
-                    self.mail = None;
                     let written = self.write_out(&mut stream).await;
                     stream.close().await;
                     return end.map(str::to_owned).and_then(|end| written.map(|()| end));
@@ -157,7 +164,7 @@ impl Session {
         Settings {
             hostname: &inbound.hostname,
             message_size: inbound.message_size,
-            starttls: level != Level::None && inbound.tls().is_some(),
+            starttls: level != Level::None && inbound.has_tls,
             require_tls: level == Level::Encrypt,
             line_ends: match self.trust {
                 Trust::Trusted => LineEnds::Mended,
@@ -180,9 +187,9 @@ impl Session {
         stream: &mut Stream,
         input: &mut Vec<u8>,
     ) -> Result<Next, String> {
-        let bytes = std::mem::take(input);
+        let mut bytes = std::mem::take(input);
         let mut at = 0;
-        loop {
+        let next = loop {
             if self.out.len() > limits::REPLIES_WAITING {
                 self.write_out(stream).await?;
             }
@@ -192,183 +199,21 @@ impl Session {
                 session.server.handle_input(&settings, &bytes[at..], out)
             });
             at += used;
-            let next = match step {
-                Step::Input => Some(Next::Read),
-                Step::StartTls => Some(Next::Handshake),
-                step => self.obey(step).await.map(Next::End),
-            };
-            if let Some(next) = next {
-                if at < bytes.len() {
-                    input.extend_from_slice(&bytes[at..]);
+            match step {
+                Step::Input => break Next::Read,
+                Step::StartTls => break Next::Handshake,
+                step => {
+                    if let Some(end) = self.obey(step).await {
+                        break Next::End(end);
+                    }
                 }
-                return Ok(next);
             }
-        }
-    }
-
-    /// Does what a step asks; the session's end, if that is it.
-    async fn obey(&mut self, step: Step<'_>) -> Option<Outcome> {
-        match step {
-            Step::Mail { sender, parameters } => self.mail_from(sender, parameters).await,
-            Step::Rcpt { recipient } => self.rcpt_to(recipient).await,
-            Step::Data => {
-                if let Some(mail) = &mut self.mail {
-                    mail.data_begins();
-                }
-                self.verdict(Verdict::Accept)
-            }
-            Step::Body(text) => {
-                self.body(text).await;
-                None
-            }
-            Step::EndOfData(summary) => self.end_of_data(summary).await,
-            Step::Hello { word, extended } => {
-                self.hello = Some(Hello {
-                    word: word.into(),
-                    extended,
-                });
-                self.mail = None;
-                None
-            }
-            Step::Reset => {
-                self.mail = None;
-                None
-            }
-            Step::Close(why) => Some(Ok(self.ended(why))),
-            Step::Vanish => Some(Ok("another protocol")),
-            Step::Input | Step::Next | Step::Output | Step::StartTls => None,
-        }
-    }
-
-    fn verdict(&mut self, verdict: Verdict) -> Option<Outcome> {
-        let inbound = Arc::clone(&self.inbound);
-        let step = self.say(|session, out| {
-            let settings = session.settings(&inbound);
-            session.server.verdict(&settings, verdict, out)
-        });
-        match step {
-            Step::Close(why) => Some(Ok(self.ended(why))),
-            _ => None,
-        }
-    }
-
-    async fn mail_from(&mut self, sender: Path<'_>, parameters: MailParameters) -> Option<Outcome> {
-        let inbound = Arc::clone(&self.inbound);
-        match Mail::begin(&inbound, self.trust, sender, parameters.size).await {
-            Ok(mail) => {
-                self.mail = Some(Box::new(mail));
-                self.verdict(Verdict::Accept)
-            }
-            Err(refusal) => {
-                info!(
-                    "refused session=i{} from={sender} reply=\"{}\"",
-                    self.number, refusal.0
-                );
-                self.verdict(Verdict::Refuse(refusal))
-            }
-        }
-    }
-
-    async fn rcpt_to(&mut self, recipient: Path<'_>) -> Option<Outcome> {
-        let answer = match (
-            transaction::recipient(&self.inbound, self.trust, recipient),
-            &mut self.mail,
-        ) {
-            (Ok(address), Some(mail)) => mail.recipient(address).await,
-            (Ok(_), None) => Err(reply::BAD_SEQUENCE),
-            (Err(refusal), _) => Err(refusal),
         };
-        let Err(refusal) = answer else {
-            return self.verdict(Verdict::Accept);
-        };
-        count(&self.inbound.counters.refused_recipients);
-        let sender = self.mail.as_ref().map_or("", |mail| &mail.sender);
-        let number = self.number;
-        info!(
-            "refused session=i{number} from=<{sender}> to={recipient} reply=\"{}\"",
-            refusal.0
-        );
-        self.verdict(Verdict::Refuse(refusal))
-    }
-
-    async fn body(&mut self, text: &[u8]) {
-        let Some(mail) = &mut self.mail else { return };
-        if let Err(refusal) = mail.body(text).await {
-            self.server.doom(refusal);
-            self.mail = None; // its room is free at once
+        bytes.drain(..at);
+        if !bytes.is_empty() || self.server.in_data() {
+            *input = bytes; // with its room: more comes at once
         }
-    }
-
-    async fn end_of_data(&mut self, summary: Summary) -> Option<Outcome> {
-        let Some(mail) = self.mail.take() else {
-            return self.verdict(Verdict::Refuse(reply::DISK_ERROR));
-        };
-        if summary.mended && !self.mended {
-            self.mended = true;
-            warn!(
-                "mended session=i{} client={}: a bare CR or LF was made CR LF",
-                self.number, self.peer
-            );
-        }
-        let (id, sender, recipients) = (mail.id(), mail.sender.clone(), mail.recipients);
-        let inbound = Arc::clone(&self.inbound);
-        let committed = mail
-            .commit(self.trace(&inbound), self.trust, &summary)
-            .await;
-        let number = self.number;
-        match committed {
-            Ok(durable) => {
-                let tls = self
-                    .server
-                    .tls()
-                    .map_or_else(|| "none".into(), ToString::to_string);
-                info!(
-                    "accepted session=i{number} id={id} from=<{sender}> recipients={recipients} size={} tls=\"{tls}\"",
-                    summary.size
-                );
-                count(&self.inbound.counters.messages);
-                self.messages += 1;
-                self.say(|session, out| session.server.accepted(durable, out));
-                None
-            }
-            Err(refusal) => {
-                info!(
-                    "refused session=i{number} id={id} from=<{sender}> reply=\"{}\"",
-                    refusal.0
-                );
-                self.verdict(Verdict::Refuse(refusal))
-            }
-        }
-    }
-
-    fn trace<'a>(&'a self, inbound: &'a Inbound) -> Trace<'a> {
-        Trace {
-            hello: self.hello.as_ref().map_or("", |hello| &hello.word),
-            extended: self.hello.as_ref().is_some_and(|hello| hello.extended),
-            client: self.peer.ip(),
-            hostname: &inbound.hostname,
-            tls: self.server.tls(),
-            id: String::new(),
-            only_recipient: None,
-            now: 0,
-        }
-    }
-
-    fn ended(&self, why: Ended) -> &'static str {
-        if why == Ended::Injection {
-            warn!(
-                "injection session=i{} client={}: commands behind STARTTLS in clear",
-                self.number, self.peer
-            );
-        }
-        match why {
-            Ended::Quit => "quit",
-            Ended::TooManyErrors => "too many errors",
-            Ended::BareLineEnd => "bare CR or LF in a command",
-            Ended::Injection => "commands behind STARTTLS",
-            Ended::FarTooBig => "message far too big",
-            Ended::Shut => "shut",
-        }
+        Ok(next)
     }
 
     async fn handshake(
@@ -376,17 +221,28 @@ impl Session {
         stream: Stream,
         config: &Arc<ServerConfig>,
     ) -> Result<(Stream, Established), String> {
-        let turn = async { Ok(self.inbound.handshakes.acquire().await) };
-        let turn = within(limits::HANDSHAKE_TURN, turn)
-            .await
-            .map_err(|_| "no turn for the handshake")?;
-        let done = stream.accept_tls(config).await;
+        let turns = &self.inbound.handshakes;
+        // Its first octets are waited for without a turn: who says nothing keeps nobody out.
+        let began = within(limits::HANDSHAKE, stream.wait_readable()).await;
+        began.map_err(|problem| format!("TLS: {problem}"))?;
+        let turn = turns.take().await.ok_or("TLS: no turn for the handshake")?;
+        let overdue = async {
+            turns.overdue().await;
+            Err("TLS: too slow while others wait".to_owned())
+        };
+        let accept = async {
+            stream
+                .accept_tls(config)
+                .await
+                .map_err(|problem| format!("TLS: {problem}"))
+        };
+        let done = accept.or(overdue).await;
         drop(turn);
         count(match done {
             Ok(_) => &self.inbound.counters.tls_sessions,
             Err(_) => &self.inbound.counters.tls_failures,
         });
-        done.map_err(|problem| format!("TLS: {problem}"))
+        done
     }
 
     async fn write_out(&mut self, stream: &mut Stream) -> Result<(), String> {
@@ -398,40 +254,44 @@ impl Session {
             stream.write_all(&out).await?;
             stream.flush().await
         });
-        written.await.map_err(|problem| format!("write: {problem}"))
+        written
+            .await
+            .map_err(|problem| format!("write: {problem}"))?;
+        self.waiting_since = Instant::now();
+        Ok(())
     }
 
     /// Reads more input behind what is there; how many octets, or what ends the wait.
+    ///
+    /// Waits in short turns: the slots may fill up meanwhile, and then patience is short for all.
     async fn read(&mut self, stream: &mut Stream, input: &mut Vec<u8>) -> Result<usize, Next> {
-        let reading = read_chunk(stream, input);
-        let idle = !self.server.in_transaction();
-        let result = if idle {
-            let stop = async {
-                let _ = self.inbound.stop.recv().await;
+        loop {
+            let Some(left) = self.patience().checked_sub(self.waiting_since.elapsed()) else {
+                return Err(self.farewell(reply::TIMED_OUT, "timed out"));
+            };
+            let ended = match self.server.in_transaction() {
+                true => &self.inbound.cut,
+                false => &self.inbound.stop,
+            };
+            let interrupt = async {
+                let _ = ended.recv().await;
                 Err(io::ErrorKind::Interrupted.into())
             };
-            within(self.patience(), reading.or(stop)).await
-        } else {
-            within(self.patience(), reading).await
-        };
-        match result {
-            Ok(octets) => {
-                let too_slow = self.too_slow(octets);
-                if too_slow {
-                    Err(self.farewell(reply::TOO_SLOW, "too slow"))
-                } else {
-                    Ok(octets)
+            let reading = read_chunk(stream, input).or(interrupt);
+            match within(left.min(limits::COMMAND_IDLE_CROWDED), reading).await {
+                Ok(octets) if self.too_slow(octets) => {
+                    return Err(self.farewell(reply::TOO_SLOW, "too slow"));
                 }
+                Ok(octets) => return Ok(octets),
+                Err(problem) if problem.kind() == io::ErrorKind::TimedOut => {}
+                Err(problem)
+                    if problem.kind() == io::ErrorKind::Interrupted
+                        && self.inbound.stop.is_closed() =>
+                {
+                    return Err(self.farewell(reply::SHUTTING_DOWN, "shutting down"));
+                }
+                Err(problem) => return Err(Next::End(Err(format!("read: {problem}")))),
             }
-            Err(problem)
-                if problem.kind() == io::ErrorKind::Interrupted && self.inbound.stopping() =>
-            {
-                Err(self.farewell(reply::SHUTTING_DOWN, "shutting down"))
-            }
-            Err(problem) if problem.kind() == io::ErrorKind::TimedOut => {
-                Err(self.farewell(reply::TIMED_OUT, "timed out"))
-            }
-            Err(problem) => Err(Next::End(Err(format!("read: {problem}")))),
         }
     }
 
@@ -448,20 +308,20 @@ impl Session {
         }
     }
 
-    /// Whether message data comes at less than the least rate, after its grace.
+    /// Whether message data comes at less than the least rate, after its grace. Each read renews the client's patience
+    /// there; in a command only a reply does.
     fn too_slow(&mut self, octets: usize) -> bool {
         if !self.server.in_data() {
+            self.data = None;
             return false;
         }
-        let Some(mail) = &mut self.mail else {
-            return false;
-        };
-        mail.data_octets += octets as u64;
-        let elapsed = mail
-            .data_began
-            .map_or(Duration::ZERO, |began| began.elapsed());
+        self.waiting_since = Instant::now();
+        let (began, so_far) = self.data.unwrap_or((self.waiting_since, 0));
+        let so_far = so_far + octets as u64;
+        self.data = Some((began, so_far));
+        let elapsed = began.elapsed();
         elapsed > limits::DATA_RATE_GRACE
-            && mail.data_octets < elapsed.as_secs() * limits::DATA_RATE_FLOOR as u64
+            && so_far < elapsed.as_secs() * limits::DATA_RATE_FLOOR as u64
     }
 }
 

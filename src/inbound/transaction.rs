@@ -7,15 +7,6 @@ use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
 use crate::smtp::reply::{self, Reply};
 use crate::spool::{Durable, Error, Facts, Last, Refusal, Sender, Transaction};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-/// Microseconds since 1970.
-fn now_micros() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
 
 /// An open transaction.
 pub struct Mail {
@@ -25,9 +16,6 @@ pub struct Mail {
     first: Option<String>,
     pub recipients: usize,
     utf8_address: bool,
-    /// When DATA began, for the rate that data must keep.
-    pub data_began: Option<Instant>,
-    pub data_octets: u64,
 }
 
 /// The full address of a path: a trusted client's short form gets our name.
@@ -90,14 +78,13 @@ impl Mail {
         size: Option<u64>,
     ) -> Result<Self, Reply> {
         let address = full_address(inbound, trust, sender, reply::BAD_SENDER)?;
-        let mut spooled =
-            inbound
-                .spool
-                .begin(now_micros(), size)
-                .map_err(|refusal| match refusal {
-                    Refusal::Full => reply::SPOOL_FULL,
-                    Refusal::ReadOnly => reply::DISK_ERROR,
-                })?;
+        let mut spooled = inbound
+            .spool
+            .begin((inbound.clock)(), size)
+            .map_err(|refusal| match refusal {
+                Refusal::Full => reply::SPOOL_FULL,
+                Refusal::ReadOnly => reply::DISK_ERROR,
+            })?;
         let sender = Sender {
             address: &address,
             ..Sender::default()
@@ -112,8 +99,6 @@ impl Mail {
             sender: address,
             first: None,
             recipients: 0,
-            data_began: None,
-            data_octets: 0,
         })
     }
 
@@ -135,7 +120,6 @@ impl Mail {
     /// DATA.
     pub fn data_begins(&mut self) {
         self.spooled.data_begins();
-        self.data_began = Some(Instant::now());
     }
 
     /// A piece of the message.
@@ -165,18 +149,18 @@ impl Mail {
         summary: &Summary,
     ) -> Result<Durable, Reply> {
         let only = self.first.as_deref().filter(|_| self.recipients == 1);
-        let now = now_micros() / 1_000_000;
         let trace = Trace {
             only_recipient: only,
             id: self.id(),
-            now,
             ..trace
         };
         let mut head = trace.received();
         if trust == Trust::Trusted {
             head += &trace.missing(summary.seen);
         }
-        if summary.seen.no_header {
+        if summary.seen.from_line {
+            head += "X-Mailbox-Line: "; // the body's first line goes on from here, a field like any other
+        } else if summary.seen.no_header {
             head += "\r\n"; // the body begins without one, and must not be taken for header lines
         }
         let facts = Facts {

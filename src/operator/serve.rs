@@ -5,6 +5,7 @@ use super::ceiling::Ceiling;
 use super::config::{Config, Port};
 use crate::inbound::session::Door;
 use crate::inbound::slots::Slots;
+use crate::inbound::turns::Turns;
 use crate::inbound::{Counters, Inbound, listener};
 use crate::limits;
 use crate::net::deadline::within;
@@ -21,7 +22,6 @@ use async_rustls::rustls::ServerConfig;
 use async_signal::{Signal, Signals};
 use log::{error, info, warn};
 use smol::channel::{self, Receiver, Sender};
-use smol::lock::Semaphore;
 use smol::stream::StreamExt as _;
 use smol::{Async, Executor, Task};
 use std::net::{SocketAddr, TcpListener};
@@ -188,9 +188,11 @@ impl Relay {
         bound: Vec<Bound>,
     ) -> Result<(), String> {
         let schedule = self.start_outbound(&bound)?;
+        // Nothing is sent on these three: their closing is the news.
         let (stop, stopping) = channel::bounded::<()>(1);
+        let (cut_off, cut) = channel::bounded::<()>(1);
         let (alive, ended) = channel::bounded::<()>(1);
-        let inbound = Arc::new(self.inbound(tls, stopping));
+        let inbound = Arc::new(self.inbound(tls, stopping, cut));
         let listeners = self.listen(&inbound, bound, &alive);
         drop(alive);
         while let Some(signal) = self.signals.next().await {
@@ -207,10 +209,10 @@ impl Relay {
         stop.close();
         let spool = self.spool.clone();
         drop(inbound);
-        let drained = drain(ended, schedule);
+        let drained = drain(ended, cut_off, schedule);
         let again = async {
             // A second signal does not wait: the queue is on the disk.
-            self.signals.next().await;
+            while let Some(Ok(Signal::Hup)) = self.signals.next().await {}
             warn!("stopped at once");
         };
         smol::future::or(drained, again).await;
@@ -218,22 +220,30 @@ impl Relay {
             .close()
             .await
             .map_err(|problem| format!("spool: {problem}"))?;
-        info!("stopped");
+        info!("stopped queued={}", self.spool.counts().queued);
         Ok(())
     }
 
-    fn inbound(&self, tls: Option<Arc<ServerConfig>>, stop: Receiver<()>) -> Inbound {
+    fn inbound(
+        &self,
+        tls: Option<Arc<ServerConfig>>,
+        stop: Receiver<()>,
+        cut: Receiver<()>,
+    ) -> Inbound {
         Inbound {
             hostname: self.config.hostname.clone(),
             relay: self.config.relay.clone(),
             routes: Arc::clone(&self.routes),
             spool: self.spool.clone(),
+            has_tls: tls.is_some(),
             tls: RwLock::new(tls),
             message_size: self.config.message_size,
             slots: Slots::new(self.config.sessions),
-            handshakes: Semaphore::new(limits::HANDSHAKES),
+            handshakes: Turns::new(limits::HANDSHAKES),
             counters: Counters::default(),
             stop,
+            cut,
+            clock: unix_micros,
         }
     }
 
@@ -312,12 +322,13 @@ impl Relay {
 }
 
 /// Waits for open transactions and for attempts past their final dot, each within its limit.
-async fn drain(ended: Receiver<()>, schedule: Schedule) {
+async fn drain(ended: Receiver<()>, cut_off: Sender<()>, schedule: Schedule) {
     let sessions = async {
-        // Nothing is ever sent: the channel closes with the last session.
-        let gone = within(limits::DRAIN_INBOUND, async { Ok(ended.recv().await) }).await;
-        if gone.is_err() {
-            warn!("sessions were cut off after {:?}", limits::DRAIN_INBOUND);
+        let gone = || async { Ok(ended.recv().await) };
+        if within(limits::DRAIN_INBOUND, gone()).await.is_err() {
+            warn!("sessions are cut off after {:?}", limits::DRAIN_INBOUND);
+            cut_off.close();
+            let _ = within(limits::CUT_OFF, gone()).await;
         }
     };
     smol::future::zip(sessions, schedule.stop()).await;

@@ -12,6 +12,8 @@ pub enum Command<'a> {
     Mail(Path<'a>, &'a str),
     Rcpt(Path<'a>, &'a str),
     Data,
+    /// BDAT (RFC 3030): so many octets follow, and whether they are the last.
+    Bdat(u64, bool),
     Rset,
     Noop,
     Vrfy,
@@ -34,6 +36,29 @@ pub fn is_http(line: &[u8]) -> bool {
 }
 
 impl<'a> Command<'a> {
+    /// Reads a line where TLS is required and not up: only what leads there is taken (RFC 3207 4).
+    ///
+    /// # Errors
+    /// The reply that the line gets: 530 for all other commands. A chunk is still read as one, and refused later: its octets
+    /// must not become commands.
+    pub fn parse_in_clear(line: &'a [u8]) -> Result<Self, Reply> {
+        let word = line.split(|&b| b == b' ').next().unwrap_or(line);
+        let may_come = [
+            b"EHLO".as_slice(),
+            b"HELO",
+            b"NOOP",
+            b"RSET",
+            b"STARTTLS",
+            b"QUIT",
+            b"BDAT",
+        ];
+        if is_http(line) || may_come.iter().any(|verb| word.eq_ignore_ascii_case(verb)) {
+            Self::parse(line)
+        } else {
+            Err(reply::TLS_FIRST)
+        }
+    }
+
     /// Reads a line without its CR LF.
     ///
     /// # Errors
@@ -53,6 +78,7 @@ impl<'a> Command<'a> {
             () if is("MAIL") => mail(argument),
             () if is("RCPT") => rcpt(argument),
             () if is("DATA") => without_argument(Self::Data, argument),
+            () if is("BDAT") => bdat(argument),
             () if is("EHLO") => Ok(Self::Ehlo(hello_word(argument)?)),
             () if is("HELO") => Ok(Self::Helo(hello_word(argument)?)),
             () if is("RSET") => without_argument(Self::Rset, argument),
@@ -73,6 +99,21 @@ fn without_argument<'a>(command: Command<'a>, argument: &str) -> Result<Command<
         Ok(command)
     } else {
         Err(reply::NO_ARGUMENT)
+    }
+}
+
+/// `SIZE [LAST]`; what cannot be read is fatal, for the octets behind it must not become commands.
+fn bdat(argument: &str) -> Result<Command<'_>, Reply> {
+    let (size, last) = argument.split_once(' ').unwrap_or((argument, ""));
+    let last = match last.trim_matches(' ') {
+        "" => false,
+        word if word.eq_ignore_ascii_case("LAST") => true,
+        _ => return Err(reply::BAD_CHUNK),
+    };
+    let digits = !size.is_empty() && size.bytes().all(|b| b.is_ascii_digit());
+    match size.parse() {
+        Ok(size) if digits => Ok(Command::Bdat(size, last)),
+        _ => Err(reply::BAD_CHUNK),
     }
 }
 
@@ -160,6 +201,27 @@ mod tests {
             assert_eq!(code(line), expected, "{line}");
         }
         assert_eq!(Command::parse(b"NOOP \xff").map_err(Reply::code), Err(501));
+    }
+
+    #[test]
+    fn a_chunk_has_a_size_that_can_be_read() {
+        assert_eq!(Command::parse(b"BDAT 10"), Ok(Command::Bdat(10, false)));
+        assert_eq!(Command::parse(b"bdat 0 last "), Ok(Command::Bdat(0, true)));
+        for line in [
+            "BDAT",
+            "BDAT x",
+            "BDAT -1",
+            "BDAT +1",
+            "BDAT 1 FIRST",
+            "BDAT 99999999999999999999",
+            "BDAT LAST",
+        ] {
+            assert_eq!(
+                Command::parse(line.as_bytes()),
+                Err(reply::BAD_CHUNK),
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -44,17 +44,44 @@ enum Place {
 pub struct Scanner {
     place: Place,
     line_ends: LineEnds,
+    /// A dot at a line's start is the sender's addition (RFC 5321 4.5.2), and alone it is the end.
+    stuffed: bool,
     bare: bool,
 }
 
 impl Scanner {
+    /// For DATA.
     #[must_use]
     pub fn new(line_ends: LineEnds) -> Self {
         Self {
             place: Place::LineStart,
             line_ends,
+            stuffed: true,
             bare: false,
         }
+    }
+
+    /// For BDAT (RFC 3030): counted octets, in which dots mean nothing.
+    #[must_use]
+    pub fn of_chunks(line_ends: LineEnds) -> Self {
+        Self {
+            stuffed: false,
+            ..Self::new(line_ends)
+        }
+    }
+
+    /// After the last octet of counted data: what was still held back, a piece a call.
+    pub fn finish(&mut self) -> Option<Piece<'static>> {
+        let (Place::Cr(held) | Place::BareCr(held)) = self.place else {
+            return None;
+        };
+        self.bare = true;
+        self.place = if held > 1 {
+            Place::BareCr(held - 1)
+        } else {
+            Place::Text
+        };
+        (held > 0).then_some(Piece::Text(b"\r\n"))
     }
 
     /// Whether a CR or LF stood alone so far.
@@ -68,7 +95,7 @@ impl Scanner {
         let mut used = 0;
         while let Some(&byte) = input.get(used) {
             match (self.place, byte) {
-                (Place::LineStart, b'.') => {
+                (Place::LineStart, b'.') if self.stuffed => {
                     self.place = Place::Dot;
                     used += 1;
                 }
@@ -226,6 +253,31 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn dots_mean_nothing_in_chunks() {
+        let sent = b".\r\n..\r\n\r\n.\r\nend\r";
+        at_every_split(sent, |cuts| {
+            let (mut scanner, mut kept, mut from) =
+                (Scanner::of_chunks(LineEnds::Mended), Vec::new(), 0);
+            for &to in cuts.iter().chain([&sent.len()]) {
+                let mut piece = &sent[from..to];
+                while let (used, Some(Piece::Text(text))) = scanner.next(piece) {
+                    kept.extend_from_slice(text);
+                    piece = &piece[used..];
+                }
+                from = to;
+            }
+            assert!(!scanner.bare(), "{cuts:?}");
+            while let Some(Piece::Text(text)) = scanner.finish() {
+                kept.extend_from_slice(text);
+            }
+            assert!(
+                scanner.bare() && kept == b".\r\n..\r\n\r\n.\r\nend\r\n",
+                "{cuts:?} {kept:?}"
+            );
+        });
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub struct Offer {
     pub size: u64,
     /// STARTTLS (RFC 3207): outside TLS, where there is a certificate.
     pub starttls: bool,
+    /// REQUIRETLS (RFC 8689): inside TLS.
+    pub require_tls: bool,
 }
 
 impl Offer {
@@ -20,8 +22,14 @@ impl Offer {
         write_line(out, format_args!("250-PIPELINING"));
         write_line(out, format_args!("250-SIZE {}", self.size));
         write_line(out, format_args!("250-8BITMIME"));
+        write_line(out, format_args!("250-SMTPUTF8"));
+        write_line(out, format_args!("250-CHUNKING"));
+        write_line(out, format_args!("250-DSN"));
         if self.starttls {
             write_line(out, format_args!("250-STARTTLS"));
+        }
+        if self.require_tls {
+            write_line(out, format_args!("250-REQUIRETLS"));
         }
         write_line(out, format_args!("250 ENHANCEDSTATUSCODES"));
     }
@@ -33,15 +41,20 @@ mod tests {
 
     #[test]
     fn the_last_line_has_a_space() {
-        let mut out: heapless::Vec<u8, 256> = heapless::Vec::new();
+        let mut out: heapless::Vec<u8, 512> = heapless::Vec::new();
         Offer {
             size: 1,
             starttls: true,
+            require_tls: false,
         }
         .write(&mut out, "mx.example");
         let text = core::str::from_utf8(&out).unwrap();
         let spaced = text.lines().filter(|line| line.starts_with("250 ")).count();
         assert!(spaced == 1 && text.lines().last().unwrap().starts_with("250 "));
-        assert!(text.contains("250-STARTTLS\r\n") && text.contains("250-SIZE 1\r\n"));
+        assert!(
+            !text.contains("REQUIRETLS")
+                && text.contains("250-STARTTLS\r\n")
+                && text.contains("250-SIZE 1\r\n")
+        );
     }
 }

@@ -16,12 +16,16 @@ pub struct Seen {
     pub eight_bit_body: bool,
     /// The first line is no header field: a blank line must stand between it and the lines that are put before it.
     pub no_header: bool,
+    /// The first line is a mailbox's `From ` line, which some scripts leave in and which no header may hold.
+    pub from_line: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// In a line's first octets, this many of them kept.
     Name(usize),
+    /// In white space between a name of so many octets and its colon (obsolete, RFC 5322 4.5, and in use).
+    BeforeColon(usize),
     /// In a header line whose name is known.
     Rest,
     Body,
@@ -78,6 +82,16 @@ impl Watch {
                 self.first_line = false;
             }
             Place::Name(kept) => self.name_octet(kept, byte),
+            Place::BeforeColon(_) if line_end => self.not_a_field(),
+            Place::BeforeColon(kept) => match byte {
+                b':' => self.field(kept),
+                b' ' | b'\t' | b'\r' => {}
+                _ if self.is_from_line(kept) => {
+                    self.seen.from_line = true;
+                    self.place = Place::Rest;
+                }
+                _ => self.not_a_field(),
+            },
             Place::Rest | Place::Body => {}
         }
     }
@@ -87,8 +101,8 @@ impl Watch {
             self.field(kept);
         } else if kept == 0 && (byte == b' ' || byte == b'\t') && !self.first_line {
             self.place = Place::Rest; // a continuation line
-        } else if self.first_line && byte == b' ' && self.name[..kept.min(NAME)] == *b"From" {
-            self.place = Place::Rest; // a mailbox's From_ line, which some scripts leave in
+        } else if kept > 0 && (byte == b' ' || byte == b'\t') {
+            self.place = Place::BeforeColon(kept);
         } else if byte != b'\r' && !(33..=126).contains(&byte) && byte < 128 {
             self.not_a_field();
         } else {
@@ -97,6 +111,11 @@ impl Watch {
             }
             self.place = Place::Name(kept.saturating_add(1));
         }
+    }
+
+    /// A mailbox's `From ann@example.org Mon …`, or the same quoted.
+    fn is_from_line(&self, kept: usize) -> bool {
+        self.first_line && matches!(&self.name[..kept.min(NAME)], b"From" | b">From")
     }
 
     fn field(&mut self, kept: usize) {
@@ -181,12 +200,17 @@ mod tests {
             for text in [
                 "\r\nHello\r\n",
                 "Date: x\r\nno field\r\n",
-                "From a@b Mon\r\nDate: x\r\n\r\n",
+                "Date : x\r\n\r\n",
                 "",
             ] {
                 assert!(!seen(text, step).no_header, "{text:?} {step}");
             }
-            assert!(seen("From a@b Mon\r\nDate: x\r\n\r\n", step).date);
+            assert!(seen("Date : x\r\n\r\n", step).date);
+            let mailbox = seen("From a@b Mon\r\nDate: x\r\n\r\n", step);
+            assert!(mailbox.from_line && mailbox.date && !mailbox.no_header);
+            assert!(seen(">From a\r\n", step).from_line && !seen("From : a@b\r\n", step).from_line);
+            assert_eq!(seen("Received \t: x\r\nreceived: y\r\n", step).received, 2);
+            assert!(!seen("Subject: x\r\nDate x: y\r\n", step).date);
         }
     }
 }

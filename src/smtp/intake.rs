@@ -22,6 +22,8 @@ pub enum Taken<'a> {
     Nothing,
     /// A piece that is to be kept.
     Text(&'a [u8]),
+    /// The message is condemned from here on: what was kept of it is of no use. Told once.
+    Doomed(Reply),
     /// Twice the largest message: not worth reading on.
     FarTooBig,
     /// The end: the message, or the refusal that it earned.
@@ -40,17 +42,26 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// `largest` is in octets.
+    /// For DATA; `largest` is in octets.
     #[must_use]
     pub fn new(line_ends: LineEnds, largest: u64) -> Self {
-        let scanner = Scanner::new(line_ends);
         Self {
-            scanner,
+            scanner: Scanner::new(line_ends),
             line_ends,
             watch: Watch::default(),
             size: 0,
             largest,
             doomed: None,
+        }
+    }
+
+    /// For a message in chunks (RFC 3030).
+    #[must_use]
+    pub fn of_chunks(line_ends: LineEnds, largest: u64) -> Self {
+        let scanner = Scanner::of_chunks(line_ends);
+        Self {
+            scanner,
+            ..Self::new(line_ends, largest)
         }
     }
 
@@ -69,38 +80,61 @@ impl Intake {
                 None => return (used, Taken::Nothing),
                 Some(Piece::End) => return (used, Taken::End(self.end())),
                 Some(Piece::Text(text)) => {
-                    self.note(text);
-                    if self.size > self.largest.saturating_mul(2) {
-                        return (used, Taken::FarTooBig);
-                    }
-                    if self.doomed.is_none() {
-                        return (used, Taken::Text(text));
+                    if let Some(taken) = self.piece(text) {
+                        return (used, taken);
                     }
                 }
             }
         }
     }
 
-    fn note(&mut self, text: &[u8]) {
+    /// After the last octet of the last chunk: what was still held back, a piece a call, then the end.
+    pub fn finish(&mut self) -> Taken<'static> {
+        while let Some(Piece::Text(text)) = self.scanner.finish() {
+            if let Some(taken) = self.piece(text) {
+                return taken;
+            }
+        }
+        Taken::End(self.end())
+    }
+
+    /// What is to be done with a piece; None: nothing.
+    fn piece<'a>(&mut self, text: &'a [u8]) -> Option<Taken<'a>> {
         self.size += text.len() as u64;
         self.watch.see(text);
-        if self.size > self.largest {
-            self.doom(reply::TOO_BIG);
+        if self.size > self.largest.saturating_mul(2) {
+            return Some(Taken::FarTooBig);
+        }
+        if self.doomed.is_some() {
+            return None;
+        }
+        let Some(why) = self.fault() else {
+            return Some(Taken::Text(text));
+        };
+        self.doomed = Some(why);
+        Some(Taken::Doomed(why))
+    }
+
+    fn fault(&self) -> Option<Reply> {
+        if self.line_ends == LineEnds::Strict && self.scanner.bare() {
+            Some(reply::BARE_IN_DATA)
+        } else if self.size > self.largest {
+            Some(reply::TOO_BIG)
         } else if self.watch.seen().received > limits::RECEIVED_LINES {
-            self.doom(reply::MAIL_LOOP);
+            Some(reply::MAIL_LOOP)
+        } else {
+            None
         }
     }
 
     fn end(&self) -> Result<Summary, Reply> {
-        // A strict scanner may tell of a bare line end only behind the last piece of text.
-        let bare = self.scanner.bare();
-        match self.doomed {
+        // A strict scanner may find a bare line end behind the last piece of text.
+        match self.doomed.or_else(|| self.fault()) {
             Some(refusal) => Err(refusal),
-            None if bare && self.line_ends == LineEnds::Strict => Err(reply::BARE_IN_DATA),
             None => Ok(Summary {
                 size: self.size,
                 seen: self.watch.seen(),
-                mended: bare,
+                mended: self.scanner.bare(),
             }),
         }
     }
@@ -110,14 +144,24 @@ impl Intake {
 mod tests {
     use super::*;
 
+    /// Reads to the end; what condemned the message on the way must be what its end says.
     fn end(message: &str, line_ends: LineEnds) -> Result<u64, Reply> {
         let (mut intake, mut input) = (Intake::new(line_ends, 100), message.as_bytes());
+        let mut doomed = None;
         loop {
-            match intake.take(input) {
-                (_, Taken::End(end)) => return end.map(|summary| summary.size),
-                (_, Taken::FarTooBig) => return Err(reply::FAR_TOO_BIG),
-                (used, Taken::Text(_)) => input = &input[used..],
-                (_, Taken::Nothing) => panic!("no end in {message:?}"),
+            let (used, taken) = intake.take(input);
+            input = &input[used..];
+            match taken {
+                Taken::End(end) => {
+                    assert!(doomed.is_none() || end.err() == doomed, "{message:?}");
+                    return end.map(|summary| summary.size);
+                }
+                Taken::FarTooBig => return Err(reply::FAR_TOO_BIG),
+                Taken::Doomed(why) => assert_eq!(doomed.replace(why), None, "told once"),
+                Taken::Text(_) => {
+                    assert_eq!(doomed, None, "nothing is kept of a condemned message")
+                }
+                Taken::Nothing => panic!("no end in {message:?}"),
             }
         }
     }
@@ -130,20 +174,23 @@ mod tests {
                 LineEnds::Strict,
             )
         };
-        assert_eq!(
-            [of(100), of(101), of(200), of(201)],
-            [
-                Ok(100),
-                Err(reply::TOO_BIG),
-                Err(reply::TOO_BIG),
-                Err(reply::FAR_TOO_BIG)
-            ]
-        );
+        let expected = [
+            Ok(100),
+            Err(reply::TOO_BIG),
+            Err(reply::TOO_BIG),
+            Err(reply::FAR_TOO_BIG),
+        ];
+        assert_eq!([of(100), of(101), of(200), of(201)], expected);
     }
 
     #[test]
     fn a_bare_line_end_condemns_only_where_they_are_strict() {
-        for message in ["a\nb\r\n.\r\n", "a\r\r\n.\r\n", "\n\r\n.\r\n"] {
+        for message in [
+            "a\nb\r\n.\r\n",
+            "a\r\r\n.\r\n",
+            "\n\r\n.\r\n",
+            "a\nb\r\nc\r\n.x\r\n.\r\n",
+        ] {
             assert_eq!(
                 end(message, LineEnds::Strict),
                 Err(reply::BARE_IN_DATA),
@@ -157,13 +204,9 @@ mod tests {
     fn a_loop_is_cut() {
         let mut intake = Intake::new(LineEnds::Strict, 1 << 20);
         let message = "Received: x\r\n".repeat(limits::RECEIVED_LINES + 1) + "\r\n.\r\n";
-        let mut input = message.as_bytes();
-        let end = loop {
-            match intake.take(input) {
-                (used, Taken::Text(_)) => input = &input[used..],
-                (_, other) => break other,
-            }
-        };
-        assert_eq!(end, Taken::End(Err(reply::MAIL_LOOP)));
+        assert_eq!(
+            intake.take(message.as_bytes()).1,
+            Taken::Doomed(reply::MAIL_LOOP)
+        );
     }
 }

@@ -23,3 +23,4 @@ pub mod reply_reader;
 pub mod server;
 pub mod steps;
 pub mod stuffing;
+pub mod xtext;

@@ -52,6 +52,7 @@ replies! {
     NO_ARGUMENT = "501 5.5.4 No argument allowed";
     ARGUMENT_NEEDED = "501 5.5.4 An argument is needed";
     BAD_PARAMETER = "501 5.5.4 Bad parameter";
+    BAD_CHUNK = "501 5.5.4 Bad chunk size, closing";
     BAD_SENDER = "501 5.1.7 Bad sender address";
     BAD_RECIPIENT = "501 5.1.3 Bad recipient address";
     NOT_IMPLEMENTED = "502 5.5.1 Command not implemented";
@@ -59,6 +60,7 @@ replies! {
     HELLO_FIRST = "503 5.5.1 EHLO first";
     ALREADY_TLS = "503 5.5.1 TLS is already up";
     TLS_FIRST = "530 5.7.0 Must issue a STARTTLS command first";
+    TLS_NEEDED = "530 5.7.10 REQUIRETLS needs TLS";
     UNKNOWN_MAILBOX = "550 5.1.1 No such mailbox here";
     BARE_IN_DATA = "550 5.5.2 The message has a CR or LF that stands alone";
     UTF8_SENDER = "550 5.6.7 This address needs SMTPUTF8";

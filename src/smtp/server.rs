@@ -12,7 +12,7 @@ use super::command::{self, Command};
 use super::extensions::Offer;
 use super::intake::{Intake, Taken};
 use super::line::{Cut, Lines};
-use super::parameters::{self, MailParameters};
+use super::parameters::{MailParameters, RcptParameters};
 use super::reply::{self, Reply};
 use crate::limits;
 use core::fmt::Display;
@@ -28,10 +28,23 @@ enum State {
     AwaitMail,
     AwaitRcpt,
     AwaitData,
-    Data(Intake),
+    /// As [`State::AwaitData`], for the first chunk of a message.
+    AwaitChunk(Chunk),
+    Data,
+    Chunk(Chunk),
     AwaitEnd,
     AwaitTls,
     Closed,
+}
+
+/// The octets of one BDAT that are still to come (RFC 3030).
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    size: u64,
+    left: u64,
+    last: bool,
+    /// They are read and dropped, and get this reply: they must not become commands.
+    refusal: Option<Reply>,
 }
 
 /// One session's receiving side.
@@ -43,6 +56,12 @@ pub struct Server<D, T> {
     greeted: bool,
     /// MAIL was accepted.
     transaction: bool,
+    /// MAIL had SMTPUTF8.
+    utf8: bool,
+    /// A chunk was refused: no message comes of this transaction (RFC 3030 2).
+    chunk_failed: bool,
+    /// The message being read.
+    intake: Option<Intake>,
     recipients: usize,
     errors: usize,
     refused_recipients: usize,
@@ -59,6 +78,9 @@ impl<D: Display, T> Server<D, T> {
             tls: None,
             greeted: false,
             transaction: false,
+            utf8: false,
+            chunk_failed: false,
+            intake: None,
             recipients: 0,
             errors: 0,
             refused_recipients: 0,
@@ -84,7 +106,7 @@ impl<D: Display, T> Server<D, T> {
     /// Whether message data is being read.
     #[must_use]
     pub fn in_data(&self) -> bool {
-        matches!(self.state, State::Data(_))
+        matches!(self.state, State::Data | State::Chunk(_))
     }
 
     /// Whether a transaction is open.
@@ -119,12 +141,14 @@ impl<D: Display, T> Server<D, T> {
             return (0, Step::Output);
         }
         match self.state {
-            State::Data(intake) => self.handle_data(intake, input, out),
+            State::Data => self.handle_data(input, out),
+            State::Chunk(chunk) => self.handle_chunk(chunk, input, out),
             State::Command => self.handle_line(settings, input, out),
             State::Closed => (input.len(), Step::Close(Ended::Shut)),
             State::AwaitMail
             | State::AwaitRcpt
             | State::AwaitData
+            | State::AwaitChunk(_)
             | State::AwaitEnd
             | State::AwaitTls => (0, Step::Input),
         }
@@ -145,7 +169,17 @@ impl<D: Display, T> Server<D, T> {
                 (input.len(), self.close(Ended::BareLineEnd))
             }
             Cut::Line { text, used } => {
-                let step = match self.check(settings, Command::parse(text)) {
+                let in_clear = settings.require_tls && self.tls.is_none();
+                let parsed = if in_clear {
+                    Command::parse_in_clear(text)
+                } else {
+                    Command::parse(text)
+                };
+                let step = match self.check(settings, parsed) {
+                    Err(reply::BAD_CHUNK) => {
+                        reply::write(out, reply::BAD_CHUNK);
+                        self.close(Ended::BadChunk)
+                    }
                     Ok(command) => self.obey(settings, command, input.len() > used, out),
                     Err(refusal) => self.refuse(refusal, out),
                 };
@@ -167,24 +201,13 @@ impl<D: Display, T> Server<D, T> {
         settings: &Settings<'_>,
         command: Result<Command<'a>, Reply>,
     ) -> Result<Command<'a>, Reply> {
-        if settings.require_tls && self.tls.is_none() {
-            match command {
-                Ok(
-                    Command::Ehlo(_)
-                    | Command::Helo(_)
-                    | Command::Noop
-                    | Command::Rset
-                    | Command::StartTls,
-                ) => {}
-                Ok(Command::Quit | Command::Http) => {}
-                Err(reply::UNKNOWN_COMMAND) => {}
-                _ => return Err(reply::TLS_FIRST),
-            }
-        }
         let command = command?;
         match command {
             Command::Mail(..) if !self.greeted => Err(reply::HELLO_FIRST),
             Command::Mail(..) if self.transaction => Err(reply::BAD_SEQUENCE),
+            Command::Rcpt(..) | Command::Data if self.intake.is_some() || self.chunk_failed => {
+                Err(reply::BAD_SEQUENCE)
+            }
             Command::Rcpt(..) if !self.transaction => Err(reply::BAD_SEQUENCE),
             Command::Rcpt(..) if self.recipients >= limits::RECIPIENTS => {
                 Err(reply::TOO_MANY_RECIPIENTS)
@@ -213,6 +236,7 @@ impl<D: Display, T> Server<D, T> {
                 self.state = State::AwaitData;
                 Step::Data
             }
+            Command::Bdat(size, last) => self.bdat(settings, size, last, out),
             Command::StartTls if more_input => {
                 reply::write(out, reply::AFTER_STARTTLS);
                 self.close(Ended::Injection)
@@ -253,6 +277,7 @@ impl<D: Display, T> Server<D, T> {
             let offer = Offer {
                 size: settings.message_size,
                 starttls: settings.starttls && self.tls.is_none(),
+                require_tls: self.tls.is_some(),
             };
             offer.write(out, settings.hostname);
         } else {
@@ -265,15 +290,18 @@ impl<D: Display, T> Server<D, T> {
         &mut self,
         settings: &Settings<'_>,
         sender: Path<'a>,
-        rest: &str,
+        rest: &'a str,
         out: &mut VecView<u8>,
     ) -> Step<'a> {
         let parameters = match MailParameters::parse(rest) {
             Ok(parameters) => parameters,
             Err(refusal) => return self.refuse(refusal, out),
         };
-        if !sender.is_ascii() {
+        if !sender.is_ascii() && !parameters.smtputf8 {
             return self.refuse(reply::UTF8_SENDER, out);
+        }
+        if parameters.require_tls && self.tls.is_none() {
+            return self.refuse(reply::TLS_NEEDED, out);
         }
         if parameters
             .size
@@ -282,18 +310,58 @@ impl<D: Display, T> Server<D, T> {
             return self.refuse(reply::TOO_BIG, out);
         }
         self.state = State::AwaitMail;
+        self.utf8 = parameters.smtputf8;
         Step::Mail { sender, parameters }
     }
 
-    fn rcpt<'a>(&mut self, recipient: Path<'a>, rest: &str, out: &mut VecView<u8>) -> Step<'a> {
-        if let Err(refusal) = parameters::check_rcpt(rest) {
-            return self.refuse(refusal, out);
-        }
-        if !recipient.is_ascii() {
+    fn rcpt<'a>(&mut self, recipient: Path<'a>, rest: &'a str, out: &mut VecView<u8>) -> Step<'a> {
+        let parameters = match RcptParameters::parse(rest, self.utf8) {
+            Ok(parameters) => parameters,
+            Err(refusal) => return self.refuse(refusal, out),
+        };
+        if !recipient.is_ascii() && !self.utf8 {
             return self.refuse(reply::UTF8_RECIPIENT, out);
         }
         self.state = State::AwaitRcpt;
-        Step::Rcpt { recipient }
+        Step::Rcpt {
+            recipient,
+            parameters,
+        }
+    }
+
+    /// BDAT: whatever comes of it, its octets are read as octets.
+    fn bdat(
+        &mut self,
+        settings: &Settings<'_>,
+        size: u64,
+        last: bool,
+        out: &mut VecView<u8>,
+    ) -> Step<'static> {
+        let refusal = if settings.require_tls && self.tls.is_none() {
+            Some(reply::TLS_FIRST)
+        } else if self.recipients == 0 || self.chunk_failed {
+            Some(reply::BAD_SEQUENCE)
+        } else {
+            None
+        };
+        let chunk = Chunk {
+            size,
+            left: size,
+            last,
+            refusal,
+        };
+        if refusal.is_some() {
+            self.chunk_failed = self.transaction;
+            if size > settings.message_size.saturating_mul(2) {
+                reply::write(out, reply::FAR_TOO_BIG);
+                return self.close(Ended::FarTooBig);
+            }
+        } else if self.intake.is_none() {
+            self.state = State::AwaitChunk(chunk);
+            return Step::Data;
+        }
+        self.state = State::Chunk(chunk);
+        Step::Next
     }
 
     /// Answers what [`Step::Mail`], [`Step::Rcpt`], [`Step::Data`] or [`Step::EndOfData`] asked.
@@ -319,8 +387,24 @@ impl<D: Display, T> Server<D, T> {
             }
             (State::AwaitRcpt, Verdict::Refuse(refusal)) => self.refuse_recipient(refusal, out),
             (State::AwaitData, Verdict::Accept) => {
-                self.state = State::Data(Intake::new(settings.line_ends, settings.message_size));
+                self.state = State::Data;
+                self.intake = Some(Intake::new(settings.line_ends, settings.message_size));
                 self.answer(reply::SEND_DATA, out)
+            }
+            (State::AwaitChunk(chunk), verdict) => {
+                let mut refusal = None;
+                match verdict {
+                    Verdict::Accept => {
+                        self.intake =
+                            Some(Intake::of_chunks(settings.line_ends, settings.message_size));
+                    }
+                    Verdict::Refuse(why) => {
+                        self.chunk_failed = true;
+                        refusal = Some(why);
+                    }
+                }
+                self.state = State::Chunk(Chunk { refusal, ..chunk });
+                Step::Next
             }
             (State::AwaitEnd, verdict) => {
                 self.forget_transaction();
@@ -353,7 +437,7 @@ impl<D: Display, T> Server<D, T> {
 
     /// The message being read cannot be kept: the rest is read and dropped, and its end gets this reply.
     pub fn doom(&mut self, refusal: Reply) {
-        if let State::Data(intake) = &mut self.state {
+        if let Some(intake) = &mut self.intake {
             intake.doom(refusal);
         }
     }
@@ -373,20 +457,27 @@ impl<D: Display, T> Server<D, T> {
         self.state = State::Closed;
     }
 
-    fn handle_data<'a>(
+    fn handle_data<'a>(&mut self, input: &'a [u8], out: &mut VecView<u8>) -> (usize, Step<'a>) {
+        let Some(intake) = &mut self.intake else {
+            return (input.len(), self.close(Ended::Shut)); // DATA is read only with an intake
+        };
+        let (used, taken) = intake.take(input);
+        self.taken(used, taken, out)
+    }
+
+    fn taken<'a>(
         &mut self,
-        mut intake: Intake,
-        input: &'a [u8],
+        used: usize,
+        taken: Taken<'a>,
         out: &mut VecView<u8>,
     ) -> (usize, Step<'a>) {
-        let (used, taken) = intake.take(input);
-        self.state = State::Data(intake);
         match taken {
             Taken::Nothing => (used, Step::Input),
             Taken::Text(text) => (used, Step::Body(text)),
+            Taken::Doomed(why) => (used, Step::Doomed(why)),
             Taken::FarTooBig => {
                 reply::write(out, reply::FAR_TOO_BIG);
-                (input.len(), self.close(Ended::FarTooBig))
+                (used, self.close(Ended::FarTooBig))
             }
             Taken::End(Ok(summary)) => {
                 self.state = State::AwaitEnd;
@@ -397,9 +488,50 @@ impl<D: Display, T> Server<D, T> {
                 self.forget_transaction();
                 match self.refuse(refusal, out) {
                     Step::Next => (used, Step::Reset),
-                    closed => (input.len(), closed),
+                    closed => (used, closed),
                 }
             }
+        }
+    }
+
+    fn handle_chunk<'a>(
+        &mut self,
+        chunk: Chunk,
+        input: &'a [u8],
+        out: &mut VecView<u8>,
+    ) -> (usize, Step<'a>) {
+        let most = usize::try_from(chunk.left)
+            .unwrap_or(usize::MAX)
+            .min(input.len());
+        let dropped = chunk.refusal.is_some();
+        let (used, taken) = match &mut self.intake {
+            Some(intake) if !dropped => intake.take(&input[..most]),
+            _ => (most, Taken::Nothing),
+        };
+        let left = chunk.left - used as u64;
+        self.state = State::Chunk(Chunk { left, ..chunk });
+        match (taken, chunk.refusal) {
+            (Taken::Nothing, _) if left > 0 => (used, Step::Input),
+            (Taken::Nothing, Some(refusal)) => {
+                self.state = State::Command;
+                (used, self.refuse(refusal, out))
+            }
+            (Taken::Nothing, None) if chunk.last => match &mut self.intake {
+                Some(intake) => {
+                    let taken = intake.finish();
+                    self.taken(used, taken, out)
+                }
+                None => (used, self.close(Ended::Shut)), // a chunk is kept only with an intake
+            },
+            (Taken::Nothing, None) => {
+                self.state = State::Command;
+                reply::write_line(
+                    out,
+                    format_args!("250 2.0.0 {} octets received", chunk.size),
+                );
+                (used, Step::Next)
+            }
+            (taken, _) => self.taken(used, taken, out),
         }
     }
 
@@ -433,6 +565,9 @@ impl<D: Display, T> Server<D, T> {
 
     fn forget_transaction(&mut self) {
         self.transaction = false;
+        self.utf8 = false;
+        self.chunk_failed = false;
+        self.intake = None;
         self.recipients = 0;
     }
 

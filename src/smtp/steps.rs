@@ -3,7 +3,7 @@
 use super::address::Path;
 use super::data::LineEnds;
 use super::intake::Summary;
-use super::parameters::MailParameters;
+use super::parameters::{MailParameters, RcptParameters};
 use super::reply::Reply;
 
 /// What is the same for every command of a session; borrowed by each call.
@@ -33,14 +33,19 @@ pub enum Step<'a> {
     /// MAIL; wants [`Server::verdict`].
     Mail {
         sender: Path<'a>,
-        parameters: MailParameters,
+        parameters: MailParameters<'a>,
     },
     /// RCPT; wants [`Server::verdict`].
-    Rcpt { recipient: Path<'a> },
+    Rcpt {
+        recipient: Path<'a>,
+        parameters: RcptParameters<'a>,
+    },
     /// DATA; wants [`Server::verdict`].
     Data,
     /// A piece of the message as it is to be kept.
     Body(&'a [u8]),
+    /// The message is condemned, and its end will get this reply: what was kept of it is of no use.
+    Doomed(Reply),
     /// The message is whole; wants [`Server::accepted`] or [`Server::verdict`] with a refusal.
     EndOfData(Summary),
     /// The transaction, if there was one, is gone.
@@ -62,6 +67,8 @@ pub enum Ended {
     /// Commands behind STARTTLS in the same read (CVE-2011-0411).
     Injection,
     FarTooBig,
+    /// A BDAT whose size cannot be read.
+    BadChunk,
     /// The caller said so, by [`Server::shut`].
     Shut,
 }

@@ -1,0 +1,73 @@
+//! xtext (RFC 3461 4): how DSN parameters carry any text in printable ASCII. It is kept and passed on octet for octet.
+
+use core::fmt;
+
+/// Text in its xtext form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XText<'a>(&'a str);
+
+/// The text is no xtext, or too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadXText;
+
+impl<'a> XText<'a> {
+    /// Reads xtext of at most so many octets.
+    ///
+    /// # Errors
+    /// [`BadXText`].
+    pub fn parse(text: &'a str, most: usize) -> Result<Self, BadXText> {
+        let mut octets = text.bytes();
+        while let Some(octet) = octets.next() {
+            let legal = match octet {
+                b'+' => is_hex(octets.next()) && is_hex(octets.next()),
+                b'=' => false,
+                other => (33..=126).contains(&other),
+            };
+            if !legal {
+                return Err(BadXText);
+            }
+        }
+        if text.is_empty() || text.len() > most {
+            Err(BadXText)
+        } else {
+            Ok(Self(text))
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+impl fmt::Display for XText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// `+41`: upper-case digits only.
+fn is_hex(octet: Option<u8>) -> bool {
+    matches!(octet, Some(b'0'..=b'9' | b'A'..=b'F'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_xtext_is_kept_as_it_came() {
+        for text in ["a", "QQ314159", "a+2Bb+3D", "!~", "+00"] {
+            assert_eq!(XText::parse(text, 100).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_rest_is_refused() {
+        for text in [
+            "", "a b", "a=b", "+", "+2", "+2b", "+2G", "a\u{e9}", "\t", "\u{7f}", "abcdef",
+        ] {
+            assert_eq!(XText::parse(text, 5), Err(BadXText), "{text}");
+        }
+    }
+}

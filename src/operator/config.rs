@@ -186,13 +186,22 @@ fn routes(flags: &Flags) -> Result<Routes, String> {
         }
     }
     for named in &flags.domain {
-        // A domain without a target is delivered by its MX even where a smarthost takes the rest: it is a backup MX.
-        let target = named.target.clone().unwrap_or(Target::Mx);
-        routes
-            .add(&named.name, target)
-            .map_err(|why| format!("--domain: {why}"))?;
+        match &named.target {
+            Some(target) => routes
+                .add(&named.name, target.clone())
+                .map_err(|why| format!("--domain and --route: {why}"))?,
+            // Without a target it is a backup MX, even where a smarthost takes the rest; its own --route may say otherwise.
+            None => {
+                let _ = routes.add(&named.name, Target::Mx);
+            }
+        }
     }
     if let Some(target) = &flags.relay {
+        if flags.route.iter().any(|named| named.name == "*") {
+            return Err(format!(
+                "--relay {target} and --route *=…: both take the rest, give one"
+            ));
+        }
         routes.set_rest(target.clone());
     }
     Ok(routes)
@@ -243,9 +252,10 @@ mod tests {
                 "also given to --listen",
             ),
             (
-                "--domain a.example --route a.example=smtp:[b]",
+                "--domain a.example=smtp:[a] --route a.example=smtp:[b]",
                 "two targets",
             ),
+            ("--relay a.example --route *=smtp:[b]", "both take the rest"),
         ] {
             let why = config(&format!("--hostname mx.example {line}")).unwrap_err();
             assert!(why.contains(part), "{line}: {why}");
@@ -266,6 +276,15 @@ mod tests {
     fn a_domain_without_target_is_a_backup_mx() {
         let config = config("--hostname h --relay smart.example --domain a.example").unwrap();
         assert_eq!(config.routes.target("a.example"), &Target::Mx);
+        let line = "--hostname h --domain a.example --route a.example=smtp:[b]";
+        assert_eq!(
+            self::config(line)
+                .unwrap()
+                .routes
+                .target("a.example")
+                .to_string(),
+            "smtp:[b]"
+        );
         assert_eq!(
             config.routes.target("b.example").to_string(),
             "smtp:[smart.example]"

@@ -143,18 +143,25 @@ impl Flags {
     /// [`Stop`].
     pub fn of(arguments: &[String], environment: Option<PathBuf>) -> Result<Self, Stop> {
         let line = Self::parse(&spelled_out(arguments))?;
-        let file = match line.flags.clone().or(environment) {
-            Some(file) => Self::of_file(&file)?,
-            None if Path::new(FLAGS_FILE).exists() => Self::of_file(Path::new(FLAGS_FILE))?,
-            None => Self::default(),
+        let file = match (
+            &line.flags,
+            environment.filter(|path| !path.as_os_str().is_empty()),
+        ) {
+            (Some(file), _) => Self::of_file(file, "--flags ")?,
+            (None, Some(file)) => Self::of_file(&file, "FACTEUR_FLAGS=")?,
+            (None, None) if Path::new(FLAGS_FILE).exists() => {
+                Self::of_file(Path::new(FLAGS_FILE), "")?
+            }
+            (None, None) => Self::default(),
         };
         let compiled = Self::of_text(COMPILED, "config/flags")?;
         Ok(line.over(file).over(compiled))
     }
 
-    fn of_file(path: &Path) -> Result<Self, Stop> {
+    /// Reads a flags file; `named_by` stands before its name when it cannot be read.
+    fn of_file(path: &Path, named_by: &str) -> Result<Self, Stop> {
         let text = std::fs::read_to_string(path)
-            .map_err(|problem| Stop::Wrong(format!("--flags {}: {problem}", path.display())))?;
+            .map_err(|problem| Stop::Wrong(format!("{named_by}{}: {problem}", path.display())))?;
         Self::of_text(&text, &path.display().to_string())
     }
 

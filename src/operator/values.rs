@@ -43,9 +43,10 @@ pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
 /// One line that says what is accepted.
 pub fn resolver(text: &str) -> Result<SocketAddr, String> {
     let alone = text.parse().map(|address| SocketAddr::new(address, 53));
-    alone
-        .or_else(|_| text.parse())
-        .map_err(|_| format!("{text:?} is no ADDR[:PORT], such as 9.9.9.9"))
+    match alone.or_else(|_| text.parse()) {
+        Ok(server) if server.port() != 0 => Ok(server),
+        _ => Err(format!("{text:?} is no ADDR[:PORT], such as 9.9.9.9")),
+    }
 }
 
 /// Octets: a number, with K, M or G for powers of 1,024.
@@ -191,6 +192,7 @@ mod tests {
         }
         assert!(domain("a b").is_err() && domain("*").is_err() && domain("a=b").is_err());
         assert!(route("a").is_err() && route("**=smtp:[b]").is_err() && route("*=x").is_err());
+        assert!(resolver("127.0.0.1:0").is_err() && host_name("-").is_err());
         assert!(mailbox("ann").is_err() && count("0").is_err() && log_level("loud").is_err());
     }
 }

@@ -29,8 +29,11 @@ impl FromStr for Schedule {
         let wrong = || format!("{text:?} is no retry schedule: FIRST..LAST, such as 5m..4h");
         let (first, last) = text.split_once("..").ok_or_else(wrong)?;
         let (first, last) = (duration(first)?, duration(last)?);
-        if first.is_zero() || last < first {
+        if first.is_zero() {
             return Err(wrong());
+        }
+        if last < first {
+            return Err(format!("{text:?}: FIRST is longer than LAST"));
         }
         Ok(Self { first, last })
     }

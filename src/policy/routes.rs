@@ -1,6 +1,6 @@
 //! Which target a recipient's domain has: `--domain`, `--route`, `--relay`, else DNS.
 
-use super::target::Target;
+use super::target::{Target, host_name};
 use std::collections::HashMap;
 
 /// A number for a next hop: messages of one lane share its connections and wait for one another.
@@ -26,19 +26,22 @@ impl Routes {
     /// One line that says what is accepted, or which NAME came twice.
     pub fn add(&mut self, name: &str, target: Target) -> Result<(), String> {
         let folded = name.to_ascii_lowercase();
-        let previous = match folded.strip_prefix('.') {
-            _ if folded == "*" => self.rest.replace(target).map(|_| ()),
-            Some(parent) if super::target::host_name(parent).is_some() => {
-                self.parents.insert(parent.to_owned(), target).map(|_| ())
+        let new = match folded.strip_prefix('.') {
+            _ if folded == "*" => {
+                let new = self.rest.is_none();
+                self.rest.get_or_insert(target);
+                new
             }
-            None if super::target::host_name(&folded).is_some() => {
-                self.exact.insert(folded, target).map(|_| ())
+            Some(parent) if host_name(parent).is_some() => {
+                insert(&mut self.parents, parent, target)
             }
+            None if host_name(&folded).is_some() => insert(&mut self.exact, &folded, target),
             _ => return Err(format!("{name:?} is no domain, .parent or *")),
         };
-        match previous {
-            Some(()) => Err(format!("{name:?} has two targets")),
-            None => Ok(()),
+        if new {
+            Ok(())
+        } else {
+            Err(format!("{name:?} has two targets"))
         }
     }
 
@@ -81,6 +84,13 @@ impl Routes {
             .chain(self.parents.values())
             .chain(&self.rest)
     }
+}
+
+/// Adds what is not there; whether it was not.
+fn insert(table: &mut HashMap<String, Target>, name: &str, target: Target) -> bool {
+    let new = !table.contains_key(name);
+    table.entry(name.to_owned()).or_insert(target);
+    new
 }
 
 /// FNV-1a: small, and lanes need no resistance to collisions (two targets in one lane only wait for one another).

@@ -117,7 +117,7 @@ impl FromStr for Target {
         let security = match transport {
             "smtp" => Security::StartTls,
             "smtps" => Security::Implicit,
-            "maildir" if !rest.is_empty() && !rest.contains('\0') => {
+            "maildir" if is_template(rest) => {
                 return Ok(Self::Maildir(MaildirTemplate(rest.to_owned())));
             }
             _ => return Err(wrong()),
@@ -129,6 +129,11 @@ impl FromStr for Target {
             security,
         }))
     }
+}
+
+/// A path in which braces stand around nothing but `user`.
+fn is_template(path: &str) -> bool {
+    !path.is_empty() && !path.contains('\0') && !path.replace("{user}", "").contains(['{', '}'])
 }
 
 /// `HOST`, `[HOST]`, an address, `[IPv6]`, each with an optional `:PORT`.
@@ -171,6 +176,7 @@ pub fn host_name(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {
         (1..=63).contains(&label.len())
+            && !label.starts_with('-')
             && label
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -251,6 +257,7 @@ mod tests {
             "smtp:x:99999",
             "smtp:[x",
             "maildir:",
+            "maildir:/m/{name}",
             "uucp:x",
         ] {
             let problem = text.parse::<Target>().unwrap_err();

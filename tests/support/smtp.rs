@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -12,14 +13,30 @@ pub struct Client {
 impl Client {
     /// Connects and reads the greeting.
     pub fn connect(port: u16) -> io::Result<Self> {
+        let mut client = Self::dial(port)?;
+        client.expect("220")?;
+        Ok(client)
+    }
+
+    /// Connects.
+    pub fn dial(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let mut client = Self {
+        Ok(Self {
             stream: BufReader::new(stream),
-        };
-        client.expect("220")?;
-        Ok(client)
+        })
+    }
+
+    /// What comes within this time, if anything does.
+    pub fn hear(&mut self, time: Duration) -> Option<String> {
+        self.stream.get_ref().set_read_timeout(Some(time)).ok()?;
+        let heard = self.reply().ok();
+        self.stream
+            .get_ref()
+            .set_read_timeout(Some(PATIENCE))
+            .ok()?;
+        heard
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {

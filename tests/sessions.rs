@@ -1,0 +1,126 @@
+//! What sessions get from the real server that transcripts cannot show: deadlines, slots, turns, and the log.
+
+mod support;
+
+use std::time::{Duration, Instant};
+use support::facteur::Facteur;
+use support::smtp::Client;
+use support::{Folder, free_port, program, succeed, until};
+
+fn greeted(port: u16) -> Client {
+    let mut client = Client::connect(port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    client
+}
+
+#[test]
+fn a_group_is_answered_to_its_last_command() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &[]);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    let group = "NOOP\r\nFOO\r\nEHLO client.test\r\nMAIL FROM:<a@b.test> SIZE=999999999999\r\n\
+                 RCPT TO:<c@localhost>\r\nDATA\r\nRSET\r\nQUIT\r\n";
+    client.send(group.as_bytes()).expect("sent");
+    let rest = client.rest().expect("answered and closed");
+    let codes: Vec<&str> = rest
+        .lines()
+        .filter(|line| line.as_bytes().get(3) == Some(&b' '))
+        .map(|line| &line[..3])
+        .collect();
+    assert_eq!(
+        codes,
+        ["250", "500", "250", "552", "503", "503", "250", "221"],
+        "{rest}"
+    );
+    facteur.stop();
+}
+
+#[test]
+fn a_command_that_trickles_in_is_given_up() {
+    let folder = Folder::new();
+    // The one session is 90 % of the slots: patience is 10 s.
+    let facteur = Facteur::start(folder.as_ref(), &["--sessions", "1"]);
+    let mut client = until("the slot", || Client::connect(facteur.port).ok());
+    client.say("EHLO client.test", "250").expect("EHLO");
+    let began = Instant::now();
+    // An octet a second: no read by the server may renew the client's time.
+    let farewell = until("the farewell", || {
+        client.send(b"x").expect("sent");
+        client.hear(Duration::from_secs(1))
+    });
+    assert!(farewell.starts_with("421 4.4.2"), "{farewell}");
+    assert!(
+        began.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        began.elapsed()
+    );
+    facteur.wait_log(&["disconnect", "timed out"]);
+    facteur.stop();
+}
+
+#[test]
+fn past_the_last_slot_one_line_says_so() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &["--sessions", "2"]);
+    let mut greeted = || until("a slot", || Client::connect(facteur.port).ok());
+    let (first, _second) = (greeted(), greeted());
+    let mut third = Client::dial(facteur.port).expect("a connection");
+    third.expect("421 4.3.2").expect("turned away");
+    facteur.wait_log(&["turned away", "421 4.3.2"]);
+    drop(first);
+    until("the slot comes back", || Client::connect(facteur.port).ok());
+    facteur.stop();
+}
+
+#[test]
+fn clients_that_say_nothing_keep_nobody_from_tls() {
+    let folder = Folder::new();
+    let tls = free_port();
+    let address = format!("127.0.0.1:{tls}");
+    let facteur = Facteur::start(folder.as_ref(), &["--listen-tls", &address]);
+    let silent: Vec<_> = (0..40)
+        .map(|_| std::net::TcpStream::connect(&address).expect("a connection"))
+        .collect();
+    let mut swaks = program("swaks", "swaks");
+    let said = succeed(
+        swaks
+            .args(["--server", &address, "--tls-on-connect", "--timeout", "15"])
+            .args([
+                "--from",
+                "a@b.test",
+                "--to",
+                "c@localhost",
+                "--body",
+                "through",
+            ]),
+    );
+    assert!(said.contains("queued as"), "{said}");
+    drop(silent);
+    facteur.stop();
+}
+
+#[test]
+fn a_transaction_that_does_not_end_is_cut_off_with_a_word() {
+    let folder = Folder::new();
+    let mut facteur = Facteur::start(folder.as_ref(), &[]);
+    let mut client = greeted(facteur.port);
+    client.say("MAIL FROM:<a@b.test>", "250").expect("MAIL");
+    facteur.terminate();
+    client.expect("421 4.3.2").expect("a farewell");
+    assert_eq!(facteur.wait_exit().code(), Some(0));
+    assert!(facteur.log().contains("aborted"), "{}", facteur.log());
+}
+
+#[test]
+fn a_refused_message_is_in_the_log() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &["--message-size", "1K"]);
+    let mut client = greeted(facteur.port);
+    client.say("MAIL FROM:<a@b.test>", "250").expect("MAIL");
+    client.say("RCPT TO:<c@localhost>", "250").expect("RCPT");
+    client.say("DATA", "354").expect("DATA");
+    client.send("x".repeat(1_500).as_bytes()).expect("sent");
+    client.say("\r\n.", "552 5.3.4").expect("refused");
+    facteur.wait_log(&["refused", "a@b.test", "552 5.3.4"]);
+    facteur.stop();
+}

@@ -62,13 +62,30 @@ fn a_command_that_trickles_in_is_given_up() {
 fn past_the_last_slot_one_line_says_so() {
     let folder = Folder::new();
     let facteur = Facteur::start(folder.as_ref(), &["--sessions", "2"]);
-    let mut greeted = || until("a slot", || Client::connect(facteur.port).ok());
+    let greeted = || until("a slot", || Client::connect(facteur.port).ok());
     let (first, _second) = (greeted(), greeted());
     let mut third = Client::dial(facteur.port).expect("a connection");
     third.expect("421 4.3.2").expect("turned away");
     facteur.wait_log(&["turned away", "421 4.3.2"]);
     drop(first);
     until("the slot comes back", || Client::connect(facteur.port).ok());
+    facteur.stop();
+}
+
+#[test]
+fn a_stranger_s_address_has_its_share() {
+    let folder = Folder::new();
+    let flags = [
+        "--relay-from",
+        "192.0.2.0/24",
+        "--sessions-per-address",
+        "2",
+    ];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    let greeted = || until("a slot", || Client::connect(facteur.port).ok());
+    let _both = [greeted(), greeted()];
+    let mut third = Client::dial(facteur.port).expect("a connection");
+    third.expect("421 4.7.0").expect("turned away");
     facteur.stop();
 }
 

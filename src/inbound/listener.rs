@@ -1,6 +1,7 @@
 //! Accepting connections while there are slots.
 
 use super::session::{self, Door};
+use super::slots::Full;
 use super::{Inbound, count};
 use crate::limits;
 use crate::smtp::reply::{self, Reply};
@@ -51,16 +52,21 @@ fn admit(
     door: Door,
     alive: &Sender<()>,
 ) {
-    let Some(slot) = inbound.slots.take() else {
-        count(&inbound.counters.turned_away);
-        log::info!(
-            "turned away client={peer} reply=\"{}\"",
-            reply::TOO_MANY_SESSIONS.0
-        );
-        if door == Door::Tls {
-            return; // nothing can be said before the handshake
+    let trust = inbound.relay.trust(peer.ip());
+    let slot = match inbound.slots.take(peer.ip(), trust) {
+        Ok(slot) => slot,
+        Err(full) => {
+            let why = match full {
+                Full::All => reply::TOO_MANY_SESSIONS,
+                Full::FromAddress => reply::TOO_MANY_FROM_ADDRESS,
+            };
+            count(&inbound.counters.turned_away);
+            log::info!("turned away client={peer} reply=\"{}\"", why.0);
+            if door != Door::Tls {
+                turn_away(socket, peer, why); // in TLS nothing can be said before the handshake
+            }
+            return;
         }
-        return turn_away(socket, peer, reply::TOO_MANY_SESSIONS);
     };
     let (inbound, alive) = (Arc::clone(inbound), alive.clone());
     let task = async move {

@@ -1,7 +1,10 @@
-//! Session slots: how many sessions there may be at once, fixed at boot.
+//! Session slots: how many sessions there may be at once, in all and from one address, fixed at boot.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::limits;
+use crate::policy::relay::Trust;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The slots of all listeners together.
 #[derive(Clone, Debug)]
@@ -9,32 +12,96 @@ pub struct Slots(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    taken: AtomicUsize,
     most: usize,
+    most_from_one: usize,
+    /// What trusted clients leave for others.
+    for_strangers: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    trusted: usize,
+    /// Strangers' sessions by origin; never more entries than slots.
+    by_origin: HashMap<Origin, usize>,
+}
+
+/// Where a session counts: an IPv4 address, or an IPv6 /64, which is what one customer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Origin(u128);
+
+/// Why there is no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All are taken.
+    All,
+    /// This client's address has its share.
+    FromAddress,
 }
 
 /// One session's place, free again when it is dropped.
 #[derive(Debug)]
-pub struct Slot(Arc<Shared>);
+pub struct Slot {
+    slots: Arc<Shared>,
+    /// None: a trusted client.
+    origin: Option<Origin>,
+}
+
+impl Origin {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(v6) => Self(v6.to_bits() & !u128::from(u64::MAX)),
+        }
+    }
+}
 
 impl Slots {
+    /// `most` in all, `most_from_one` from a stranger's address.
     #[must_use]
-    pub fn new(most: usize) -> Self {
+    pub fn new(most: usize, most_from_one: usize) -> Self {
+        let for_strangers = limits::SLOTS_FOR_STRANGERS.min(most / 4);
         Self(Arc::new(Shared {
-            taken: AtomicUsize::new(0),
             most,
+            most_from_one,
+            for_strangers,
+            taken: Mutex::default(),
         }))
     }
 
-    /// A free slot, if there is one.
-    #[must_use]
-    pub fn take(&self) -> Option<Slot> {
-        let free = |taken| (taken < self.0.most).then_some(taken + 1);
-        self.0
-            .taken
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, free)
-            .ok()?;
-        Some(Slot(Arc::clone(&self.0)))
+    /// A slot for a client.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn take(&self, client: IpAddr, trust: Trust) -> Result<Slot, Full> {
+        let mut taken = self.0.taken();
+        if taken.all >= self.0.most {
+            return Err(Full::All);
+        }
+        let origin = match trust {
+            Trust::Trusted if taken.trusted >= self.0.most - self.0.for_strangers => {
+                return Err(Full::All);
+            }
+            Trust::Trusted => {
+                taken.trusted += 1;
+                None
+            }
+            Trust::Stranger => {
+                let origin = Origin::of(client);
+                let sessions = taken.by_origin.entry(origin).or_default();
+                if *sessions >= self.0.most_from_one {
+                    return Err(Full::FromAddress);
+                }
+                *sessions += 1;
+                Some(origin)
+            }
+        };
+        taken.all += 1;
+        Ok(Slot {
+            slots: Arc::clone(&self.0),
+            origin,
+        })
     }
 
     /// Whether 90 % of the slots are taken: deadlines tighten.
@@ -43,15 +110,33 @@ impl Slots {
         self.taken() * 10 >= self.0.most * 9
     }
 
+    /// How many are taken.
     #[must_use]
     pub fn taken(&self) -> usize {
-        self.0.taken.load(Ordering::Acquire)
+        self.0.taken().all
+    }
+}
+
+impl Shared {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        let mut taken = self.slots.taken();
+        taken.all -= 1;
+        let Some(origin) = self.origin else {
+            taken.trusted -= 1;
+            return;
+        };
+        if let Some(sessions) = taken.by_origin.get_mut(&origin) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                taken.by_origin.remove(&origin);
+            }
+        }
     }
 }
 
@@ -59,17 +144,61 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
+    fn from(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    fn stranger(slots: &Slots, address: &str) -> Result<Slot, Full> {
+        slots.take(from(address), Trust::Stranger)
+    }
+
     #[test]
     fn slots_run_out_and_come_back() {
-        let slots = Slots::new(10);
-        let mut held: Vec<Slot> = (0..8).filter_map(|_| slots.take()).collect();
+        let slots = Slots::new(10, 10);
+        let mut held: Vec<Slot> = (0..8).flat_map(|_| stranger(&slots, "192.0.2.1")).collect();
         assert!(!slots.crowded());
-        held.extend(slots.take());
+        held.extend(stranger(&slots, "192.0.2.1"));
         assert!(slots.crowded());
-        held.extend(slots.take());
-        assert!(slots.take().is_none());
+        held.extend(stranger(&slots, "192.0.2.1"));
+        assert_eq!(stranger(&slots, "192.0.2.2").unwrap_err(), Full::All);
         held.pop();
         assert_eq!(slots.taken(), 9);
-        assert!(slots.take().is_some());
+        assert!(stranger(&slots, "192.0.2.2").is_ok());
+    }
+
+    #[test]
+    fn one_address_has_its_share() {
+        let slots = Slots::new(10, 1);
+        let first = stranger(&slots, "192.0.2.1").unwrap();
+        for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
+            assert_eq!(stranger(&slots, same).unwrap_err(), Full::FromAddress);
+        }
+        let _others = [
+            stranger(&slots, "192.0.2.2").unwrap(),
+            stranger(&slots, "2001:db8:0:1::1").unwrap(),
+        ];
+        assert_eq!(
+            stranger(&slots, "2001:db8:0:1:ffff::9").unwrap_err(),
+            Full::FromAddress
+        );
+        assert!(stranger(&slots, "2001:db8:0:2::1").is_ok());
+        drop(first);
+        assert!(stranger(&slots, "192.0.2.1").is_ok());
+        assert!(
+            slots.0.taken().by_origin.len() <= 3,
+            "forgotten with the last session"
+        );
+    }
+
+    #[test]
+    fn trusted_clients_are_exempt_but_leave_some_for_others() {
+        let slots = Slots::new(40, 1);
+        let trusted: Vec<Slot> = (0..40)
+            .flat_map(|_| slots.take(from("127.0.0.1"), Trust::Trusted))
+            .collect();
+        assert_eq!(trusted.len(), 32);
+        assert!(stranger(&slots, "192.0.2.1").is_ok());
+        let tiny = Slots::new(1, 1);
+        assert!(tiny.take(from("127.0.0.1"), Trust::Trusted).is_ok());
     }
 }

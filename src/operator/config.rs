@@ -30,6 +30,7 @@ pub struct Config {
     pub certs: Vec<PathBuf>,
     pub default_cert: Option<String>,
     pub sessions: usize,
+    pub sessions_per_address: usize,
     /// Octets.
     pub message_size: u64,
     pub relay: Relay,
@@ -71,6 +72,7 @@ impl Config {
                 spool_size / 4
             ));
         }
+        let sessions = flags.sessions.map_or(256, usize::from);
         Ok(Self {
             ports: ports(&flags)?,
             relay: relay(&flags),
@@ -78,7 +80,10 @@ impl Config {
             hostname,
             certs: flags.certs,
             default_cert: flags.default_cert,
-            sessions: flags.sessions.map_or(256, usize::from),
+            sessions_per_address: flags
+                .sessions_per_address
+                .map_or((sessions / 4).max(1), usize::from),
+            sessions,
             message_size,
             tls_out: flags.tls_out.unwrap_or(Level::May),
             retry: flags.retry.unwrap_or(DEFAULT_RETRY),
@@ -224,8 +229,13 @@ mod tests {
         assert_eq!(config.ports[0].address.to_string(), "127.0.0.1:2525");
         assert_eq!(config.ports[0].door, Door::Smtp(Level::May));
         assert_eq!(
-            (config.sessions, config.outbound, config.smtp_port),
-            (256, 32, 25)
+            (
+                config.sessions,
+                config.sessions_per_address,
+                config.outbound,
+                config.smtp_port
+            ),
+            (256, 64, 32, 25)
         );
         assert_eq!(
             (config.message_size, config.spool.size),

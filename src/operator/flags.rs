@@ -55,6 +55,10 @@ pub struct Flags {
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions: Option<u16>,
 
+    /// sessions of one IPv4 address or IPv6 /64; clients of --relay-from are exempt (default: a quarter of --sessions)
+    #[argh(option, arg_name = "n", from_str_fn(values::count))]
+    pub sessions_per_address: Option<u16>,
+
     /// largest message in octets, with K, M or G; at most a quarter of the spool (default: 25M,
     /// or that quarter)
     #[argh(option, arg_name = "size")]
@@ -225,6 +229,7 @@ impl Flags {
             certs: all(self.certs, lower.certs),
             default_cert: self.default_cert.or(lower.default_cert),
             sessions: self.sessions.or(lower.sessions),
+            sessions_per_address: self.sessions_per_address.or(lower.sessions_per_address),
             message_size: self.message_size.or(lower.message_size),
             relay_from: all(self.relay_from, lower.relay_from),
             domain: all(self.domain, lower.domain),

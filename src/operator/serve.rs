@@ -238,7 +238,7 @@ impl Relay {
             has_tls: tls.is_some(),
             tls: RwLock::new(tls),
             message_size: self.config.message_size,
-            slots: Slots::new(self.config.sessions),
+            slots: Slots::new(self.config.sessions, self.config.sessions_per_address),
             handshakes: Turns::new(limits::HANDSHAKES),
             counters: Counters::default(),
             stop,

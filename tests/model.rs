@@ -1,0 +1,268 @@
+//! The receiving machine against a small model of the RFC's states: random sequences of commands, right and wrong ones, at
+//! random cuts. After anything, the next command gets the answer that the model gives, or the session has ended with 421.
+
+use facteur::smtp::data::LineEnds;
+use facteur::smtp::reply;
+use facteur::smtp::server::{Server, Settings, Step, Verdict};
+use proptest::prelude::*;
+
+const SETTINGS: Settings<'static> = Settings {
+    hostname: "mx.example",
+    message_size: 1_000,
+    starttls: false,
+    require_tls: false,
+    line_ends: LineEnds::Strict,
+};
+
+#[derive(Clone, Debug)]
+enum Say {
+    Hello,
+    Mail,
+    Rcpt,
+    RcptElsewhere,
+    BadRcpt,
+    Data(&'static str),
+    Chunk(&'static str, bool),
+    Rset,
+    Noop,
+    Vrfy,
+    Unknown,
+    TooLong,
+    EmptyLine,
+}
+
+/// What RFC 5321 4.1.4 and RFC 3030 keep between commands.
+#[derive(Default)]
+struct Model {
+    greeted: bool,
+    transaction: bool,
+    recipients: usize,
+    chunks: bool,
+    chunk_failed: bool,
+    bare: bool,
+    errors: usize,
+    refused: usize,
+}
+
+impl Model {
+    fn reset(&mut self) {
+        let Self {
+            greeted,
+            errors,
+            refused,
+            ..
+        } = *self;
+        *self = Self {
+            greeted,
+            errors,
+            refused,
+            ..Self::default()
+        };
+    }
+
+    fn accepted(&mut self) -> Vec<u16> {
+        self.reset();
+        (self.errors, self.refused) = (0, 0);
+        vec![250]
+    }
+
+    /// The codes that this gets.
+    fn expect(&mut self, say: &Say) -> Vec<u16> {
+        match say {
+            Say::Hello => {
+                self.reset();
+                self.greeted = true;
+                vec![250]
+            }
+            Say::Mail if !self.greeted || self.transaction => vec![503],
+            Say::Mail => {
+                self.transaction = true;
+                vec![250]
+            }
+            Say::BadRcpt => vec![501],
+            Say::Rcpt | Say::RcptElsewhere
+                if !self.transaction || self.chunks || self.chunk_failed =>
+            {
+                vec![503]
+            }
+            Say::RcptElsewhere => vec![550],
+            Say::Rcpt => {
+                self.recipients += 1;
+                vec![250]
+            }
+            Say::Data(_) if self.recipients == 0 || self.chunks || self.chunk_failed => vec![503],
+            Say::Data(text) if is_bare(text) => {
+                self.reset();
+                vec![354, 550]
+            }
+            Say::Data(_) => [vec![354], self.accepted()].concat(),
+            Say::Chunk(..) if self.recipients == 0 || self.chunk_failed => {
+                self.chunk_failed = self.transaction;
+                vec![503]
+            }
+            Say::Chunk(text, last) => {
+                self.chunks = true;
+                self.bare |= is_bare(text);
+                match (last, self.bare) {
+                    (false, _) => vec![250],
+                    (true, false) => self.accepted(),
+                    (true, true) => {
+                        self.reset();
+                        vec![550]
+                    }
+                }
+            }
+            Say::Rset => {
+                self.reset();
+                vec![250]
+            }
+            Say::Noop => vec![250],
+            Say::Vrfy => vec![252],
+            Say::Unknown | Say::TooLong | Say::EmptyLine => vec![500],
+        }
+    }
+
+    /// The codes, and 421 behind them when there were enough errors.
+    fn expect_all(&mut self, say: &Say) -> Vec<u16> {
+        let mut codes = self.expect(say);
+        self.errors += codes
+            .iter()
+            .filter(|code| matches!(code, 500..=504 | 555))
+            .count();
+        self.refused += codes
+            .iter()
+            .filter(|code| **code == 550 && matches!(say, Say::RcptElsewhere))
+            .count();
+        if self.errors >= 20 || self.refused >= 100 {
+            codes.push(421);
+        }
+        codes
+    }
+}
+
+fn is_bare(text: &str) -> bool {
+    text.replace("\r\n", "").contains(['\r', '\n'])
+}
+
+/// The octets on the wire. Data is sent only where the model says that 354 came.
+fn octets(say: &Say, data_accepted: bool) -> Vec<u8> {
+    let line = |text: &str| format!("{text}\r\n").into_bytes();
+    match say {
+        Say::Hello => line("EHLO client.example"),
+        Say::Mail => line("MAIL FROM:<ann@client.example>"),
+        Say::Rcpt => line("RCPT TO:<bob@local.example>"),
+        Say::RcptElsewhere => line("RCPT TO:<eve@elsewhere.example>"),
+        Say::BadRcpt => line("RCPT TO:bob"),
+        Say::Data(text) if data_accepted => line(&format!("DATA\r\n{text}\r\n.")),
+        Say::Data(_) => line("DATA"),
+        Say::Chunk(text, last) => {
+            let last = if *last { " LAST" } else { "" };
+            format!("BDAT {}{last}\r\n{text}", text.len()).into_bytes()
+        }
+        Say::Rset => line("RSET"),
+        Say::Noop => line("NOOP x"),
+        Say::Vrfy => line("VRFY bob"),
+        Say::Unknown => line("FOO"),
+        Say::TooLong => line(&"x".repeat(2_100)),
+        Say::EmptyLine => line(""),
+    }
+}
+
+/// Feeds octets at the given cuts; the codes of the replies' last lines, and whether the session goes on.
+fn feed(
+    server: &mut Server<&'static str, ()>,
+    kept: &mut Vec<u8>,
+    octets: &[u8],
+    cut: usize,
+) -> (Vec<u16>, bool) {
+    let mut out: heapless::Vec<u8, 4096> = heapless::Vec::new();
+    let mut open = true;
+    for piece in octets.chunks(cut) {
+        kept.extend_from_slice(piece);
+        let input = std::mem::take(kept);
+        let mut at = 0;
+        while open {
+            let (used, step) = server.handle_input(&SETTINGS, &input[at..], &mut out);
+            at += used;
+            match step {
+                Step::Input => break,
+                Step::Close(_) => open = false,
+                Step::EndOfData(_) => server.accepted("Q1", &mut out),
+                Step::Mail { .. } | Step::Data => open = goes_on(server, Verdict::Accept, &mut out),
+                Step::Rcpt { recipient, .. } => {
+                    let refused = recipient.to_string().contains("elsewhere");
+                    let verdict = if refused {
+                        Verdict::Refuse(reply::RELAY_DENIED)
+                    } else {
+                        Verdict::Accept
+                    };
+                    open = goes_on(server, verdict, &mut out);
+                }
+                _ => {}
+            }
+        }
+        *kept = input[at..].to_vec();
+    }
+    let text = String::from_utf8_lossy(&out).into_owned();
+    let last_lines = text
+        .lines()
+        .filter(|line| line.as_bytes().get(3) == Some(&b' '));
+    (
+        last_lines
+            .map(|line| line[..3].parse().expect("a code"))
+            .collect(),
+        open,
+    )
+}
+
+fn goes_on(
+    server: &mut Server<&'static str, ()>,
+    verdict: Verdict,
+    out: &mut heapless::Vec<u8, 4096>,
+) -> bool {
+    !matches!(server.verdict(&SETTINGS, verdict, out), Step::Close(_))
+}
+
+fn sayings() -> impl Strategy<Value = Say> {
+    let text = prop_oneof![
+        Just("a\r\nb"),
+        Just(""),
+        Just(".\r\n..x"),
+        Just("QUIT\r\n"),
+        Just("a\nb"),
+        Just("a\rb")
+    ];
+    prop_oneof![
+        4 => Just(Say::Hello),
+        8 => Just(Say::Mail),
+        8 => Just(Say::Rcpt),
+        1 => Just(Say::RcptElsewhere),
+        1 => Just(Say::BadRcpt),
+        6 => text.clone().prop_map(|text| Say::Data(if text.starts_with('.') { "x" } else { text })),
+        8 => (text, any::<bool>()).prop_map(|(text, last)| Say::Chunk(text, last)),
+        1 => Just(Say::Rset),
+        1 => Just(Say::Noop),
+        1 => Just(Say::Vrfy),
+        1 => Just(Say::Unknown),
+        1 => Just(Say::TooLong),
+        1 => Just(Say::EmptyLine),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn the_machine_answers_as_the_model(says in prop::collection::vec(sayings(), 1..60), cut in 1usize..40) {
+        let (mut server, mut model, mut kept) = (Server::new(), Model::default(), Vec::new());
+        for say in says {
+            let data_accepted = model.recipients > 0 && !model.chunks && !model.chunk_failed;
+            let expected = model.expect_all(&say);
+            let (codes, open) = feed(&mut server, &mut kept, &octets(&say, data_accepted), cut);
+            prop_assert_eq!(&codes, &expected, "{:?}", say);
+            prop_assert_eq!(open, expected.last() != Some(&421));
+            if !open {
+                return Ok(());
+            }
+        }
+    }
+}

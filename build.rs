@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, process};
 
 use domains::Layout;
@@ -13,6 +14,8 @@ mod compiled;
 mod domains;
 #[path = "src/tls/pair.rs"]
 mod pair;
+#[path = "src/tls/validity.rs"]
+mod validity;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -100,6 +103,7 @@ fn generate_domains(path: &Path, certs: &Path) -> Result<(), String> {
         Path::new("src/tls/compiled.rs"),
         Path::new("src/tls/domains.rs"),
         Path::new("src/tls/pair.rs"),
+        Path::new("src/tls/validity.rs"),
     ] {
         println!("cargo::rerun-if-changed={}", file.display());
     }
@@ -108,6 +112,10 @@ fn generate_domains(path: &Path, certs: &Path) -> Result<(), String> {
     let mut layout = domains::read(&text, certs, &provider)?;
     for file in &layout.files {
         println!("cargo::rerun-if-changed={}", file.display());
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    for trouble in layout.out_of_date(now.unwrap_or_default().as_secs()) {
+        println!("cargo::warning={trouble}");
     }
     if layout.pairs.is_empty() {
         layout = development()?;

@@ -5,13 +5,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_rustls::pki_types::{CertificateDer, ServerName};
 use async_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use async_rustls::rustls::{
     AlertDescription, ClientConfig, ClientConnection, Error, HandshakeKind, ServerConfig,
+    StreamOwned,
 };
 use async_rustls::{TlsConnector, client::TlsStream};
+use facteur::net::deadline::within;
 use facteur::net::stream::{HandshakeError, Stream};
 use facteur::tls::table::COMPILED;
 use facteur::tls::{self, Established, Table};
@@ -115,7 +118,7 @@ fn both_sides_agree_and_what_is_said_arrives() {
     smol::block_on(async {
         let connect = async {
             let stream = Stream::connect(server.address()).await.unwrap();
-            assert!(!stream.is_tls());
+            assert_eq!(format!("{stream:?}"), "Stream(clear)");
             stream
                 .connect_tls(&tls::client::config(), "mx.example.org.")
                 .await
@@ -123,8 +126,10 @@ fn both_sides_agree_and_what_is_said_arrives() {
         };
         let (accepted, (mut client, theirs)) = zip(server.accept(), connect).await;
         let (mut served, ours) = accepted.unwrap();
-        assert!(client.is_tls() && served.is_tls());
+        assert_eq!(format!("{client:?}"), "Stream(TLS, connected)");
+        assert_eq!(format!("{served:?}"), "Stream(TLS, accepted)");
         assert_eq!(ours.to_string(), theirs.to_string());
+        assert!(ours.to_string().ends_with(" sni=mx.example.org"), "{ours}");
         assert_eq!(
             (ours.version(), ours.suite()),
             ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
@@ -153,6 +158,61 @@ fn both_sides_agree_and_what_is_said_arrives() {
             client.connect_tls(&tls::client::config(), "mx").await,
             Err(HandshakeError::AlreadyTls)
         ));
+    });
+}
+
+/// A client without TCP_NODELAY holds its first words back until the end of its handshake is acknowledged: the kernel's
+/// own delay is 40 ms and more.
+#[test]
+fn the_first_words_in_tls_do_not_wait_for_a_delayed_ack() {
+    let server = Server::new(&[("mx", &made(&["mx.example.org"]))]);
+    let address = server.address();
+    let quickest = (0..5).map(|_| {
+        let peer = std::thread::spawn(move || {
+            let name = ServerName::try_from("mx.example.org").unwrap();
+            let mut connection = ClientConnection::new(tls::client::config(), name).unwrap();
+            let mut socket = TcpStream::connect(address).unwrap();
+            while connection.is_handshaking() {
+                connection.complete_io(&mut socket).unwrap();
+            }
+            let began = Instant::now();
+            let mut stream = StreamOwned::new(connection, socket);
+            stream.write_all(b"EHLO a\r\n").unwrap();
+            stream.read_exact(&mut [0; 5]).unwrap();
+            began.elapsed()
+        });
+        smol::block_on(async {
+            let (mut stream, _) = server.accept().await.unwrap();
+            stream.read_exact(&mut [0; 8]).await.unwrap();
+            stream.write_all(b"250 \n").await.unwrap();
+            stream.flush().await.unwrap();
+        });
+        peer.join().unwrap()
+    });
+    let quickest = quickest.min().unwrap();
+    assert!(quickest < Duration::from_millis(35), "{quickest:?}");
+}
+
+#[test]
+fn a_silent_peer_is_waited_for_without_a_read() {
+    let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
+    let mut peer = TcpStream::connect(listener.get_ref().local_addr().unwrap()).unwrap();
+    smol::block_on(async {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut stream = Stream::new(socket);
+        let silent = within(Duration::from_millis(50), stream.wait_readable()).await;
+        assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        peer.write_all(b"EHLO").unwrap();
+        let word = &mut [0; 4];
+        for _ in 0..2 {
+            let spoke = within(Duration::from_secs(60), stream.wait_readable()).await;
+            spoke.expect("it stays readable until it is read");
+        }
+        stream.read_exact(word).await.unwrap();
+        assert_eq!(word, b"EHLO");
+        drop(peer);
+        let gone = within(Duration::from_secs(60), stream.wait_readable()).await;
+        gone.expect("an end is readable");
     });
 }
 

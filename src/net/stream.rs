@@ -79,19 +79,10 @@ impl Stream {
         Async::<TcpStream>::connect(address).await.map(Self::new)
     }
 
-    /// Whether it is encrypted.
-    pub fn is_tls(&self) -> bool {
-        !matches!(self.0, Side::Plain(_))
-    }
-
-    /// The peer's address and port.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().get_ref().peer_addr()
-    }
-
-    /// Our address and port of this connection.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().get_ref().local_addr()
+    /// Waits until the socket has something to read, or its end; reads nothing. For a stream in clear before its
+    /// handshake: what rustls has read ahead of its reader does not count. The deadline is the caller's.
+    pub async fn wait_readable(&self) -> io::Result<()> {
+        self.socket().readable().await
     }
 
     /// Waits until something can be read. The deadline is the caller's.
@@ -107,7 +98,9 @@ impl Stream {
             let accept = acceptor.accept(self.into_plain()?).into_fallible();
             match within(limits::HANDSHAKE, async { Ok(accept.await) }).await {
                 Ok(Ok(tls)) => {
-                    let established = Established::of_server(tls.get_ref().1);
+                    let (socket, connection) = tls.get_ref();
+                    acknowledge(socket);
+                    let established = Established::of_server(connection);
                     finished(Self(Side::Server(Box::new(tls))), established)
                 }
                 Ok(Err((error, socket))) => Err(failed(error, socket).await),
@@ -169,6 +162,17 @@ fn finished(
     }
 }
 
+/// Sends a waiting TCP ACK now. In TLS 1.3 without tickets the server says nothing after the client's last flight, so the
+/// kernel delays the ACK; a client without TCP_NODELAY (Python's smtplib) holds its EHLO back until that comes, 40 ms
+/// later. The kernel falls back to delayed ACKs by itself, once replies go out.
+fn acknowledge(socket: &Async<TcpStream>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // It only saves time: without it, the ACK comes later.
+    let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = socket;
+}
+
 /// rustls has written its alert. Unread bytes would turn the close into a reset, which can eat the alert on its way.
 async fn failed(error: io::Error, socket: Async<TcpStream>) -> HandshakeError {
     let _ = socket.get_ref().shutdown(Shutdown::Write);
@@ -181,7 +185,8 @@ async fn drain(mut socket: &Async<TcpStream>) {
     let _ = within(limits::CLOSE_DRAIN, async {
         loop {
             // The buffer lives in one poll: this future waits in many tasks.
-            let read = poll_fn(|cx| Pin::new(&mut socket).poll_read(cx, &mut [0; 4096]));
+            let read =
+                poll_fn(|cx| Pin::new(&mut socket).poll_read(cx, &mut [0; limits::DRAIN_CHUNK]));
             if read.await? == 0 {
                 return Ok(());
             }

@@ -27,7 +27,7 @@ use smol::{Async, Executor, Task};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,7 +47,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let bound = bind(&config.ports)?;
     let routes = Arc::new(config.routes.clone());
     let spool = open_spool(&config, &routes)?;
-    let tls = serving(table);
+    let tls = certificates.serving(table);
     info!("{}", Ceiling::of(&config));
     let executor = Arc::new(Executor::new());
     let (running, stopped) = channel::bounded::<()>(1);
@@ -82,11 +82,15 @@ struct Certificates {
     hostname: String,
     /// Some listener needs them.
     needed: bool,
+    /// What was read last.
+    table: Mutex<Option<Arc<Table>>>,
+    /// SIGHUPs since the reading under way began, with the one that it is for.
+    asked: AtomicU64,
 }
 
 impl Certificates {
-    fn of(config: &Config) -> Self {
-        Self {
+    fn of(config: &Config) -> Arc<Self> {
+        Arc::new(Self {
             dirs: config.certs.clone(),
             default: config.default_cert.clone(),
             hostname: config.hostname.clone(),
@@ -94,36 +98,66 @@ impl Certificates {
                 .ports
                 .iter()
                 .any(|port| port.door != Door::Smtp(Level::None)),
-        }
+            table: Mutex::default(),
+            asked: AtomicU64::new(0),
+        })
     }
 
-    /// Reads the table and the folders; None where no listener speaks TLS.
+    /// Reads the table and the folders, at SIGHUP again; None where no listener speaks TLS.
     fn load(&self) -> Result<Option<Arc<Table>>, String> {
         if !self.needed {
             return Ok(None);
         }
-        let table = Table::load(
-            &COMPILED,
-            &self.dirs,
-            self.default.as_deref(),
-            &self.hostname,
-        );
-        table
-            .map(|table| Some(Arc::new(table)))
-            .map_err(|problem| problem.to_string())
+        let mut last = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let (default, name) = (self.default.as_deref(), &*self.hostname);
+        let table = match &*last {
+            None => Table::load(&COMPILED, &self.dirs, default, name),
+            Some(before) => before.load_again(&COMPILED, &self.dirs, default, name),
+        };
+        let table = Arc::new(table.map_err(|problem| problem.to_string())?);
+        *last = Some(Arc::clone(&table));
+        Ok(Some(table))
+    }
+
+    /// Tells what is served, and makes the configuration of it.
+    fn serving(&self, table: Option<Arc<Table>>) -> Option<Arc<ServerConfig>> {
+        let table = table?;
+        if table.is_development() {
+            warn!(
+                "the certificate is this build's own for localhost: {}",
+                self.remedy()
+            );
+        }
+        warn_of_dates(&table, unix_micros() / 1_000_000);
+        info!("certificates {table}");
+        Some(tls::server::config(table))
+    }
+
+    /// What would give another certificate than the build's own.
+    fn remedy(&self) -> String {
+        if self.dirs.is_empty() {
+            return "give --certs DIR, or fill config/domains and build".to_owned();
+        }
+        let dirs = self.dirs.iter().map(|dir| dir.display().to_string());
+        let dirs: Vec<String> = dirs.collect();
+        format!("--certs {} gave none that can be used", dirs.join(", "))
     }
 }
 
-/// Tells what is served, and makes the configuration of it.
-fn serving(table: Option<Arc<Table>>) -> Option<Arc<ServerConfig>> {
-    let table = table?;
-    if table.is_development() {
-        warn!(
-            "the certificate is this build's own for localhost: give --certs DIR, or fill config/domains and build"
-        );
+/// Clients that check dates refuse such certificates, or soon will.
+fn warn_of_dates(table: &Table, now: u64) {
+    if now < limits::CLOCK_FLOOR.as_secs() {
+        warn!("certificates: the clock is not set, their dates are not looked at");
+        return;
     }
-    info!("certificates {table}");
-    Some(tls::server::config(table))
+    let mut troubles = table.out_of_date(now);
+    for trouble in troubles.by_ref().take(limits::CERTIFICATE_WARNINGS) {
+        warn!("certificate dates {trouble}");
+    }
+    match troubles.count() {
+        0 => {}
+        more => warn!("certificate dates: the same of {more} more"),
+    }
 }
 
 fn bind(ports: &[Port]) -> Result<Vec<Bound>, String> {
@@ -175,7 +209,7 @@ fn allow_descriptors(config: &Config) -> Result<(), String> {
 struct Relay {
     executor: Arc<Executor<'static>>,
     config: Config,
-    certificates: Certificates,
+    certificates: Arc<Certificates>,
     routes: Arc<Routes>,
     spool: Spool,
     signals: Signals,
@@ -311,13 +345,49 @@ impl Relay {
     }
 
     /// SIGHUP: certificates are read again; where they are wrong, the old ones stay.
-    fn read_again(&self, inbound: &Inbound) {
-        match self.certificates.load() {
-            Ok(table) => {
-                *inbound.tls.write().unwrap_or_else(PoisonError::into_inner) = serving(table)
-            }
-            Err(problem) => error!("certificates unchanged: {problem}"),
+    ///
+    /// Files are read on a thread of its own: a slow disk must hold up neither sessions nor SIGTERM. Nothing waits for
+    /// that thread, so it puts the result in place itself. There is one at a time, which reads once more if another
+    /// SIGHUP came meanwhile: the last to be put in place is the last that was asked for.
+    fn read_again(&self, inbound: &Arc<Inbound>) {
+        if self.certificates.asked.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
         }
+        let certificates = Arc::clone(&self.certificates);
+        // Weak: the drain waits for sessions, not for this.
+        let inbound = Arc::downgrade(inbound);
+        let work = move || {
+            let asked = &certificates.asked;
+            loop {
+                let answered = asked.load(Ordering::Acquire);
+                put_in_place(&certificates, &inbound);
+                let last = asked.compare_exchange(answered, 0, Ordering::AcqRel, Ordering::Acquire);
+                if last.is_ok() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("facteur-certs".to_owned());
+        if let Err(problem) = thread.spawn(work) {
+            self.certificates.asked.store(0, Ordering::Release);
+            error!("certificates unchanged: thread: {problem}");
+        }
+    }
+}
+
+/// Reads certificates and gives them to the sessions that begin from now on.
+fn put_in_place(certificates: &Certificates, inbound: &Weak<Inbound>) {
+    let table = match certificates.load() {
+        Ok(table) => table,
+        Err(problem) => return error!("certificates unchanged: {problem}"),
+    };
+    let config = certificates.serving(table);
+    if let Some(inbound) = inbound.upgrade() {
+        let mut served = inbound.tls.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *served, config);
+        drop(served);
+        // Freed with the lock open: thousands of chains take a while.
+        drop(before);
     }
 }
 

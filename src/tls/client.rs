@@ -11,6 +11,7 @@ use async_rustls::rustls::client::danger::{
 };
 use async_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
+use super::compiled::folded;
 use super::provider;
 
 /// A configuration for `may` and `encrypt`: no check of the certificate, SNI sent, no resumption.
@@ -36,13 +37,13 @@ pub fn config() -> Arc<ClientConfig> {
 /// A host that is neither by rustls's rules still gets TLS, without SNI: a strange MX name must not make mail fail at
 /// levels that check no name. An authenticated level must not use this fallback.
 pub(crate) fn server_name(host: &str) -> ServerName<'static> {
-    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = folded(host);
     let literal = host.trim_start_matches('[').trim_end_matches(']');
-    let literal = literal.strip_prefix("IPv6:").unwrap_or(literal);
+    let literal = literal.strip_prefix("ipv6:").unwrap_or(literal);
     if let Ok(address) = literal.parse::<IpAddr>() {
         return ServerName::from(address);
     }
-    ServerName::try_from(host.to_ascii_lowercase())
+    ServerName::try_from(host)
         .unwrap_or_else(|_| ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
 }
 

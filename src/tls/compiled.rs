@@ -3,6 +3,8 @@
 //!
 //! `build.rs` includes this file by path and prints these types as source text.
 
+use super::validity::Validity;
+
 /// A piece of [`Compiled::text`] or [`Compiled::der`], or a run of [`Compiled::certificates`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -24,8 +26,13 @@ pub struct Name {
 /// Where a chain and its key are.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
-    /// In the binary: a run of certificates, and a key in the DER.
-    Embedded { chain: Span, key: Span },
+    /// In the binary: a run of certificates, and a key in the DER. The first certificate's dates are apart, so that boot
+    /// can look at them without touching the DER's pages.
+    Embedded {
+        chain: Span,
+        key: Span,
+        valid: Option<Validity>,
+    },
     /// On the disk, read at boot: two absolute paths in the text.
     Files { chain: Span, key: Span },
 }
@@ -49,6 +56,11 @@ pub struct Compiled {
     pub first: Option<Span>,
     /// `config/domains` was empty, and this is the build's own certificate for `localhost`.
     pub development: bool,
+}
+
+/// `name` as names are kept and compared: lower-case, without the final dot.
+pub fn folded(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 impl Compiled {

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
-use async_rustls::pki_types::DnsName;
+use async_rustls::pki_types::{CertificateDer, DnsName};
 use async_rustls::rustls::crypto::CryptoProvider;
 
-use super::compiled::{Name, Source, Span};
+use super::compiled::{Name, Source, Span, folded};
 use super::pair::Pair;
+use super::validity::Validity;
 
 /// The largest chain or key that is embedded, in bytes.
 const MAX_FILE: usize = 1 << 20;
@@ -34,6 +35,8 @@ pub struct Layout {
     pub first: Option<Span>,
     /// See `Compiled::development`.
     pub development: bool,
+    /// The first line of each embedded chain: its number, its name, and the chain's place in `pairs`.
+    lines: Vec<(usize, String, u32)>,
     /// The files that were embedded: the build runs again when one changes.
     pub files: Vec<PathBuf>,
     shared: HashMap<Vec<u8>, Span>,
@@ -105,7 +108,7 @@ fn entry_name(word: &str) -> Result<String, String> {
     if let Some(parent) = word.strip_prefix('*') {
         return Err(format!("{word:?} is to be written as {parent:?}"));
     }
-    let name = word.strip_suffix('.').unwrap_or(word).to_ascii_lowercase();
+    let name = folded(word);
     let host = name.strip_prefix('.').unwrap_or(&name);
     if DnsName::try_from(host).is_err() {
         return Err(format!(
@@ -140,6 +143,19 @@ impl Layout {
         layout
     }
 
+    /// What is wrong, or soon will be, with the dates of the embedded certificates at `now` (seconds since 1970).
+    pub fn out_of_date(&self, now: u64) -> impl Iterator<Item = String> {
+        self.lines.iter().filter_map(move |(number, name, pair)| {
+            let Source::Embedded { valid, .. } = self.pairs[*pair as usize] else {
+                return None;
+            };
+            let trouble = valid?.trouble(now)?;
+            Some(format!(
+                "config/domains:{number}: the certificate for {name}: {trouble}"
+            ))
+        })
+    }
+
     fn add(
         &mut self,
         line: &Line<'_>,
@@ -165,11 +181,13 @@ impl Layout {
         let ders: Vec<&[u8]> = pair.certified.cert.iter().map(AsRef::as_ref).collect();
         self.embed(&ders, pair.key.secret_der());
         self.files.extend([chain, key]);
+        self.lines.push((line.number, line.name.clone(), at));
         let embedded = Some(pair);
         Ok(Known { at, embedded })
     }
 
     fn embed(&mut self, chain: &[&[u8]], key: &[u8]) {
+        let leaf = chain.first().map(|&der| CertificateDer::from(der));
         let at = self.certificates.len() as u32;
         for der in chain {
             let span = self.der(der);
@@ -178,7 +196,8 @@ impl Layout {
         let len = chain.len() as u32;
         let chain = Span { at, len };
         let key = self.der(key);
-        self.pairs.push(Source::Embedded { chain, key });
+        let valid = leaf.and_then(|leaf| Validity::of(&leaf));
+        self.pairs.push(Source::Embedded { chain, key, valid });
     }
 
     fn name(&mut self, name: &str, pair: u32) {
@@ -229,7 +248,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificates::{Folder, issued, made};
+    use super::super::certificates::{Folder, issued, made, made_between};
     use super::super::provider;
     use super::*;
 
@@ -290,7 +309,7 @@ mod tests {
     text: include_str!(concat!(env!("OUT_DIR"), "/domains.txt")),
     der: include_bytes!(concat!(env!("OUT_DIR"), "/domains.der")),
     names: &[Name { text: Span { at: 0, len: 9 }, pair: 0 }],
-    pairs: &[Embedded { chain: Span { at: 0, len: 1 }, key: Span { at: 5, len: 3 } }],
+    pairs: &[Embedded { chain: Span { at: 0, len: 1 }, key: Span { at: 5, len: 3 }, valid: None }],
     certificates: &[Span { at: 0, len: 5 }],
     default: None,
     first: Some(Span { at: 0, len: 9 }),
@@ -301,6 +320,30 @@ mod tests {
         assert_eq!(
             (&*layout.text, &*layout.der),
             ("localhost", &b"chainkey"[..])
+        );
+    }
+
+    #[test]
+    fn the_build_warns_of_a_certificate_that_has_expired() {
+        const DAY: u64 = 86_400;
+        let folder = Folder::new();
+        let old = made_between(&["old.example.org"], DAY, 20_000 * DAY);
+        folder.lineage("old", &old);
+        folder.lineage("mx", &made(&["mx.example.org"]));
+        let text = "mx.example.org mx/fullchain.pem mx/privkey.pem\n\n\
+                    old.example.org old/fullchain.pem old/privkey.pem\n\
+                    default old/fullchain.pem old/privkey.pem\n";
+        let layout = read(text, folder.path(), &provider()).unwrap();
+        let told = |now| layout.out_of_date(now).collect::<Vec<_>>();
+        assert_eq!(
+            told(20_400 * DAY),
+            ["config/domains:3: the certificate for old.example.org: it expired 400 days ago"]
+        );
+        assert_eq!(told(19_000 * DAY), Vec::<String>::new());
+        assert!(
+            layout
+                .source()
+                .contains("valid: Some(Validity { from: 86400, until: 1728000000 })")
         );
     }
 

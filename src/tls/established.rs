@@ -75,11 +75,15 @@ impl Established {
     }
 }
 
+/// As the log has it: version, suite, group and server name, the last two where there are any.
 impl fmt::Display for Established {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.version(), self.suite())?;
-        match self.group() {
-            Some(group) => write!(f, " {group}"),
+        if let Some(group) = self.group() {
+            write!(f, " {group}")?;
+        }
+        match self.sni() {
+            Some(name) => write!(f, " sni={name}"),
             None => Ok(()),
         }
     }

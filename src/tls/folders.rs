@@ -1,5 +1,6 @@
 //! `--certs DIR`: a folder a certificate, as certbot lays them.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,9 @@ use super::pair::Pair;
 use crate::limits;
 
 /// `DIR/NAME/fullchain.pem` and `privkey.pem`, checked.
+#[derive(Clone)]
 pub(super) struct Folder {
+    pub path: PathBuf,
     /// Its own name, lower-case.
     pub name: String,
     /// Every DNS name of its certificate; wildcards as `*.parent`.
@@ -22,16 +25,19 @@ pub(super) struct Folder {
 
 /// A folder that is not served, and why.
 pub(super) struct Skipped {
-    pub path: PathBuf,
     pub name: String,
     pub reason: String,
 }
 
 /// The folders of `dir` in the order of their names. Symbolic links are followed (certbot's point into archive/); what is
 /// no folder (certbot's README) and what begins with a dot is none of ours.
+///
+/// A bad one is named in the log. If `before` has it, what was read then serves on: a renewal that went wrong, or is half
+/// written, must not take a certificate away.
 pub(super) fn read(
     dir: &Path,
     provider: &CryptoProvider,
+    before: &HashMap<&Path, &Folder>,
 ) -> io::Result<(Vec<Folder>, Vec<Skipped>)> {
     let mut entries: Vec<OsString> = fs::read_dir(dir)?
         .map(|entry| entry.map(|entry| entry.file_name()))
@@ -44,13 +50,22 @@ pub(super) fn read(
         if name.starts_with('.') || fs::metadata(&path).is_ok_and(|about| !about.is_dir()) {
             continue;
         }
-        match read_folder(&path, provider) {
-            Ok((names, certified)) => folders.push(Folder {
+        let at = path.display();
+        match (read_folder(&path, provider), before.get(&*path)) {
+            (Ok((names, certified)), _) => folders.push(Folder {
+                path,
                 name,
                 names,
                 certified,
             }),
-            Err(reason) => skipped.push(Skipped { path, name, reason }),
+            (Err(reason), Some(&good)) => {
+                log::warn!("certificate kept as it was folder={at} reason={reason:?}");
+                folders.push(good.clone());
+            }
+            (Err(reason), None) => {
+                log::warn!("certificate skipped folder={at} reason={reason:?}");
+                skipped.push(Skipped { name, reason });
+            }
         }
     }
     Ok((folders, skipped))

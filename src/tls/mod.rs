@@ -15,6 +15,7 @@ mod folders;
 pub mod pair;
 pub mod server;
 pub mod table;
+pub mod validity;
 
 pub use established::Established;
 pub use table::{Table, TableError};

@@ -14,6 +14,8 @@ use async_rustls::rustls::crypto::CryptoProvider;
 use async_rustls::rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
+use super::compiled::folded;
+
 /// A chain whose first certificate the key fits and whose others each issued one before it.
 #[derive(Debug)]
 pub struct Pair {
@@ -57,6 +59,11 @@ impl fmt::Display for PairError {
             Self::NotPem(path) => write!(f, "{}: not a PEM file", path.display()),
             Self::Broken(path, e) => write!(f, "{}: {e}", path.display()),
             Self::NoCertificate(path) => write!(f, "{}: no PEM certificate in it", path.display()),
+            Self::BadCertificate(path, n, webpki::Error::UnsupportedCertVersion) => write!(
+                f,
+                "{}: certificate {n} is of X.509 v1, which cannot be used: only v3 can",
+                path.display()
+            ),
             Self::BadCertificate(path, n, e) => {
                 write!(f, "{}: certificate {n}: {e:?}", path.display())
             }
@@ -199,8 +206,7 @@ fn examine(
         return Ok((Vec::new(), Vec::new()));
     };
     let names = parsed[leaf].valid_dns_names();
-    let names = names.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-    let names = names.collect();
+    let names = names.map(folded).collect();
 
     let mut order = vec![leaf];
     let mut rest: Vec<usize> = (0..parsed.len()).filter(|&at| at != leaf).collect();
@@ -226,7 +232,7 @@ fn examine(
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificates::{Folder, issued, made, made_rsa, traditional};
+    use super::super::certificates::{Folder, issued, made, made_rsa, traditional, version_1};
     use super::super::provider;
     use super::*;
 
@@ -310,6 +316,7 @@ mod tests {
         let (own, other) = (made(&["mx.example.org"]), made(&["mx.example.org"]));
         let encrypted = own.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
         let broken = own.chain.replace("-----END", "~~~~~END");
+        let old = version_1(&own);
         let garbled = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         // The words apart, so that no scanner takes this for a key.
         let no_key = ["BEGIN", "END"].map(|word| format!("-----{word} PRIVATE {}-----\n", "KEY"));
@@ -338,6 +345,11 @@ mod tests {
             ),
             (&broken, &own.key, "DIR/chain.pem: "),
             (garbled, &own.key, "DIR/chain.pem: certificate 1: "),
+            (
+                &old,
+                &own.key,
+                "DIR/chain.pem: certificate 1 is of X.509 v1, which cannot be used: only v3 can",
+            ),
             (&own.chain, no_key, "DIR/key.pem: "),
         ] {
             let error = read(&folder, chain, key).unwrap_err();

@@ -1,9 +1,8 @@
 //! Which certificate a client gets: the compiled-in table, over it the folders of `--certs`, and the default.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,16 +10,22 @@ use async_rustls::rustls::crypto::CryptoProvider;
 use async_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use async_rustls::rustls::sign::CertifiedKey;
 
-use super::compiled::{Compiled, Source};
-use super::folders::{self, Folder, Skipped};
-use super::pair::{Pair, PairError};
+use super::compiled::{Compiled, Source, folded};
+use super::folders::{Folder, Skipped};
 use super::provider;
+use super::validity::Validity;
 use crate::limits;
+pub use error::TableError;
+
+mod error;
+mod read;
 
 /// The table of `config/domains`, as the build checked and laid it out.
 pub static COMPILED: Compiled = {
     use super::compiled::Source::*;
     use super::compiled::{Name, Span};
+    #[allow(unused_imports)] // a table of files on the disk has no dates
+    use super::validity::Validity;
     include!(concat!(env!("OUT_DIR"), "/domains.rs"))
 };
 
@@ -40,77 +45,15 @@ static EMPTY: Compiled = Compiled {
 pub struct Table {
     compiled: &'static Compiled,
     /// The compiled-in table's chains that are read at boot, by their place in it.
-    files: BTreeMap<u32, Arc<CertifiedKey>>,
-    /// The names of the `--certs` folders, sorted; a wildcard as `.parent`.
-    folders: Vec<(Box<str>, Arc<CertifiedKey>)>,
+    files: read::Files,
+    /// The `--certs` folders.
+    folders: Vec<Folder>,
+    /// Their names, sorted, and each name's folder; a wildcard as `.parent`.
+    names: Vec<(Box<str>, usize)>,
     /// Embedded chains that were asked for, the latest last.
     parsed: Mutex<Vec<(u32, Arc<CertifiedKey>)>>,
     default: Option<(String, Arc<CertifiedKey>)>,
     provider: Arc<CryptoProvider>,
-}
-
-/// Why there is no table: one line that names the thing.
-#[derive(Debug)]
-pub enum TableError {
-    /// A file of the compiled-in table that is read at boot.
-    Entry { name: String, error: PairError },
-    /// Its certificate is for other names.
-    NotCovered {
-        name: String,
-        chain: PathBuf,
-        has: Vec<String>,
-    },
-    /// An embedded chain does not parse with this crypto provider.
-    Embedded { name: String, problem: String },
-    /// A `--certs` folder that cannot be listed.
-    Folder { dir: PathBuf, error: std::io::Error },
-    /// More than [`limits::CERTIFICATE_FOLDERS`] certificates under `--certs`.
-    TooMany(usize),
-    /// `--default-cert` names a folder that was skipped.
-    BadDefault { name: String, reason: String },
-    /// `--default-cert` names nothing; what it could have named.
-    UnknownDefault { name: String, names: Vec<String> },
-}
-
-impl fmt::Display for TableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Entry { name, error } => write!(f, "config/domains, entry {name}: {error}"),
-            Self::NotCovered { name, chain, has } => write!(
-                f,
-                "config/domains, entry {name}: {} is not for it; it has {}",
-                chain.display(),
-                listed(has)
-            ),
-            Self::Embedded { name, problem } => {
-                write!(f, "config/domains, entry {name}: {problem}")
-            }
-            Self::Folder { dir, error } => write!(f, "--certs {}: {error}", dir.display()),
-            Self::TooMany(count) => write!(
-                f,
-                "--certs: {count} certificates; at most {} are kept",
-                limits::CERTIFICATE_FOLDERS
-            ),
-            Self::BadDefault { name, reason } => write!(f, "--default-cert {name}: {reason}"),
-            Self::UnknownDefault { name, names } => write!(
-                f,
-                "--default-cert {name}: no such certificate; there are {}",
-                listed(names)
-            ),
-        }
-    }
-}
-
-impl std::error::Error for TableError {}
-
-/// The first few of `names`, for one line.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 10;
-    match names.len() {
-        0 => "none".to_string(),
-        count if count <= SHOWN => names.join(", "),
-        count => format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN),
-    }
 }
 
 impl Table {
@@ -125,21 +68,44 @@ impl Table {
         default: Option<&str>,
         hostname: &str,
     ) -> Result<Self, TableError> {
+        Self::read(compiled, dirs, (default, hostname), None)
+    }
+
+    /// Puts the table together anew, as [`Self::load`] with the same arguments, but keeps of this one each certificate
+    /// whose files are bad now. A folder that is gone is gone.
+    pub fn load_again(
+        &self,
+        compiled: &'static Compiled,
+        dirs: &[PathBuf],
+        default: Option<&str>,
+        hostname: &str,
+    ) -> Result<Self, TableError> {
+        Self::read(compiled, dirs, (default, hostname), Some(self))
+    }
+
+    fn read(
+        compiled: &'static Compiled,
+        dirs: &[PathBuf],
+        (default, hostname): (Option<&str>, &str),
+        before: Option<&Self>,
+    ) -> Result<Self, TableError> {
         let provider = provider();
-        let (folders, skipped) = read_folders(dirs, &provider)?;
+        let known = before.map_or(&[][..], |before| &before.folders);
+        let (folders, skipped) = read::all_folders(dirs, &provider, known)?;
         let superseded = compiled.development && !folders.is_empty();
         let compiled = if superseded { &EMPTY } else { compiled };
         let mut table = Self {
             compiled,
-            files: read_files(compiled, &provider)?,
-            folders: names_of(&folders),
+            files: read::files(compiled, &provider, before.map(|before| &before.files))?,
+            names: read::names_of(&folders),
+            folders,
             parsed: Mutex::default(),
             default: None,
             provider,
         };
         table.default = match default {
-            Some(name) => Some(table.asked_default(name, &folders, &skipped)?),
-            None => table.own_default(hostname, &folders)?,
+            Some(name) => Some(table.asked_default(name, &skipped)?),
+            None => table.own_default(hostname, &skipped)?,
         };
         Ok(table)
     }
@@ -159,7 +125,7 @@ impl Table {
     /// The number of names, `.parent` entries and wildcards counted as one each.
     pub fn len(&self) -> usize {
         let added = |name: &str| self.compiled.find(name).is_none();
-        let added = self.folders.iter().filter(|(name, _)| added(name));
+        let added = self.names.iter().filter(|(name, _)| added(name));
         self.compiled.names.len() + added.count()
     }
 
@@ -173,8 +139,36 @@ impl Table {
         self.default.as_ref().map(|(name, _)| name.as_str())
     }
 
+    /// The certificates that are out of date at `now` (seconds since 1970) or soon will be: for each, a piece of a log
+    /// line that names it and says since when.
+    pub fn out_of_date(&self, now: u64) -> impl Iterator<Item = String> {
+        let default = self.compiled.default.map(|pair| ("default", pair));
+        let entries = self.compiled.names.iter();
+        let entries = entries.map(|name| (self.compiled.text(name.text), name.pair));
+        let mut told = HashSet::new();
+        let entries = entries.chain(default).filter_map(move |(name, pair)| {
+            let trouble = self.validity(pair)?.trouble(now)?;
+            let new = told.insert(pair);
+            new.then(|| format!("entry={name} reason={trouble:?}"))
+        });
+        let folders = self.folders.iter().filter_map(move |folder| {
+            let trouble = validity(&folder.certified)?.trouble(now)?;
+            let path = folder.path.display();
+            Some(format!("folder={path} reason={trouble:?}"))
+        });
+        entries.chain(folders)
+    }
+
+    /// The dates of a chain of the compiled-in table.
+    fn validity(&self, pair: u32) -> Option<Validity> {
+        match self.compiled.pairs.get(pair as usize)? {
+            Source::Embedded { valid, .. } => *valid,
+            Source::Files { .. } => validity(self.files.get(&pair)?),
+        }
+    }
+
     fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let name = folded(name);
         if let Some(found) = self.folder(&name).or_else(|| self.entry(&name)) {
             return Some(found);
         }
@@ -190,9 +184,10 @@ impl Table {
     /// The `--certs` certificate of exactly this name (`.parent` for a wildcard).
     fn folder(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let at = self
-            .folders
+            .names
             .binary_search_by(|(known, _)| (**known).cmp(name));
-        Some(Arc::clone(&self.folders[at.ok()?].1))
+        let (_, folder) = self.names[at.ok()?];
+        Some(Arc::clone(&self.folders[folder].certified))
     }
 
     /// The compiled-in certificate of exactly this name or `.parent`.
@@ -233,7 +228,7 @@ impl Table {
     }
 
     fn parse(&self, at: u32) -> Result<CertifiedKey, String> {
-        let Some(Source::Embedded { chain, key }) = self.compiled.pairs.get(at as usize) else {
+        let Some(Source::Embedded { chain, key, .. }) = self.compiled.pairs.get(at as usize) else {
             return Err("the table names no such chain".to_string());
         };
         let chain = self.compiled.chain(*chain).map(CertificateDer::from);
@@ -249,12 +244,10 @@ impl Table {
     fn asked_default(
         &self,
         name: &str,
-        folders: &[Folder],
         skipped: &[Skipped],
     ) -> Result<(String, Arc<CertifiedKey>), TableError> {
-        let asked = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let found = folders.iter().find(|folder| folder.name == asked);
-        if let Some(folder) = found {
+        let asked = folded(name);
+        if let Some(folder) = self.folder_called(&asked) {
             return Ok((asked, Arc::clone(&folder.certified)));
         }
         if let Some(bad) = skipped.iter().find(|bad| bad.name == asked) {
@@ -265,7 +258,7 @@ impl Table {
             Some(found) => Ok((asked, found)),
             None => Err(TableError::UnknownDefault {
                 name: name.to_string(),
-                names: self.names().collect(),
+                names: self.all_names().collect(),
             }),
         }
     }
@@ -273,8 +266,16 @@ impl Table {
     fn own_default(
         &self,
         hostname: &str,
-        folders: &[Folder],
+        skipped: &[Skipped],
     ) -> Result<Option<(String, Arc<CertifiedKey>)>, TableError> {
+        let name = folded(hostname);
+        // Another domain's certificate in its place would be the wrong one for everybody, without a word.
+        if let Some(bad) = skipped.iter().find(|bad| bad.name == name)
+            && self.folder_called(&name).is_none()
+        {
+            let reason = bad.reason.clone();
+            return Err(TableError::BadHostname { name, reason });
+        }
         if let Some(own) = self.named(hostname) {
             return Ok(Some((hostname.to_string(), own)));
         }
@@ -291,17 +292,22 @@ impl Table {
             Some((name, Ok(found))) => Ok(Some((name, found))),
             Some((name, Err(problem))) => Err(TableError::Embedded { name, problem }),
             None => {
-                let first = folders.first();
+                let first = self.folders.first();
                 Ok(first.map(|folder| (folder.name.clone(), Arc::clone(&folder.certified))))
             }
         }
     }
 
+    /// The folder of exactly this name, whatever its certificate is for.
+    fn folder_called(&self, name: &str) -> Option<&Folder> {
+        self.folders.iter().find(|folder| folder.name == name)
+    }
+
     /// All names, the compiled-in first.
-    fn names(&self) -> impl Iterator<Item = String> {
+    fn all_names(&self) -> impl Iterator<Item = String> {
         let compiled = self.compiled.names.iter();
         let compiled = compiled.map(|name| self.compiled.text(name.text).to_string());
-        compiled.chain(self.folders.iter().map(|(name, _)| name.to_string()))
+        compiled.chain(self.names.iter().map(|(name, _)| name.to_string()))
     }
 }
 
@@ -325,89 +331,12 @@ impl ResolvesServerCert for Table {
     }
 }
 
-/// The compiled-in table's chains on the disk, each read once and checked against every name that it is for.
-fn read_files(
-    compiled: &'static Compiled,
-    provider: &CryptoProvider,
-) -> Result<BTreeMap<u32, Arc<CertifiedKey>>, TableError> {
-    let mut files: BTreeMap<u32, Pair> = BTreeMap::new();
-    let named = compiled.names.iter();
-    let named = named.map(|name| (compiled.text(name.text), name.pair));
-    for (name, at) in named.chain(compiled.default.map(|at| ("default", at))) {
-        let Some(Source::Files { chain, key }) = compiled.pairs.get(at as usize) else {
-            continue;
-        };
-        let chain = Path::new(compiled.text(*chain));
-        let pair = match files.entry(at) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unread) => {
-                let key = Path::new(compiled.text(*key));
-                let pair = Pair::read(chain, key, provider, limits::CERTIFICATE_FILE);
-                unread.insert(pair.map_err(|error| TableError::Entry {
-                    name: name.to_string(),
-                    error,
-                })?)
-            }
-        };
-        if name != "default" && !pair.covers(name) {
-            return Err(TableError::NotCovered {
-                name: name.to_string(),
-                chain: chain.into(),
-                has: pair.names.clone(),
-            });
-        }
-    }
-    let files = files.into_iter();
-    Ok(files
-        .map(|(at, pair)| (at, Arc::new(pair.certified)))
-        .collect())
+/// The dates of a chain's first certificate.
+fn validity(certified: &CertifiedKey) -> Option<Validity> {
+    Validity::of(certified.cert.first()?)
 }
 
-fn read_folders(
-    dirs: &[PathBuf],
-    provider: &CryptoProvider,
-) -> Result<(Vec<Folder>, Vec<Skipped>), TableError> {
-    let (mut folders, mut skipped) = (Vec::new(), Vec::new());
-    for dir in dirs {
-        let (good, bad) = folders::read(dir, provider).map_err(|error| TableError::Folder {
-            dir: dir.clone(),
-            error,
-        })?;
-        for Skipped { path, reason, .. } in &bad {
-            log::warn!(
-                "certificate skipped folder={} reason={reason:?}",
-                path.display()
-            );
-        }
-        folders.extend(good);
-        skipped.extend(bad);
-    }
-    if folders.len() > limits::CERTIFICATE_FOLDERS {
-        return Err(TableError::TooMany(folders.len()));
-    }
-    Ok((folders, skipped))
-}
-
-/// Every name that the folders' certificates are for, sorted. Where several have a name, the folder of exactly that name
-/// has it, else the first.
-fn names_of(folders: &[Folder]) -> Vec<(Box<str>, Arc<CertifiedKey>)> {
-    let mut names: BTreeMap<&str, &Folder> = BTreeMap::new();
-    for folder in folders {
-        for name in &folder.names {
-            let first = *names.entry(name).or_insert(folder);
-            if folder.name == *name && first.name != *name {
-                names.insert(name, folder);
-            }
-        }
-    }
-    let entry = |name: &str| Box::<str>::from(name.strip_prefix('*').unwrap_or(name));
-    let mut names: Vec<_> = names
-        .into_iter()
-        .map(|(name, folder)| (entry(name), Arc::clone(&folder.certified)))
-        .collect();
-    names.sort_by(|(a, _), (b, _)| a.cmp(b));
-    names
-}
-
+#[cfg(test)]
+mod reload_tests;
 #[cfg(test)]
 mod tests;

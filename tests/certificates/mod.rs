@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256,
@@ -68,8 +69,20 @@ pub fn made_rsa(names: &[&str]) -> Made {
     made_with(names, &key)
 }
 
+/// The same, valid from and until so many seconds since 1970.
+pub fn made_between(names: &[&str], from: u64, until: u64) -> Made {
+    let at = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+    let mut params = params(names, "self-signed");
+    (params.not_before, params.not_after) = (at(from), at(until));
+    self_signed(&params, &KeyPair::generate().unwrap())
+}
+
 fn made_with(names: &[&str], key: &KeyPair) -> Made {
-    let certificate = params(names, "self-signed").self_signed(key).unwrap();
+    self_signed(&params(names, "self-signed"), key)
+}
+
+fn self_signed(params: &CertificateParams, key: &KeyPair) -> Made {
+    let certificate = params.self_signed(key).unwrap();
     Made {
         chain: certificate.pem(),
         key: key.serialize_pem(),
@@ -104,6 +117,18 @@ fn params(names: &[&str], title: &str) -> CertificateParams {
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, title);
     params
+}
+
+/// The certificate in PEM, as if it were of X.509 v1.
+pub fn version_1(made: &Made) -> String {
+    let mut der = made.der.clone();
+    let version = [0xa0, 3, 2, 1, 2]; // [0] { INTEGER 2 } is v3
+    let at = der.windows(5).position(|at| at == version).unwrap();
+    der[at + 4] = 0;
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        base64(&der)
+    )
 }
 
 /// The key inside a PKCS#8 key, under the older label that openssl's -traditional writes: `EC PRIVATE KEY` (SEC1) or

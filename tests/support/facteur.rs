@@ -128,9 +128,14 @@ impl Facteur {
 
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends the signal of that name (`HUP`).
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("sh")
-            .args(["-c", "kill -TERM $0", &pid])
+            .args(["-c", "kill -$0 $1", name, &pid])
             .status();
         assert!(sent.expect("sh").success());
     }

@@ -1,9 +1,12 @@
 use super::super::certificates::{self as test, made};
 use super::super::domains::{self, Layout};
+use super::super::folders;
 use super::*;
+use std::collections::HashMap;
+use std::path::Path;
 
 /// What the build would compile in.
-fn compiled(layout: Layout) -> &'static Compiled {
+pub(super) fn compiled(layout: Layout) -> &'static Compiled {
     Box::leak(Box::new(Compiled {
         text: layout.text.leak(),
         der: layout.der.leak(),
@@ -25,11 +28,11 @@ fn load(compiled: &'static Compiled, dirs: &[&test::Folder]) -> Table {
     Table::load(compiled, &dirs, None, "relay.invalid").unwrap()
 }
 
-fn leaf(table: &Table, sni: Option<&str>) -> Vec<u8> {
+pub(super) fn leaf(table: &Table, sni: Option<&str>) -> Vec<u8> {
     table.find(sni).unwrap().cert[0].to_vec()
 }
 
-fn line(name: &str, folder: &str) -> String {
+pub(super) fn line(name: &str, folder: &str) -> String {
     format!("{name} {folder}/fullchain.pem {folder}/privkey.pem\n")
 }
 
@@ -195,7 +198,7 @@ fn bad_folders_are_skipped_and_the_others_serve() {
     std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
     let table = load(&COMPILED, &[&dir]);
     assert_eq!(table.to_string(), "names=1 default=good.example.org");
-    let (_, skipped) = folders::read(dir.path(), &provider()).unwrap();
+    let (_, skipped) = folders::read(dir.path(), &provider(), &HashMap::new()).unwrap();
     let skipped: Vec<_> = skipped.iter().map(|bad| bad.name.as_str()).collect();
     assert_eq!(skipped, ["dangling", "empty", "mismatched", "nameless"]);
 

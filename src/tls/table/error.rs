@@ -1,0 +1,77 @@
+//! Why there is no table.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::super::pair::PairError;
+use crate::limits;
+
+/// Why there is no table: one line that names the thing.
+#[derive(Debug)]
+pub enum TableError {
+    /// A file of the compiled-in table that is read at boot.
+    Entry { name: String, error: PairError },
+    /// Its certificate is for other names.
+    NotCovered {
+        name: String,
+        chain: PathBuf,
+        has: Vec<String>,
+    },
+    /// An embedded chain does not parse with this crypto provider.
+    Embedded { name: String, problem: String },
+    /// A `--certs` folder that cannot be listed.
+    Folder { dir: PathBuf, error: std::io::Error },
+    /// More than [`limits::CERTIFICATE_FOLDERS`] certificates under `--certs`.
+    TooMany(usize),
+    /// `--default-cert` names a folder that was skipped.
+    BadDefault { name: String, reason: String },
+    /// The folder of the hostname, whose certificate is the default, was skipped.
+    BadHostname { name: String, reason: String },
+    /// `--default-cert` names nothing; what it could have named.
+    UnknownDefault { name: String, names: Vec<String> },
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry { name, error } => write!(f, "config/domains, entry {name}: {error}"),
+            Self::NotCovered { name, chain, has } => write!(
+                f,
+                "config/domains, entry {name}: {} is not for it; it has {}",
+                chain.display(),
+                listed(has)
+            ),
+            Self::Embedded { name, problem } => {
+                write!(f, "config/domains, entry {name}: {problem}")
+            }
+            Self::Folder { dir, error } => write!(f, "--certs {}: {error}", dir.display()),
+            Self::TooMany(count) => write!(
+                f,
+                "--certs: {count} certificates; at most {} are kept",
+                limits::CERTIFICATE_FOLDERS
+            ),
+            Self::BadDefault { name, reason } => write!(f, "--default-cert {name}: {reason}"),
+            Self::BadHostname { name, reason } => write!(
+                f,
+                "the certificate of the hostname {name}, which is the default without --default-cert: {reason}"
+            ),
+            Self::UnknownDefault { name, names } => write!(
+                f,
+                "--default-cert {name}: no such certificate; there are {}",
+                listed(names)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TableError {}
+
+/// The first few of `names`, for one line.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    match names.len() {
+        0 => "none".to_string(),
+        count if count <= SHOWN => names.join(", "),
+        count => format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN),
+    }
+}

@@ -5,10 +5,12 @@
 //! where the message was not, unless the sender's own address is UTF-8: then the parts are RFC 6533's `message/global-*`,
 //! because nothing else could reach them anyway.
 
-use super::dsn_words::{advice, headline};
+mod words;
+
 use crate::limits;
 use crate::smtp::date::Date;
 use std::fmt::Write as _;
+use words::{advice, headline};
 
 /// Why one recipient did not get the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -419,5 +421,4 @@ fn quote_line(line: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-#[path = "dsn_tests.rs"]
 mod tests;

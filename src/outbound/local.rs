@@ -1,6 +1,6 @@
 //! A message into the Maildirs of its recipients.
 
-use super::attempt_outcome::{Outcome, Reason};
+use super::attempt::{Outcome, Reason};
 use super::destinations::local_part;
 use super::maildir::{Maildir, MaildirError};
 use crate::policy::target::MaildirTemplate;

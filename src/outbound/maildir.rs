@@ -3,8 +3,10 @@
 //! A few threads do all of its file calls, so that a slow disk never holds the executor. Several, because the file system
 //! commits the fsyncs that wait at the same time together; and what one of them finds waiting shares the folder's fsync.
 
-use super::maildir_files::{Folder, Partial};
+mod files;
+
 use crate::limits;
+use files::{Folder, Partial};
 use smol::channel::{Receiver, Sender, bounded};
 use std::fmt;
 use std::io;
@@ -291,7 +293,7 @@ fn finish(whole: &mut Vec<Whole>) {
     for (folder, (partial, buffer, waits)) in moved {
         let result = match &synced {
             Some((last, result)) if *last == folder => *result,
-            _ => super::maildir_files::sync_folder(&folder).map_err(|error| error.kind()),
+            _ => files::sync_folder(&folder).map_err(|error| error.kind()),
         };
         synced = Some((folder, result));
         drop(partial);
@@ -311,5 +313,4 @@ fn answer(
 }
 
 #[cfg(test)]
-#[path = "maildir_tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
 //! What becomes of a message after an attempt: done, tried again later, or its sender told.
 
-use super::attempt_outcome as attempt;
+use super::attempt;
 use super::destinations::Destination;
 use super::dsn::{Cause, Dsn, Failure};
 use super::schedule::Shared;

@@ -1,7 +1,7 @@
 //! A message to a next hop: over the connection that is kept, or over a new one to the first host that decides about it.
 
 use super::attempt::{Connection, Delivery, FinalDot, Mail};
-use super::attempt_outcome::{Outcome, Reason};
+use super::attempt::{Outcome, Reason};
 use super::destinations::Destination;
 use super::local::{ours, unreadable};
 use super::route::{Hops, RouteError};

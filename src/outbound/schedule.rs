@@ -1,7 +1,7 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
+use super::attempt::Reason;
 use super::attempt::{self, Connector};
-use super::attempt_outcome::Reason;
 use super::destinations::Destination;
 use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};

@@ -1,7 +1,7 @@
 //! One worker: it takes the messages of its lane one after another and hands them over, as long as it has its slot.
 
 use super::attempt::FinalDot;
-use super::attempt_outcome::{Outcome, Reason};
+use super::attempt::{Outcome, Reason};
 use super::destinations::{Destination, groups};
 use super::lanes::{Key, Left, Taken};
 use super::local;

@@ -7,9 +7,9 @@ use core::fmt::Write as _;
 
 use heapless::{String, VecView};
 
-use super::client::{Envelope, Event, Failure};
-use super::peer_offer::Offer;
-use super::reply_reader::{Class, EnhancedCode, Reply};
+use super::{Envelope, Event, Failure};
+use crate::smtp::peer_offer::Offer;
+use crate::smtp::reply_reader::{Class, EnhancedCode, Reply};
 
 /// Which command a reply is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use crate::smtp::stuffing::Stuffer;
 use crate::spool::{Message, ReadError};
 use crate::tls::Established;
 
-use super::attempt_link::{Broken, Link};
-use super::attempt_outcome::{Outcome, Reason};
+use super::link::{Broken, Link};
+use super::outcome::{Outcome, Reason};
 
 /// A message to hand over: its envelope, and its octets in chunks.
 pub trait Mail: Envelope + Send + Sync {

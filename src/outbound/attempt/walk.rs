@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::limits;
 
-use super::attempt_outcome::{Outcome, Reason};
-use super::route::{Hop, Hops};
+use super::outcome::{Outcome, Reason};
+use crate::outbound::route::{Hop, Hops};
 
 /// Where to go after an address has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

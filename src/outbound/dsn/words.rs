@@ -1,6 +1,6 @@
 //! What a DSN says to people: in plain words what happened, and what they can do.
 
-use super::dsn::{Cause, Failure};
+use super::{Cause, Failure};
 
 /// The subject and the first sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

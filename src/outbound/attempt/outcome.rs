@@ -6,7 +6,7 @@ use crate::smtp::client::Failure;
 use crate::smtp::peer_offer::Lack;
 use crate::smtp::reply_reader::{Class, Reply};
 
-use super::route::RouteError;
+use crate::outbound::route::RouteError;
 
 /// What became of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::attempt::{Connection, Delivery, FinalDot, Mail};
 use super::attempt::{Outcome, Reason};
 use super::destinations::Destination;
-use super::local::{ours, unreadable};
+use super::local::unreadable;
 use super::route::{Hops, RouteError};
 use super::schedule::Shared;
 use crate::smtp::client::Envelope;
@@ -81,7 +81,7 @@ impl Shared {
                     .await;
                 judged(delivery, mail, to)
             }
-            Err(error) => (None, no_route(mail.message, error)),
+            Err(error) => (None, no_route(mail.message, &error)),
         }
     }
 
@@ -95,12 +95,14 @@ impl Shared {
     }
 }
 
-/// Whether the kept connection was of no use, so that a new one may do better: it is gone, everybody is deferred, and the
-/// host cannot have the message, because its end was never sent.
+/// Whether the kept connection was of no use, so that a new one may do better: it was lost or closed with 421, nobody has
+/// another answer, and the host cannot have the message, because its end was never sent. A host that put the message off
+/// in other words means it, and a new connection would only ask the same host again.
 fn is_undecided(delivery: &Delivery, mail: &Watched<'_>) -> bool {
-    let deferred = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(_));
+    let lost =
+        |outcome: &Outcome| matches!(outcome, Outcome::Deferred(Reason { code: 0 | 421, .. }));
     delivery.connection.is_none()
-        && delivery.outcomes.iter().all(deferred)
+        && delivery.outcomes.iter().all(lost)
         && mail.problem.is_none()
         && mail.reading == Reading::Goes
 }
@@ -137,18 +139,13 @@ fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Li
     )
 }
 
-fn no_route(message: &Message, error: RouteError) -> Handed {
-    match error {
-        RouteError::Permanent { code, text } => {
-            Handed::to_all(message, &Outcome::Failed(ours(code, text)))
-        }
-        RouteError::Temporary { code, text } => {
-            let reason = ours(code, text);
-            let mut handed = Handed::to_all(message, &Outcome::Deferred(reason.clone()));
-            handed.unreached = Some(reason);
-            handed
-        }
+fn no_route(message: &Message, error: &RouteError) -> Handed {
+    let outcome = Outcome::of_route(error);
+    let mut handed = Handed::to_all(message, &outcome);
+    if let Outcome::Deferred(why) = outcome {
+        handed.unreached = Some(why);
     }
+    handed
 }
 
 /// A queued message on its way out, and what was wrong with reading it.

@@ -67,7 +67,7 @@ impl Routes {
     /// The lane of a recipient, by its address.
     #[must_use]
     pub fn lane(&self, address: &str) -> Lane {
-        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let domain = domain(address);
         match self.target(domain) {
             Target::Mx => Lane(hash(domain.to_ascii_lowercase().as_bytes())),
             target => Lane(hash(target.to_string().as_bytes())),
@@ -81,6 +81,12 @@ impl Routes {
             .chain(self.parents.values())
             .chain(&self.rest)
     }
+}
+
+/// What stands behind an address's last `@`.
+#[must_use]
+pub fn domain(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 /// FNV-1a: small, and lanes need no resistance to collisions (two targets in one lane only wait for one another).

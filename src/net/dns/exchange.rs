@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Edns, Question, Reading};
 use crate::limits;
+use crate::net::deadline::within;
 use smol::Async;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use std::collections::hash_map::RandomState;
@@ -131,11 +132,8 @@ async fn in_time<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    smol::future::or(work, async {
-        smol::Timer::after(patience).await;
-        Err(Failure::Useless(format!(
-            "does not answer within {patience:?}"
-        )))
-    })
-    .await
+    let late = |_| Failure::Useless(format!("does not answer within {patience:?}"));
+    within(patience, async { Ok(work.await) })
+        .await
+        .map_err(late)?
 }

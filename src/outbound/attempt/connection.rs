@@ -38,7 +38,7 @@ impl FinalDot {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn set(&self, passed: bool) {
+    pub(in crate::outbound) fn set(&self, passed: bool) {
         self.0.store(passed, Ordering::Relaxed);
     }
 }
@@ -170,12 +170,7 @@ impl Connection {
             }
             Err(Stop::Source(problem)) => {
                 let text = format!("the queue cannot give the message: {problem}");
-                ballot.rest(&Outcome::Deferred(Reason {
-                    code: 0,
-                    status: "4.3.0".to_owned(),
-                    text,
-                    host: None,
-                }));
+                ballot.rest(&Outcome::Deferred(Reason::ours("4.3.0", text)));
             }
         }
         if let Some(reason) = ballot.sender_deferred {
@@ -241,9 +236,15 @@ async fn transact<M: Mail>(
         ballot.rest(&Outcome::Failed(reason));
         return Ok(());
     }
-    while let Some(event) = link.envelope_event(&envelope).await? {
-        ballot.take(event, link, &recipients);
-    }
+    // Each reply has its own deadline; this bounds their sum for a host that uses up each of a hundred.
+    let talking = async {
+        while let Some(event) = link.envelope_event(&envelope).await? {
+            ballot.take(event, link, &recipients);
+        }
+        Ok::<(), Broken>(())
+    };
+    let talked = within(limits::PEER_ENVELOPE, async { Ok(talking.await) }).await;
+    talked.map_err(Broken::Lost)??;
     if link.client().phase() == Phase::Body {
         let event = send_body(link, mail, dot).await?;
         ballot.take(event, link, &recipients);

@@ -85,11 +85,7 @@ impl<'w, 'h> Walk<'w, 'h> {
     }
 
     fn end(&mut self) -> Outcome {
-        Outcome::Deferred(self.last.take().unwrap_or_else(|| Reason {
-            code: 0,
-            status: "4.4.4".to_owned(),
-            text: "there is no host to try".to_owned(),
-            host: None,
-        }))
+        let nobody = || Reason::ours("4.4.4", "there is no host to try");
+        Outcome::Deferred(self.last.take().unwrap_or_else(nobody))
     }
 }

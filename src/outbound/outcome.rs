@@ -8,6 +8,7 @@ use crate::limits;
 use crate::spool::{
     self, Deferral, Facts, Info, Last, Message, Outcome, ReadError, Recipient, Sender, Ticket,
 };
+use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// An attempt's results.
@@ -260,11 +261,7 @@ fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: 
         return;
     }
     for (recipient, outcome) in message.recipients.iter().zip(&attempt.outcomes) {
-        let about = format_args!(
-            "attempt session={} id={} to={:?} target={}",
-            attempt.session, info.id, recipient.address, attempt.target
-        )
-        .to_string();
+        let about = about(info.id, &recipient.address, attempt);
         match outcome {
             attempt::Outcome::Delivered { host, reply } => {
                 log::info!("{about} result=delivered host={host} reply={reply:?}");
@@ -278,6 +275,15 @@ fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: 
             attempt::Outcome::Failed(why) => log::info!("{about} result=failed {why}"),
         }
     }
+}
+
+/// The fields that every outcome has. The address is quoted and escaped: its local part may hold spaces and quotes, and
+/// could pass for fields of ours.
+fn about(id: impl fmt::Display, address: &str, attempt: &Attempt<'_>) -> String {
+    format!(
+        "attempt session={} id={id} to={address:?} target={}",
+        attempt.session, attempt.target
+    )
 }
 
 #[cfg(test)]
@@ -302,16 +308,20 @@ mod tests {
         }
     }
 
+    fn target() -> Destination {
+        Destination {
+            target: Target::Mx,
+            domain: "example.com".to_owned(),
+        }
+    }
+
     fn sorted(
         recipients: &[Recipient],
         bits: Vec<u128>,
         outcomes: Vec<attempt::Outcome>,
         too_old: bool,
     ) -> (Masks, Vec<Failure>) {
-        let target = Destination {
-            target: Target::Mx,
-            domain: "example.com".to_owned(),
-        };
+        let target = target();
         let attempt = Attempt {
             session: "-",
             target: &target,
@@ -319,6 +329,20 @@ mod tests {
             outcomes,
         };
         sort(recipients, &attempt, too_old)
+    }
+
+    #[test]
+    fn a_quoted_local_part_forges_no_field_of_the_log() {
+        let target = target();
+        let attempt = Attempt {
+            session: "o1",
+            target: &target,
+            bits: Vec::new(),
+            outcomes: Vec::new(),
+        };
+        let line = about("id", "\"x> result=delivered\"@example.com", &attempt);
+        let forged = r#"to="\"x> result=delivered\"@example.com" target=mx:example.com"#;
+        assert!(line.ends_with(forged), "{line}");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::answer::{Answer, Edns, Question, Reading};
 use crate::limits;
-use crate::net::deadline::within;
 use smol::Async;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use std::collections::hash_map::RandomState;
@@ -128,12 +127,16 @@ fn octets(question: &Question, id: u16, edns: Edns) -> Result<Vec<u8>, Failure> 
         .map_err(|error| Failure::Useless(format!("cannot be asked: {error}")))
 }
 
+/// Not [`crate::net::deadline::within`]: the work is not I/O's result, and to wrap it would hold its future twice.
 async fn in_time<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let late = |_| Failure::Useless(format!("does not answer within {patience:?}"));
-    within(patience, async { Ok(work.await) })
-        .await
-        .map_err(late)?
+    smol::future::or(work, async {
+        smol::Timer::after(patience).await;
+        Err(Failure::Useless(format!(
+            "does not answer within {patience:?}"
+        )))
+    })
+    .await
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::net::deadline::within;
@@ -160,6 +160,8 @@ impl Connection {
         dot.set(false);
         match result {
             Ok(()) => {}
+            // What the host said of the sender stands, whatever became of the rest.
+            Err(Stop::Broken(_)) if ballot.sender_deferred.is_some() => {}
             Err(Stop::Broken(broken)) => {
                 let undecided = undecided(&self.link, &self.peer, broken);
                 if !past_dot || undecided.answered {
@@ -237,14 +239,10 @@ async fn transact<M: Mail>(
         return Ok(());
     }
     // Each reply has its own deadline; this bounds their sum for a host that uses up each of a hundred.
-    let talking = async {
-        while let Some(event) = link.envelope_event(&envelope).await? {
-            ballot.take(event, link, &recipients);
-        }
-        Ok::<(), Broken>(())
-    };
-    let talked = within(limits::PEER_ENVELOPE, async { Ok(talking.await) }).await;
-    talked.map_err(Broken::Lost)??;
+    let end = Instant::now() + limits::PEER_ENVELOPE;
+    while let Some(event) = link.envelope_event(&envelope, end).await? {
+        ballot.take(event, link, &recipients);
+    }
     if link.client().phase() == Phase::Body {
         let event = send_body(link, mail, dot).await?;
         ballot.take(event, link, &recipients);

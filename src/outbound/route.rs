@@ -306,6 +306,15 @@ impl Hops<'_> {
         }
     }
 
+    /// Leaves out a host that has had its say.
+    pub fn skip(&mut self, host: &str) {
+        self.waiting.retain(|candidate| {
+            let (Candidate::Resolved(Hop { name, .. }) | Candidate::Named(Named { name, .. })) =
+                candidate;
+            name != host
+        });
+    }
+
     /// The next host to try; None when the list is through.
     ///
     /// # Errors

@@ -16,9 +16,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+/// The most octets of a worker's task, the executor's part of it included.
+pub(super) const TASK: usize = 8192;
+
 /// A worker's memory at its highest, without TLS: its task, the connection's buffers, a message's chunk and recipients,
 /// and what it tells of each.
-pub(super) const MOST_MEMORY: usize = 4096
+pub(super) const MOST_MEMORY: usize = TASK
     + Connection::MEMORY
     + 2 * limits::SPOOL_PART
     + limits::RECIPIENTS * (2 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT);

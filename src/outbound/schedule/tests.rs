@@ -78,6 +78,12 @@ fn a_maildir_whose_disk_stalls_does_not_hold_the_stop() {
     let (maildir, asked) = Maildir::stalled();
     let parts = parts(&spool, routes, &executor);
     let schedule = Schedule::start_with(parts, settings, Some(maildir));
+    let task = worker::run(Arc::clone(&schedule.shared), Key::Mixed, 0);
+    assert!(
+        size_of_val(&task) + 128 <= worker::TASK,
+        "what the ceiling counts"
+    );
+    drop(task);
     let (told, ended) = channel();
     let at_work = spool.clone();
     thread::spawn(move || {

@@ -2,8 +2,7 @@
 
 mod next_hop;
 
-use facteur::outbound::attempt::{Connection, FinalDot};
-use facteur::outbound::attempt_outcome::Outcome;
+use facteur::outbound::attempt::{Connection, FinalDot, Outcome};
 use facteur::outbound::route::Hops;
 use facteur::policy::level::Level;
 use next_hop::*;

@@ -131,7 +131,11 @@ impl Session {
             let waited = self.read(&mut stream, &mut input).await;
             let next = match waited {
                 Ok(0) => return Ok("closed by the client".into()),
-                Ok(_) => self.take_input(&mut stream, &mut input).await?,
+                Ok(_) => {
+                    // A client whose next command is always there already must not keep the thread from the others.
+                    smol::future::yield_now().await;
+                    self.take_input(&mut stream, &mut input).await?
+                }
                 Err(why) => why,
             };
             match next {

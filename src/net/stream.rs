@@ -85,11 +85,6 @@ impl Stream {
         self.socket().readable().await
     }
 
-    /// Waits until something can be read. The deadline is the caller's.
-    pub async fn wait_readable(&self) -> io::Result<()> {
-        self.socket().readable().await
-    }
-
     /// The accepting side of a handshake, within [`limits::HANDSHAKE`]. On failure the alert is sent and the rest of what
     /// the peer says is drained before the socket closes.
     pub fn accept_tls(self, config: &Arc<ServerConfig>) -> Handshake {

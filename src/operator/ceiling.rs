@@ -8,49 +8,69 @@ use std::fmt;
 /// The ceiling's parts, in octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ceiling {
-    base: u64,
-    sessions: u64,
-    per_session: u64,
-    handshakes: u64,
-    index: u64,
-    outbound: u64,
+    base: usize,
+    sessions: usize,
+    per_session: usize,
+    handshakes: usize,
+    index: usize,
+    outbound: usize,
+    /// While the queue is read at start, before there are sessions and attempts.
+    recovery: usize,
 }
+
+/// What one session can hold at once: at rest, a record and a read under way, replies, an open transaction.
+const PER_SESSION: usize = limits::SESSION_FIXED
+    + limits::TLS_RECORD
+    + limits::READ_CHUNK
+    + limits::REPLIES_WAITING
+    + 2 * limits::REPLY
+    + limits::SPOOL_PART;
 
 impl Ceiling {
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        let per_session = (limits::SESSION_FIXED + limits::READ_CHUNK + limits::SPOOL_PART) as u64;
         Self {
-            base: limits::BASE_MEMORY as u64,
-            sessions: config.sessions as u64,
-            per_session,
-            handshakes: (limits::HANDSHAKES * limits::HANDSHAKE_PEAK) as u64,
-            index: (limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY) as u64,
-            outbound: (Schedule::most_memory(config.outbound)
-                + config.outbound * limits::CONNECTION_TLS) as u64,
+            base: limits::BASE_MEMORY,
+            sessions: config.sessions,
+            per_session: PER_SESSION,
+            handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
+            index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY,
+            outbound: Schedule::most_memory(config.outbound)
+                + config.outbound * limits::CONNECTION_TLS,
+            recovery: limits::QUEUE_ENTRIES * limits::RECOVERY_ENTRY,
         }
+    }
+
+    fn at_work(&self) -> usize {
+        self.sessions * self.per_session + self.handshakes + self.outbound
     }
 
     /// Octets in all.
     #[must_use]
-    pub fn total(&self) -> u64 {
-        self.base + self.sessions * self.per_session + self.handshakes + self.index + self.outbound
+    pub fn total(&self) -> usize {
+        self.base + self.index + self.at_work().max(self.recovery)
     }
 }
 
 impl fmt::Display for Ceiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kib = |octets: u64| octets.div_ceil(1024);
+        let kib = |octets: usize| octets.div_ceil(1024);
         write!(
             f,
-            "memory ceiling {} KiB = base {} + {} sessions x {} + handshakes {} + queue index {} + outbound {}",
+            "memory ceiling {} KiB = base {} + queue index {} + ",
             kib(self.total()),
             kib(self.base),
-            self.sessions,
-            kib(self.per_session),
+            kib(self.index)
+        )?;
+        if self.at_work() < self.recovery {
+            return write!(f, "reading the queue at start {}", kib(self.recovery));
+        }
+        let (sessions, each) = (self.sessions, kib(self.per_session));
+        write!(
+            f,
+            "{sessions} sessions x {each} + handshakes {} + outbound {}",
             kib(self.handshakes),
-            kib(self.index),
-            kib(self.outbound),
+            kib(self.outbound)
         )
     }
 }

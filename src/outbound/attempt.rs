@@ -5,6 +5,11 @@
 //! recipient or of the message is final for this attempt. A connection lost after the final dot is a deferral without
 //! another host: that one may have the message.
 
+mod connection;
+mod link;
+mod outcome;
+mod walk;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +22,12 @@ use crate::net::stream::Stream;
 use crate::policy::level::Level;
 use crate::smtp::client::{Failure, Phase, StartTls};
 
-use super::attempt_link::{Broken, Link};
-use super::attempt_outcome::{Outcome, Reason};
-use super::attempt_walk::{Onward, Place, Walk};
-use super::connection::undecided;
-pub use super::connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
 use super::route::Hops;
+use connection::undecided;
+pub use connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
+use link::{Broken, Link};
+pub use outcome::{Outcome, Reason};
+use walk::{Onward, Place, Walk};
 
 /// Makes connections to next hops. One is made at boot and shared.
 pub struct Connector {

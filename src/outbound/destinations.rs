@@ -1,6 +1,7 @@
 //! A message's recipients by where they go.
 
-use crate::policy::routes::{Lane, Routes};
+use crate::policy::relay::unquoted;
+use crate::policy::routes::{Lane, Routes, domain};
 use crate::policy::target::Target;
 use crate::spool::Recipient;
 use std::fmt;
@@ -79,32 +80,39 @@ fn is_same(one: (&Target, &str), other: (&Target, &str)) -> bool {
     one.0 == other.0 && (*one.0 != Target::Mx || one.1.eq_ignore_ascii_case(other.1))
 }
 
-/// What stands behind the address's last `@`.
+/// Leaves one of the recipients with the same address: local parts are told apart by case, domains are not (RFC 5321 2.4).
+/// Returns the bits of each that is left, with those of its twins: what becomes of it becomes of them.
 #[must_use]
-pub fn domain(address: &str) -> &str {
-    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+pub fn merge_twins(recipients: &mut Vec<Recipient>) -> Vec<u128> {
+    let mut bits: Vec<u128> = Vec::with_capacity(recipients.len());
+    let mut kept: Vec<Recipient> = Vec::with_capacity(recipients.len());
+    for recipient in recipients.drain(..) {
+        let twin = kept
+            .iter()
+            .position(|known| is_twin(&known.address, &recipient.address));
+        match twin.and_then(|at| bits.get_mut(at)) {
+            Some(of_both) => *of_both |= recipient.bit(),
+            None => {
+                bits.push(recipient.bit());
+                kept.push(recipient);
+            }
+        }
+    }
+    *recipients = kept;
+    bits
+}
+
+fn is_twin(one: &str, other: &str) -> bool {
+    let of_domain = domain(one).len();
+    one.eq_ignore_ascii_case(other)
+        && one.get(..one.len() - of_domain) == other.get(..other.len() - of_domain)
 }
 
 /// What stands before it, without the quotes that a quoted local part has in SMTP (RFC 5321 4.1.2).
 #[must_use]
 pub fn local_part(address: &str) -> String {
     let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
-    let Some(quoted) = local
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
-        return local.to_owned();
-    };
-    let mut bare = String::with_capacity(quoted.len());
-    let mut characters = quoted.chars();
-    while let Some(c) = characters.next() {
-        bare.extend(if c == '\\' {
-            characters.next()
-        } else {
-            Some(c)
-        });
-    }
-    bare
+    unquoted(local)
 }
 
 #[cfg(test)]
@@ -162,5 +170,42 @@ mod tests {
         ] {
             assert_eq!(local_part(address), local);
         }
+    }
+
+    #[test]
+    fn an_address_given_twice_is_served_once() {
+        let addresses = [
+            "ann@one.test",
+            "Ann@one.test",
+            "ann@ONE.test",
+            "bob@one.test",
+            "ann@one.test",
+            "root",
+            "Root",
+            "root",
+        ];
+        let mut recipients: Vec<_> = (0..)
+            .zip(addresses)
+            .map(|(ordinal, address)| Recipient {
+                ordinal,
+                address: address.to_owned(),
+            })
+            .collect();
+        let bits = merge_twins(&mut recipients);
+        let left: Vec<_> = recipients
+            .iter()
+            .map(|to| to.address.as_str())
+            .zip(bits)
+            .collect();
+        assert_eq!(
+            left,
+            [
+                ("ann@one.test", 0b1_0101),
+                ("Ann@one.test", 0b10),
+                ("bob@one.test", 0b1000),
+                ("root", 0b1010_0000),
+                ("Root", 0b100_0000),
+            ]
+        );
     }
 }

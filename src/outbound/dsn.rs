@@ -5,10 +5,13 @@
 //! where the message was not, unless the sender's own address is UTF-8: then the parts are RFC 6533's `message/global-*`,
 //! because nothing else could reach them anyway.
 
-use super::dsn_words::{advice, headline};
+mod words;
+
 use crate::limits;
 use crate::smtp::date::Date;
 use std::fmt::Write as _;
+use std::net::IpAddr;
+use words::{advice, headline, introduction};
 
 /// Why one recipient did not get the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +19,11 @@ pub struct Failure {
     pub address: String,
     /// The enhanced status code, `5.1.1` (RFC 3463).
     pub status: String,
-    /// The host that said so, where one did.
+    /// The host that it is about, where it is about one.
     pub host: Option<String>,
     /// The reply's code; 0 where the diagnostic is our own words.
     pub code: u16,
-    /// What it said with its codes, or our own words.
+    /// What the host said with its codes, or our own words.
     pub diagnostic: String,
     pub cause: Cause,
 }
@@ -199,13 +202,11 @@ impl Dsn<'_> {
                 "\r\n    {}\r\n\r\n",
                 clean(&failure.address, Form::Global)
             );
-            let said = match (&failure.host, failure.cause) {
-                (Some(host), Cause::Refused) => format!("The mail server {host} answered:"),
-                (Some(host), _) => format!("The last answer, from {host}, was:"),
-                (None, Cause::Expired) => "The last attempt ended with:".to_owned(),
-                (None, _) => "The reason is:".to_owned(),
-            };
-            wrap(&mut text, "  ", &clean(&said, Form::Global));
+            wrap(
+                &mut text,
+                "  ",
+                &clean(&introduction(failure), Form::Global),
+            );
             wrap(&mut text, "    ", &clean(&failure.diagnostic, Form::Global));
             text += "\r\n";
             wrap(&mut text, "  ", advice(&failure.status, failure.cause));
@@ -251,7 +252,7 @@ impl Dsn<'_> {
                 clean(&failure.status, Form::Ascii)
             );
             if let Some(host) = &failure.host {
-                let _ = write!(text, "Remote-MTA: dns; {}\r\n", clean(host, Form::Ascii));
+                let _ = write!(text, "Remote-MTA: dns; {}\r\n", mta_name(host));
             }
             let kind = if failure.code == 0 {
                 "x-facteur"
@@ -264,6 +265,15 @@ impl Dsn<'_> {
             );
             fold(text, &words);
         }
+    }
+}
+
+/// A host as RFC 3464 2.3.5 wants it: an address stands in brackets (RFC 5321 4.1.3).
+fn mta_name(host: &str) -> String {
+    match host.parse() {
+        Ok(IpAddr::V4(four)) => format!("[{four}]"),
+        Ok(IpAddr::V6(six)) => format!("[IPv6:{six}]"),
+        Err(_) => clean(host, Form::Ascii),
     }
 }
 
@@ -419,5 +429,4 @@ fn quote_line(line: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-#[path = "dsn_tests.rs"]
 mod tests;

@@ -495,5 +495,4 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
 }
 
 #[cfg(test)]
-#[path = "lanes_tests.rs"]
 mod tests;

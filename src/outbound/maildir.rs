@@ -3,19 +3,24 @@
 //! A few threads do all of its file calls, so that a slow disk never holds the executor. Several, because the file system
 //! commits the fsyncs that wait at the same time together; and what one of them finds waiting shares the folder's fsync.
 
-use super::maildir_files::{Folder, Partial};
+mod files;
+mod header;
+
 use crate::limits;
+use crate::net::deadline::within;
+use files::{Folder, Partial};
+use header::{MOST_HELD, WithoutReturnPath};
 use smol::channel::{Receiver, Sender, bounded};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
-/// The way to the Maildir threads. Dropping it ends them once what was handed over is done.
+/// The way to the Maildir threads. Once it is dropped, they end when what was handed over is done. Nobody waits for that:
+/// a disk that stalls must not hold the relay's end, and what it may leave behind is a file in tmp.
 #[derive(Debug)]
 pub struct Maildir {
-    requests: Option<Sender<Request>>,
-    threads: Vec<JoinHandle<()>>,
+    requests: Sender<Request>,
 }
 
 /// Why a delivery did not happen.
@@ -29,12 +34,14 @@ pub enum MaildirError {
     Stopped,
 }
 
-/// One message on its way into one Maildir. Dropped before `finish`: nothing is delivered, the file in tmp is removed.
+/// One message on its way into one Maildir. Dropped before `finish`: nothing is delivered, and a thread that has time for
+/// it removes the file in tmp.
 #[derive(Debug)]
 pub struct Delivery<'m> {
     maildir: &'m Maildir,
     folder: PathBuf,
     partial: Option<Partial>,
+    header: WithoutReturnPath,
     buffer: Vec<u8>,
     carriage_return: bool,
 }
@@ -46,8 +53,12 @@ struct Request {
     partial: Option<Partial>,
     octets: Vec<u8>,
     step: Step,
-    answer: Sender<io::Result<(Option<Partial>, Vec<u8>)>>,
+    answer: Waits,
 }
+
+/// The file, if more is to come for it, and the buffer back.
+type Written = io::Result<(Option<Partial>, Vec<u8>)>;
+type Waits = Sender<Written>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -67,21 +78,35 @@ impl Maildir {
     pub fn start(hostname: &str) -> io::Result<Self> {
         let (requests, inbox) = bounded(limits::MAILDIR_BATCH);
         let hostname = hostname.to_owned();
-        let threads = (0..limits::MAILDIR_THREADS).map(|_| {
+        for _ in 0..limits::MAILDIR_THREADS {
             let (inbox, hostname) = (inbox.clone(), hostname.clone());
             thread::Builder::new()
                 .name("maildir".to_owned())
                 .stack_size(limits::MAILDIR_STACK)
-                .spawn(move || serve(&inbox, &hostname))
+                .spawn(move || serve(&inbox, &hostname))?;
+        }
+        Ok(Self { requests })
+    }
+
+    /// One whose disk never answers, and who tells when it has been asked.
+    #[cfg(test)]
+    pub(super) fn stalled() -> (Self, Receiver<()>) {
+        let (requests, inbox) = bounded::<Request>(limits::MAILDIR_BATCH);
+        let (tell, asked) = bounded(1);
+        thread::spawn(move || {
+            let unanswered = inbox.recv_blocking();
+            let _ = tell.send_blocking(());
+            loop {
+                thread::park();
+                std::hint::black_box(&unanswered);
+            }
         });
-        Ok(Self {
-            threads: threads.collect::<io::Result<_>>()?,
-            requests: Some(requests),
-        })
+        (Self { requests }, asked)
     }
 
     /// Begins a delivery into the Maildir at `folder`, which is made (0700) if it is not there. The first lines tell the
-    /// envelope: Return-Path (empty for the null sender) and Delivered-To.
+    /// envelope: Return-Path (empty for the null sender; it takes the place of any that the message has, RFC 5321 4.4) and
+    /// Delivered-To.
     #[must_use]
     pub fn deliver(&self, folder: PathBuf, sender: &str, recipient: &str) -> Delivery<'_> {
         let mut buffer = Vec::with_capacity(limits::MAILDIR_CHUNK);
@@ -95,18 +120,9 @@ impl Maildir {
             maildir: self,
             folder,
             partial: None,
+            header: WithoutReturnPath::default(),
             buffer,
             carriage_return: false,
-        }
-    }
-}
-
-impl Drop for Maildir {
-    fn drop(&mut self) {
-        self.requests.take();
-        for thread in self.threads.drain(..) {
-            // A panic there has been reported by the thread itself.
-            let _ = thread.join();
         }
     }
 }
@@ -118,10 +134,12 @@ impl Delivery<'_> {
     /// [`MaildirError`]; the delivery is over then.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), MaildirError> {
         for piece in octets.chunks(limits::MAILDIR_CHUNK / 2) {
-            if self.buffer.len() + piece.len() + 1 > limits::MAILDIR_CHUNK {
+            if self.buffer.len() + MOST_HELD + piece.len() + 1 > limits::MAILDIR_CHUNK {
                 self.request(Step::Write).await?;
             }
-            self.append(piece);
+            let mut header = std::mem::take(&mut self.header);
+            header.pass(piece, |kept| self.append(kept));
+            self.header = header;
         }
         Ok(())
     }
@@ -131,6 +149,8 @@ impl Delivery<'_> {
     /// # Errors
     /// [`MaildirError`]
     pub async fn finish(mut self) -> Result<(), MaildirError> {
+        let header = std::mem::take(&mut self.header);
+        self.append(header.held());
         if std::mem::take(&mut self.carriage_return) {
             self.buffer.push(b'\r');
         }
@@ -164,36 +184,25 @@ impl Delivery<'_> {
             step,
             answer,
         };
-        let Some(requests) = &self.maildir.requests else {
-            return Err(MaildirError::Stopped);
-        };
         let exchange = async {
-            requests
-                .send(request)
-                .await
-                .map_err(|_| MaildirError::Stopped)?;
-            answered
-                .recv()
-                .await
-                .map_err(|_| MaildirError::Stopped)?
-                .map_err(MaildirError::Io)
+            let sent = self.maildir.requests.send(request).await;
+            sent.map_err(|_| MaildirError::Stopped)?;
+            let answer = answered.recv().await.map_err(|_| MaildirError::Stopped)?;
+            answer.map_err(MaildirError::Io)
         };
-        let deadline = async {
-            smol::Timer::after(limits::MAILDIR_WAIT).await;
-            Err(MaildirError::Slow)
-        };
-        (self.partial, self.buffer) = smol::future::or(exchange, deadline).await?;
+        let answer = within(limits::MAILDIR_WAIT, async { Ok(exchange.await) });
+        (self.partial, self.buffer) = answer.await.map_err(|_| MaildirError::Slow)??;
         Ok(())
     }
 }
 
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
-        let (Some(partial), Some(requests)) = (self.partial.take(), &self.maildir.requests) else {
+        let Some(partial) = self.partial.take() else {
             return;
         };
-        // If the thread has too much to do, the file is removed right here.
-        let _ = requests.try_send(Request {
+        // If the threads have too much to do, the file stays in tmp: no file call is made on the executor.
+        let _ = self.maildir.requests.try_send(Request {
             folder: PathBuf::new(),
             partial: Some(partial),
             octets: Vec::new(),
@@ -253,21 +262,21 @@ fn serve(inbox: &Receiver<Request>, hostname: &str) {
 }
 
 /// A file whose last octet is written, and who waits for it.
-type Whole = (
-    Partial,
-    Vec<u8>,
-    Sender<io::Result<(Option<Partial>, Vec<u8>)>>,
-);
+type Whole = (Partial, Vec<u8>, Waits);
 
 fn write(mut request: Request, hostname: &str, whole: &mut Vec<Whole>) {
-    if request.step == Step::Abandon {
-        return;
-    }
-    let written = match request.partial.take() {
+    let begun = match request.partial.take() {
+        Some(partial) if request.step == Step::Abandon => return partial.remove(),
         Some(partial) => Ok(partial),
         None => Folder::at(&request.folder).and_then(|folder| folder.create(hostname)),
-    }
-    .and_then(|mut partial| partial.write(&request.octets).map(|()| partial));
+    };
+    let written = begun.and_then(|mut partial| match partial.write(&request.octets) {
+        Ok(()) => Ok(partial),
+        Err(error) => {
+            partial.remove();
+            Err(error)
+        }
+    });
     request.octets.clear();
     match written {
         Ok(partial) if request.step == Step::Finish => {
@@ -279,37 +288,37 @@ fn write(mut request: Request, hostname: &str, whole: &mut Vec<Whole>) {
 }
 
 fn finish(whole: &mut Vec<Whole>) {
-    let mut moved: Vec<(PathBuf, Whole)> = Vec::with_capacity(whole.len());
-    for (mut partial, buffer, waits) in whole.drain(..) {
+    let mut moved: Vec<(PathBuf, Vec<u8>, Waits)> = Vec::with_capacity(whole.len());
+    for (partial, buffer, waits) in whole.drain(..) {
         match partial.sync_and_move() {
-            Ok(folder) => moved.push((folder, (partial, buffer, waits))),
-            Err(error) => answer(&waits, Err(error)),
+            Ok(folder) => moved.push((folder, buffer, waits)),
+            Err((error, partial)) => {
+                partial.remove();
+                answer(&waits, Err(error));
+            }
         }
     }
-    moved.sort_by(|(one, _), (other, _)| one.cmp(other));
+    moved.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     let mut synced: Option<(PathBuf, Result<(), io::ErrorKind>)> = None;
-    for (folder, (partial, buffer, waits)) in moved {
+    for (folder, buffer, waits) in moved {
         let result = match &synced {
             Some((last, result)) if *last == folder => *result,
-            _ => super::maildir_files::sync_folder(&folder).map_err(|error| error.kind()),
+            _ => files::sync_folder(&folder).map_err(|error| error.kind()),
         };
         synced = Some((folder, result));
-        drop(partial);
-        answer(
-            &waits,
-            result.map(|()| (None, buffer)).map_err(io::Error::from),
-        );
+        let result = result.map(|()| (None, buffer));
+        answer(&waits, result.map_err(io::Error::from));
     }
 }
 
-/// Tells the worker. One that no longer waits drops what it would have got: a [`Partial`] removes its file.
-fn answer(
-    waits: &Sender<io::Result<(Option<Partial>, Vec<u8>)>>,
-    result: io::Result<(Option<Partial>, Vec<u8>)>,
-) {
-    let _ = waits.try_send(result);
+/// Tells the worker. The file of one that no longer waits is removed.
+fn answer(waits: &Waits, result: Written) {
+    if let Err(unheard) = waits.try_send(result)
+        && let Ok((Some(partial), _)) = unheard.into_inner()
+    {
+        partial.remove();
+    }
 }
 
 #[cfg(test)]
-#[path = "maildir_tests.rs"]
 mod tests;

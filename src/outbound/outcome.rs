@@ -1,6 +1,6 @@
 //! What becomes of a message after an attempt: done, tried again later, or its sender told.
 
-use super::attempt_outcome as attempt;
+use super::attempt;
 use super::destinations::Destination;
 use super::dsn::{Cause, Dsn, Failure};
 use super::schedule::Shared;
@@ -8,15 +8,19 @@ use crate::limits;
 use crate::spool::{
     self, Deferral, Facts, Info, Last, Message, Outcome, ReadError, Recipient, Sender, Ticket,
 };
+use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// An attempt's results: a fate for each of the message's recipients.
+/// An attempt's results.
 #[derive(Debug)]
 pub struct Attempt<'a> {
     /// The session's id in the log; "-" where none was made.
     pub session: &'a str,
     /// Where it went.
     pub target: &'a Destination,
+    /// The bits that each of the message's recipients stands for.
+    pub bits: Vec<u128>,
+    /// One for each of them; fewer where the attempt was cut off, and those without one are tried as if they had not been.
     pub outcomes: Vec<attempt::Outcome>,
 }
 
@@ -35,28 +39,25 @@ struct Masks {
 }
 
 /// Sorts an attempt's results. A deferral of a message that is too old is a failure, of its own kind.
-fn sort(
-    recipients: &[Recipient],
-    outcomes: &[attempt::Outcome],
-    too_old: bool,
-) -> (Masks, Vec<Failure>) {
+fn sort(recipients: &[Recipient], attempt: &Attempt<'_>, too_old: bool) -> (Masks, Vec<Failure>) {
     let mut masks = Masks::default();
     let mut failures = Vec::new();
-    for (recipient, outcome) in recipients.iter().zip(outcomes) {
+    let with_bits = recipients.iter().zip(attempt.bits.iter().copied());
+    for ((recipient, bits), outcome) in with_bits.zip(&attempt.outcomes) {
         let (why, cause) = match outcome {
             attempt::Outcome::Delivered { .. } => {
-                masks.delivered |= recipient.bit();
+                masks.delivered |= bits;
                 continue;
             }
             attempt::Outcome::Deferred(_) if !too_old => {
-                masks.deferred |= recipient.bit();
+                masks.deferred |= bits;
                 continue;
             }
             attempt::Outcome::Deferred(why) => (why, Cause::Expired),
             attempt::Outcome::Failed(why) if why.code != 0 => (why, Cause::Refused),
             attempt::Outcome::Failed(why) => (why, Cause::Impossible),
         };
-        masks.failed |= recipient.bit();
+        masks.failed |= bits;
         failures.push(Failure {
             address: recipient.address.clone(),
             status: final_status(&why.status, cause),
@@ -69,11 +70,11 @@ fn sort(
     (masks, failures)
 }
 
-/// A DSN of a failure has a 5: the 4 of the last deferral becomes one, with its detail (RFC 3464 2.3.4), but 5.4.7 where
-/// there is none.
+/// What has expired says so (RFC 3463 3.5, X.4.7, a persistent transient failure); its last answer stands in the
+/// diagnostic. Any other failure is for good, whatever class its enhanced code claims.
 fn final_status(status: &str, cause: Cause) -> String {
     match (status.strip_prefix("4."), cause) {
-        (Some("0.0"), Cause::Expired) => "5.4.7".to_owned(),
+        (_, Cause::Expired) => "4.4.7".to_owned(),
         (Some(detail), _) => format!("5.{detail}"),
         (None, _) => status.to_owned(),
     }
@@ -93,7 +94,7 @@ impl Shared {
         let too_old = is_too_old(info.accepted, now, self.settings.lifetime.as_secs());
         let next = self.next_try(&info, now);
         log_outcomes(&info, message, &attempt, too_old, next - now);
-        let (masks, failures) = sort(&message.recipients, &attempt.outcomes, too_old);
+        let (masks, failures) = sort(&message.recipients, &attempt, too_old);
         self.counters
             .delivered
             .fetch_add(u64::from(masks.delivered.count_ones()), Relaxed);
@@ -113,7 +114,7 @@ impl Shared {
                 .await
             {
                 log::warn!(
-                    "dsn for={} to=<{}> result=deferred reason=\"{problem}\"",
+                    "dsn for={} to={:?} result=deferred reason={problem:?}",
                     info.id,
                     message.sender
                 );
@@ -216,7 +217,7 @@ impl Shared {
             .map_err(|problem| problem.to_string())?;
         self.counters.dsns.fetch_add(1, Relaxed);
         log::info!(
-            "dsn id={durable} for={original_id} to=<{to}> recipients={} result=queued",
+            "dsn id={durable} for={original_id} to={to:?} recipients={} result=queued",
             failures.len()
         );
         Ok(())
@@ -260,11 +261,7 @@ fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: 
         return;
     }
     for (recipient, outcome) in message.recipients.iter().zip(&attempt.outcomes) {
-        let about = format_args!(
-            "attempt session={} id={} to=<{}> target={}",
-            attempt.session, info.id, recipient.address, attempt.target
-        )
-        .to_string();
+        let about = about(info.id, &recipient.address, attempt);
         match outcome {
             attempt::Outcome::Delivered { host, reply } => {
                 log::info!("{about} result=delivered host={host} reply={reply:?}");
@@ -280,9 +277,19 @@ fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: 
     }
 }
 
+/// The fields that every outcome has. The address is quoted and escaped: its local part may hold spaces and quotes, and
+/// could pass for fields of ours.
+fn about(id: impl fmt::Display, address: &str, attempt: &Attempt<'_>) -> String {
+    format!(
+        "attempt session={} id={id} to={address:?} target={}",
+        attempt.session, attempt.target
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::target::Target;
 
     fn recipients(count: u8) -> Vec<Recipient> {
         let one = |ordinal| Recipient {
@@ -301,9 +308,46 @@ mod tests {
         }
     }
 
+    fn target() -> Destination {
+        Destination {
+            target: Target::Mx,
+            domain: "example.com".to_owned(),
+        }
+    }
+
+    fn sorted(
+        recipients: &[Recipient],
+        bits: Vec<u128>,
+        outcomes: Vec<attempt::Outcome>,
+        too_old: bool,
+    ) -> (Masks, Vec<Failure>) {
+        let target = target();
+        let attempt = Attempt {
+            session: "-",
+            target: &target,
+            bits,
+            outcomes,
+        };
+        sort(recipients, &attempt, too_old)
+    }
+
+    #[test]
+    fn a_quoted_local_part_forges_no_field_of_the_log() {
+        let target = target();
+        let attempt = Attempt {
+            session: "o1",
+            target: &target,
+            bits: Vec::new(),
+            outcomes: Vec::new(),
+        };
+        let line = about("id", "\"x> result=delivered\"@example.com", &attempt);
+        let forged = r#"to="\"x> result=delivered\"@example.com" target=mx:example.com"#;
+        assert!(line.ends_with(forged), "{line}");
+    }
+
     #[test]
     fn each_recipient_gets_the_bit_of_its_own_fate() {
-        let outcomes = [
+        let outcomes = vec![
             attempt::Outcome::Delivered {
                 host: "h".to_owned(),
                 reply: String::new(),
@@ -312,15 +356,16 @@ mod tests {
             attempt::Outcome::Deferred(why("4.2.2", 550)),
             attempt::Outcome::Failed(why("5.6.3", 0)),
         ];
-        // The ticket holds recipients 1 to 4 only.
-        let recipients = recipients(5).split_off(1);
-        let (masks, failures) = sort(&recipients, &outcomes, false);
+        // The ticket holds recipients 1 to 4 and twins of theirs, 5 to 7; the last one's attempt was cut off.
+        let recipients = recipients(9).split_off(1);
+        let bits = vec![0b10, 0b10_0100, 0b100_1000, 0b1001_0000, 0b1_0000_0000];
+        let (masks, failures) = sorted(&recipients, bits, outcomes, false);
         assert_eq!(
             masks,
             Masks {
                 delivered: 0b10,
-                failed: 0b10100,
-                deferred: 0b1000
+                failed: 0b1011_0100,
+                deferred: 0b100_1000
             }
         );
         let told: Vec<_> = failures
@@ -338,11 +383,11 @@ mod tests {
 
     #[test]
     fn a_deferral_of_an_old_message_is_its_end() {
-        let outcomes = [
+        let outcomes = vec![
             attempt::Outcome::Deferred(why("4.4.1", 0)),
-            attempt::Outcome::Deferred(why("4.0.0", 0)),
+            attempt::Outcome::Deferred(why("4.7.1", 451)),
         ];
-        let (masks, failures) = sort(&recipients(2), &outcomes, true);
+        let (masks, failures) = sorted(&recipients(2), vec![0b1, 0b10], outcomes, true);
         assert_eq!(
             masks,
             Masks {
@@ -351,11 +396,12 @@ mod tests {
                 deferred: 0
             }
         );
-        assert_eq!(failures[0].status, "5.4.1");
-        assert_eq!(
-            (failures[1].status.as_str(), failures[1].cause),
-            ("5.4.7", Cause::Expired)
-        );
+        for failure in &failures {
+            assert_eq!(
+                (failure.status.as_str(), failure.cause),
+                ("4.4.7", Cause::Expired)
+            );
+        }
     }
 
     #[test]

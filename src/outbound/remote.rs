@@ -1,9 +1,9 @@
 //! A message to a next hop: over the connection that is kept, or over a new one to the first host that decides about it.
 
 use super::attempt::{Connection, Delivery, FinalDot, Mail};
-use super::attempt_outcome::{Outcome, Reason};
+use super::attempt::{Outcome, Reason};
 use super::destinations::Destination;
-use super::local::{ours, unreadable};
+use super::local::unreadable;
 use super::route::{Hops, RouteError};
 use super::schedule::Shared;
 use crate::smtp::client::Envelope;
@@ -59,29 +59,43 @@ impl Shared {
         let mut mail = Watched {
             message,
             problem: None,
-            reading: Reading::Goes,
+            reading: Reading::NotBegun,
         };
+        let mut put_off = None;
         if let Some(line) = kept {
+            let host = line.connection.peer().host.clone();
             // Without hosts to go on to, so that a message over a kept connection costs no look-up.
             let mut nowhere = Hops::fixed(Vec::new());
             let delivery = self
                 .connector
                 .deliver(Some(line.connection), &mut nowhere, &mut mail, dot)
                 .await;
-            if !is_undecided(&delivery, &mail) {
-                return judged(delivery, mail, to);
+            match verdict(&delivery, &mail) {
+                Verdict::Stands => return judged(delivery, mail, to),
+                Verdict::NextHost => put_off = Some((host, delivery)),
+                // The host has closed it for idleness, or has had enough of it: that says nothing about the message.
+                Verdict::Again => {}
             }
-            // The host has closed it for idleness, or has had enough of it: that says nothing about the message.
         }
-        match self.router.hops(&to.target, &to.domain).await {
-            Ok(mut hops) => {
-                let delivery = self
-                    .connector
-                    .deliver(None, &mut hops, &mut mail, dot)
-                    .await;
-                judged(delivery, mail, to)
+        match (self.router.hops(&to.target, &to.domain).await, put_off) {
+            (Ok(mut hops), None) => {
+                let delivery = self.connector.deliver(None, &mut hops, &mut mail, dot);
+                judged(delivery.await, mail, to)
             }
-            Err(error) => (None, no_route(mail.message, error)),
+            (Ok(mut hops), Some((host, first))) => {
+                hops.skip(&host);
+                let delivery = self.connector.deliver(None, &mut hops, &mut mail, dot);
+                let second = delivery.await;
+                // Where no other host was reached, the first one's answer is the reason.
+                let said = if second.session.is_some() {
+                    second
+                } else {
+                    first
+                };
+                judged(said, mail, to)
+            }
+            (Err(error), None) => (None, no_route(mail.message, &error)),
+            (Err(_), Some((_, first))) => judged(first, mail, to),
         }
     }
 
@@ -95,14 +109,32 @@ impl Shared {
     }
 }
 
-/// Whether the kept connection was of no use, so that a new one may do better: it is gone, everybody is deferred, and the
-/// host cannot have the message, because its end was never sent.
-fn is_undecided(delivery: &Delivery, mail: &Watched<'_>) -> bool {
-    let deferred = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(_));
-    delivery.connection.is_none()
-        && delivery.outcomes.iter().all(deferred)
-        && mail.problem.is_none()
-        && mail.reading == Reading::Goes
+/// What an attempt over a kept connection came to.
+enum Verdict {
+    /// The host decided, or may have the message.
+    Stands,
+    /// The host put the message off at MAIL: it means it, and a new connection to it would hear the same.
+    NextHost,
+    /// The connection was lost or closed with 421 before the final dot: a new one may do better.
+    Again,
+}
+
+fn verdict(delivery: &Delivery, mail: &Watched<'_>) -> Verdict {
+    if delivery.connection.is_some() || mail.problem.is_some() || mail.reading == Reading::HasEnded
+    {
+        return Verdict::Stands;
+    }
+    let all = |is: fn(u16) -> bool| {
+        let mut outcomes = delivery.outcomes.iter();
+        outcomes.all(|outcome| matches!(outcome, Outcome::Deferred(reason) if is(reason.code)))
+    };
+    if all(|code| matches!(code, 0 | 421)) {
+        Verdict::Again
+    } else if mail.reading == Reading::NotBegun && all(|code| code != 0) {
+        Verdict::NextHost
+    } else {
+        Verdict::Stands
+    }
 }
 
 fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Line>, Handed) {
@@ -137,18 +169,13 @@ fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Li
     )
 }
 
-fn no_route(message: &Message, error: RouteError) -> Handed {
-    match error {
-        RouteError::Permanent { code, text } => {
-            Handed::to_all(message, &Outcome::Failed(ours(code, text)))
-        }
-        RouteError::Temporary { code, text } => {
-            let reason = ours(code, text);
-            let mut handed = Handed::to_all(message, &Outcome::Deferred(reason.clone()));
-            handed.unreached = Some(reason);
-            handed
-        }
+fn no_route(message: &Message, error: &RouteError) -> Handed {
+    let outcome = Outcome::of_route(error);
+    let mut handed = Handed::to_all(message, &outcome);
+    if let Outcome::Deferred(why) = outcome {
+        handed.unreached = Some(why);
     }
+    handed
 }
 
 /// A queued message on its way out, and what was wrong with reading it.
@@ -160,6 +187,7 @@ struct Watched<'m> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
+    NotBegun,
     Goes,
     HasEnded,
 }
@@ -198,7 +226,10 @@ impl Mail for Watched<'_> {
                 self.reading = Reading::HasEnded;
                 Ok(None)
             }
-            Ok(chunk) => Ok(chunk),
+            Ok(chunk) => {
+                self.reading = Reading::Goes;
+                Ok(chunk)
+            }
             Err(problem) => {
                 self.problem = Some(problem);
                 Err("it cannot be read")
@@ -207,7 +238,7 @@ impl Mail for Watched<'_> {
     }
 
     fn rewind(&mut self) {
-        self.reading = Reading::Goes;
+        self.reading = Reading::NotBegun;
         self.message.rewind();
     }
 }

@@ -1,7 +1,7 @@
 //! Which hosts a recipient's mail goes to, and in which order (RFC 5321 5.1).
 //!
-//! Flags are the owner's word: what they name is dialled wherever it leads, and a name of theirs that DNS does not know
-//! is waited for. DNS is a stranger's word: it may not send mail to this machine's loopback services, nor in a circle.
+//! Flags are the owner's word: what they name is dialled wherever it leads but to ourselves, and where it cannot be, the
+//! mail waits until they are put right. DNS is a stranger's word: it may not send mail to this machine's loopback services, nor in a circle.
 
 mod own;
 
@@ -45,6 +45,7 @@ pub struct Hops<'r> {
     router: Option<&'r Router>,
     waiting: VecDeque<Candidate>,
     given: Given,
+    asked_by: AskedBy,
     /// Why hosts so far could not be given: the first temporary reason, else the first.
     trouble: Option<RouteError>,
 }
@@ -62,6 +63,15 @@ pub enum RouteError {
 enum Given {
     Nothing,
     AHop,
+}
+
+/// Whose mistake it is when there is no host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AskedBy {
+    /// The recipient's address or its domain's: the mail can go back to its sender.
+    Recipient,
+    /// The owner's: a slip in the flags, or in the zone that they lead to, must not cost mail.
+    Flag,
 }
 
 /// A host whose turn has not come.
@@ -105,9 +115,15 @@ impl Router {
         target: &Target,
         recipient_domain: &str,
     ) -> Result<Hops<'_>, RouteError> {
-        let candidates = match target {
-            Target::Mx => self.for_domain(recipient_domain).await?,
-            Target::Smtp(hop) => self.for_next_hop(hop).await?,
+        let (asked_by, candidates) = match target {
+            Target::Mx => (AskedBy::Recipient, self.for_domain(recipient_domain).await?),
+            Target::Smtp(hop) => {
+                let found = self.for_next_hop(hop).await;
+                (
+                    AskedBy::Flag,
+                    found.map_err(|trouble| trouble.by(AskedBy::Flag))?,
+                )
+            }
             Target::Maildir(_) => {
                 return Err(temporary("4.3.5", format!("{target} is not a host")));
             }
@@ -116,6 +132,7 @@ impl Router {
             router: Some(self),
             waiting: candidates.into(),
             given: Given::Nothing,
+            asked_by,
             trouble: None,
         })
     }
@@ -168,7 +185,6 @@ impl Router {
             Host::MxOf(name) => match self.resolver.mx(name).await {
                 Ok(Mx::Hosts(hosts)) => self.before_us(name, hosts, service(self.smtp_port)),
                 Ok(Mx::NoRecords) => Ok(vec![named(name, service(self.smtp_port), NamedBy::Flag)]),
-                // A slip in the flags or in the owner's zone must not cost mail: it waits to be put right.
                 Ok(Mx::NullMx) => Err(temporary(
                     "4.4.4",
                     format!("the next hop {name} takes no mail (null MX)"),
@@ -259,7 +275,7 @@ impl Router {
                 "{} has only loopback addresses, which DNS may not send mail to",
                 host.name
             );
-            return Err((permanent("5.4.6", text), Rest::Tried));
+            return Err((permanent(LOOP, text), Rest::Tried));
         }
         Ok(Hop {
             name: host.name,
@@ -285,14 +301,25 @@ impl Hops<'_> {
             router: None,
             waiting: hops.into_iter().map(Candidate::Resolved).collect(),
             given: Given::Nothing,
+            asked_by: AskedBy::Flag,
             trouble: None,
         }
+    }
+
+    /// Leaves out a host that has had its say.
+    pub fn skip(&mut self, host: &str) {
+        self.waiting.retain(|candidate| {
+            let (Candidate::Resolved(Hop { name, .. }) | Candidate::Named(Named { name, .. })) =
+                candidate;
+            name != host
+        });
     }
 
     /// The next host to try; None when the list is through.
     ///
     /// # Errors
-    /// [`RouteError`] when the list is through and no host of it could be given: permanent only if it was so for each.
+    /// [`RouteError`] when the list is through and no host of it could be given: permanent only if it was so for each, and
+    /// never for a target of the flags.
     pub async fn next(&mut self) -> Result<Option<Hop>, RouteError> {
         while let Some(candidate) = self.waiting.pop_front() {
             let outcome = match (candidate, self.router) {
@@ -307,7 +334,8 @@ impl Hops<'_> {
                     return Ok(Some(hop));
                 }
                 Err((trouble, rest)) => {
-                    log::info!("route skipped=\"{trouble}\"");
+                    let trouble = trouble.by(self.asked_by);
+                    log::info!("route skipped={:?}", trouble.to_string());
                     if rest == Rest::Dropped {
                         self.waiting.clear();
                     }
@@ -361,9 +389,12 @@ fn temporary(code: &'static str, text: String) -> RouteError {
     RouteError::Temporary { code, text }
 }
 
+/// Routing loop detected (RFC 3463 3.5).
+const LOOP: &str = "5.4.6";
+
 fn loops(name: &str) -> RouteError {
     permanent(
-        "5.4.6",
+        LOOP,
         format!("mail for {name} would come back to this host"),
     )
 }
@@ -396,6 +427,16 @@ fn unresolved(name: &str, named_by: NamedBy, error: &DnsError) -> RouteError {
 }
 
 impl RouteError {
+    fn by(self, asked_by: AskedBy) -> Self {
+        match (asked_by, self) {
+            (AskedBy::Flag, Self::Permanent { code, text }) => Self::Temporary {
+                code: if code == LOOP { "4.4.6" } else { "4.4.4" },
+                text,
+            },
+            (_, trouble) => trouble,
+        }
+    }
+
     /// The enhanced status code (RFC 3463).
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -1,7 +1,6 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
-use super::attempt::{self, Connector};
-use super::attempt_outcome::Reason;
+use super::attempt::{Connector, Reason};
 use super::destinations::Destination;
 use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
@@ -111,6 +110,10 @@ impl Schedule {
         let maildir = into_maildirs
             .then(|| Maildir::start(&settings.hostname))
             .transpose()?;
+        Ok(Self::start_with(parts, settings, maildir))
+    }
+
+    fn start_with(parts: Parts, settings: Settings, maildir: Option<Maildir>) -> Self {
         let (stop, stopping) = bounded(1);
         let shared = Arc::new(Shared {
             lanes: Mutex::new(Lanes::new(settings.outbound, limits::QUEUE_ENTRIES)),
@@ -128,7 +131,7 @@ impl Schedule {
             names: AtomicU64::new(0),
         });
         parts.executor.spawn(dispatch(Arc::clone(&shared))).detach();
-        Ok(Self { shared, stop })
+        Self { shared, stop }
     }
 
     /// What has happened since start.
@@ -137,20 +140,8 @@ impl Schedule {
         &self.shared.counters
     }
 
-    /// What its connections came to.
-    #[must_use]
-    pub fn connections(&self) -> &attempt::Counters {
-        &self.shared.connector.counters
-    }
-
-    /// Connections and deliveries at work or kept for the next message, at most `--outbound`.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        self.shared.lanes().workers()
-    }
-
     /// Starts no more attempts, waits for those past the final dot (at most `limits::DRAIN_OUTBOUND`) and cuts the others
-    /// off; their messages stay in the queue. Returns when nothing is under way any more.
+    /// off; their messages stay in the queue. Returns when nothing is under way any more, and logs what was done.
     pub async fn stop(self) {
         let (waiting, calls) = self.shared.lanes().stop();
         self.stop.close();
@@ -172,10 +163,27 @@ impl Schedule {
             smol::Timer::after(limits::DRAIN_OUTBOUND + limits::DRAIN_MARKS).await;
             log::warn!(
                 "drain outbound=\"not every attempt ended in time\" workers={}",
-                self.workers()
+                self.shared.lanes().workers()
             );
         };
         smol::future::or(last, deadline).await;
+        self.log_counters();
+    }
+
+    fn log_counters(&self) {
+        let (of_mail, of_hosts) = (&self.shared.counters, &self.shared.connector.counters);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        log::info!(
+            "outbound delivered={} deferred={} failed={} dsns={} connections={} unopened={} clear-after-tls={} unconfirmed={}",
+            count(&of_mail.delivered),
+            count(&of_mail.deferred),
+            count(&of_mail.failed),
+            count(&of_mail.dsns),
+            count(&of_hosts.opened),
+            count(&of_hosts.unopened),
+            count(&of_hosts.fell_back_to_clear),
+            count(&of_hosts.unconfirmed),
+        );
     }
 
     /// The most memory that the schedule and its workers take, without what a connection's TLS needs: octets.
@@ -263,3 +271,6 @@ async fn room(shared: &Shared) {
     )
     .await;
 }
+
+#[cfg(test)]
+mod tests;

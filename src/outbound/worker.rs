@@ -1,8 +1,7 @@
 //! One worker: it takes the messages of its lane one after another and hands them over, as long as it has its slot.
 
-use super::attempt::FinalDot;
-use super::attempt_outcome::{Outcome, Reason};
-use super::destinations::{Destination, groups};
+use super::attempt::{Connection, FinalDot, Outcome, Reason};
+use super::destinations::{Destination, groups, merge_twins};
 use super::lanes::{Key, Left, Taken};
 use super::local;
 use super::outcome::Attempt;
@@ -17,12 +16,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+/// The most octets of a worker's task, the executor's part of it included.
+pub(super) const TASK: usize = 8192;
+
 /// A worker's memory at its highest, without TLS: its task, the connection's buffers, a message's chunk and recipients,
 /// and what it tells of each.
-pub(super) const MOST_MEMORY: usize = 4096
-    + limits::PEER_WRITE
-    + limits::PEER_READ
-    + limits::PEER_REPLY_TEXT
+pub(super) const MOST_MEMORY: usize = TASK
+    + Connection::MEMORY
     + 2 * limits::SPOOL_PART
     + limits::RECIPIENTS * (2 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT);
 
@@ -177,14 +177,19 @@ impl Worker {
         failed: Option<Arc<LaneFailure>>,
     ) {
         self.served += 1;
+        if self.served == 1 {
+            let most = match to.target {
+                Target::Mx => limits::LANE_CONNECTIONS_MX,
+                _ => limits::LANE_CONNECTIONS_CONFIGURED,
+            };
+            shared.lanes().set_most(self.slot.key, most);
+        }
+        let bits = merge_twins(&mut message.recipients);
         let known = failed.filter(|failure| failure.destination.is(&to));
         let handed = match (known, &to.target, &shared.maildir) {
             (Some(failure), ..) => Handed::to_all(message, &Outcome::Deferred(failure.why.clone())),
             (None, Target::Maildir(template), Some(maildir)) => {
-                shared
-                    .lanes()
-                    .set_most(self.slot.key, limits::LANE_CONNECTIONS_CONFIGURED);
-                Handed::local(local::deliver(maildir, template, message).await)
+                Handed::local(local::deliver(shared, maildir, template, message).await)
             }
             _ => match self.over_the_line(shared, message, &to).await {
                 Some(handed) => handed,
@@ -202,6 +207,7 @@ impl Worker {
         let attempt = Attempt {
             session: &handed.session,
             target: &to,
+            bits,
             outcomes: handed.outcomes,
         };
         shared.conclude(ticket, info, message, attempt).await;
@@ -230,11 +236,6 @@ impl Worker {
         message: &mut Message,
         to: &Destination,
     ) -> Option<Handed> {
-        let most = match to.target {
-            Target::Mx => limits::LANE_CONNECTIONS_MX,
-            _ => limits::LANE_CONNECTIONS_CONFIGURED,
-        };
-        shared.lanes().set_most(self.slot.key, most);
         let elsewhere = self
             .line
             .as_ref()

@@ -70,7 +70,7 @@ impl Routes {
     /// The lane of a recipient, by its address.
     #[must_use]
     pub fn lane(&self, address: &str) -> Lane {
-        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let domain = domain(address);
         match self.target(domain) {
             Target::Mx => Lane(hash(domain.to_ascii_lowercase().as_bytes())),
             target => Lane(hash(target.to_string().as_bytes())),
@@ -91,6 +91,12 @@ fn insert(table: &mut HashMap<String, Target>, name: &str, target: Target) -> bo
     let new = !table.contains_key(name);
     table.entry(name.to_owned()).or_insert(target);
     new
+}
+
+/// What stands behind an address's last `@`.
+#[must_use]
+pub fn domain(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 /// FNV-1a: small, and lanes need no resistance to collisions (two targets in one lane only wait for one another).

@@ -9,15 +9,17 @@
 //! Replies are matched to commands in order, so it is the same machine with PIPELINING (RFC 2920) and without: with it, a
 //! transaction's commands go out as far as the buffer holds, without it one by one.
 
+mod group;
+
 use core::fmt;
 use core::time::Duration;
 
 use heapless::VecView;
 
-use super::client_group::{Awaited, Group, push};
 use super::peer_offer::{Lack, Offer};
 use super::reply_reader::{Class, Line, Reply, ReplyError, ReplyReader};
 use crate::limits;
+use group::{Awaited, Group, push};
 
 /// What a transaction says of its message. The addresses are without angle brackets; the null sender is empty.
 pub trait Envelope {

@@ -8,7 +8,6 @@
 
 pub mod address;
 pub mod client;
-mod client_group;
 pub mod command;
 pub mod data;
 pub mod date;

@@ -15,10 +15,6 @@ pub struct Offer {
     pub eight_bit_mime: bool,
     /// RFC 6531
     pub smtputf8: bool,
-    /// RFC 2034
-    pub enhanced_status_codes: bool,
-    /// RFC 3461
-    pub dsn: bool,
     /// RFC 3207
     pub starttls: bool,
     /// RFC 1870
@@ -59,10 +55,6 @@ impl Offer {
             self.eight_bit_mime = true;
         } else if is("SMTPUTF8") {
             self.smtputf8 = true;
-        } else if is("ENHANCEDSTATUSCODES") {
-            self.enhanced_status_codes = true;
-        } else if is("DSN") {
-            self.dsn = true;
         } else if is("STARTTLS") {
             self.starttls = true;
         } else if is("SIZE") {
@@ -188,11 +180,9 @@ mod tests {
             all.pipelining,
             all.eight_bit_mime,
             all.smtputf8,
-            all.enhanced_status_codes,
-            all.dsn,
             all.starttls,
         ];
-        assert_eq!(bits, [true; 6]);
+        assert_eq!(bits, [true; 4]);
         assert_eq!(all.size, Some(Size::Octets(1000)));
         for line in [
             "SIZE",

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use facteur::net::deadline::within;
 use facteur::net::stream::Stream;
-use facteur::outbound::attempt::{Connector, Counters, Delivery, FinalDot, Mail};
-use facteur::outbound::attempt_outcome::{Outcome, Reason};
+use facteur::outbound::attempt::{Connector, Counters, Delivery, FinalDot, Mail, Outcome, Reason};
 use facteur::outbound::route::{Hop, Hops};
 use facteur::policy::level::Level;
 use facteur::smtp::client::Envelope;

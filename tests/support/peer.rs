@@ -60,7 +60,14 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Peer {
     pub fn start(script: impl Fn(usize, &str) -> Option<Answer> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), script)
+    }
+
+    pub fn start_at(
+        address: SocketAddr,
+        script: impl Fn(usize, &str) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Box::new(script),

@@ -42,6 +42,8 @@ pub struct Setup {
     pub routes: Vec<(String, String)>,
     pub resolver: Option<SocketAddr>,
     pub smtp_port: u16,
+    /// What it is told that it listens on.
+    pub listens_on: Vec<SocketAddr>,
     pub outbound: usize,
     pub spool_size: u64,
     pub retry: &'static str,
@@ -59,6 +61,7 @@ impl Setup {
                 .collect(),
             resolver: None,
             smtp_port: 25,
+            listens_on: Vec::new(),
             outbound: 32,
             spool_size: 32 << 20,
             retry: "1h..1h",
@@ -105,7 +108,7 @@ impl Relay {
                 smtp_port: setup.smtp_port,
                 mx_loopback: true,
                 own_name: "relay.example".to_owned(),
-                own_addresses: Vec::new(),
+                own_addresses: setup.listens_on.clone(),
             },
             connector: Connector {
                 own_name: "relay.example".to_owned(),

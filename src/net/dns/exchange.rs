@@ -127,6 +127,7 @@ fn octets(question: &Question, id: u16, edns: Edns) -> Result<Vec<u8>, Failure> 
         .map_err(|error| Failure::Useless(format!("cannot be asked: {error}")))
 }
 
+/// Not [`crate::net::deadline::within`]: the work is not I/O's result, and to wrap it would hold its future twice.
 async fn in_time<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, Failure>>,

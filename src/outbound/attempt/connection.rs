@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::limits;
 use crate::net::deadline::within;
@@ -14,8 +14,8 @@ use crate::smtp::stuffing::Stuffer;
 use crate::spool::{Message, ReadError};
 use crate::tls::Established;
 
-use super::attempt_link::{Broken, Link};
-use super::attempt_outcome::{Outcome, Reason};
+use super::link::{Broken, Link};
+use super::outcome::{Outcome, Reason};
 
 /// A message to hand over: its envelope, and its octets in chunks.
 pub trait Mail: Envelope + Send + Sync {
@@ -38,7 +38,7 @@ impl FinalDot {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn set(&self, passed: bool) {
+    pub(in crate::outbound) fn set(&self, passed: bool) {
         self.0.store(passed, Ordering::Relaxed);
     }
 }
@@ -160,6 +160,8 @@ impl Connection {
         dot.set(false);
         match result {
             Ok(()) => {}
+            // What the host said of the sender stands, whatever became of the rest.
+            Err(Stop::Broken(_)) if ballot.sender_deferred.is_some() => {}
             Err(Stop::Broken(broken)) => {
                 let undecided = undecided(&self.link, &self.peer, broken);
                 if !past_dot || undecided.answered {
@@ -170,12 +172,7 @@ impl Connection {
             }
             Err(Stop::Source(problem)) => {
                 let text = format!("the queue cannot give the message: {problem}");
-                ballot.rest(&Outcome::Deferred(Reason {
-                    code: 0,
-                    status: "4.3.0".to_owned(),
-                    text,
-                    host: None,
-                }));
+                ballot.rest(&Outcome::Deferred(Reason::ours("4.3.0", text)));
             }
         }
         if let Some(reason) = ballot.sender_deferred {
@@ -241,7 +238,9 @@ async fn transact<M: Mail>(
         ballot.rest(&Outcome::Failed(reason));
         return Ok(());
     }
-    while let Some(event) = link.envelope_event(&envelope).await? {
+    // Each reply has its own deadline; this bounds their sum for a host that uses up each of a hundred.
+    let end = Instant::now() + limits::PEER_ENVELOPE;
+    while let Some(event) = link.envelope_event(&envelope, end).await? {
         ballot.take(event, link, &recipients);
     }
     if link.client().phase() == Phase::Body {

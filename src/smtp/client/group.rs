@@ -7,9 +7,10 @@ use core::fmt::Write as _;
 
 use heapless::{String, VecView};
 
-use super::client::{Envelope, Event, Failure};
-use super::peer_offer::Offer;
-use super::reply_reader::{Class, EnhancedCode, Reply};
+use super::{Envelope, Event, Failure};
+use crate::limits;
+use crate::smtp::peer_offer::Offer;
+use crate::smtp::reply_reader::{Class, EnhancedCode, Reply};
 
 /// Which command a reply is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,9 @@ enum Command {
 
 /// RFC 5321 4.5.3.1.10 guarantees this many recipients; a 552 to a later one means "too many" and is temporary.
 const RECIPIENTS_THAT_ANY_HOST_TAKES: usize = 100;
+
+/// A command that never fits would be waited for without end.
+const _: () = assert!(limits::PEER_WRITE >= 1024);
 
 /// Appends all the parts or, where they do not fit, none.
 pub(super) fn push(out: &mut VecView<u8>, parts: &[&str]) -> bool {

@@ -8,7 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_rustls::rustls::ClientConfig;
 use smol::io::{AsyncRead, AsyncWrite};
@@ -116,15 +116,21 @@ impl Link {
         Ok((link, established))
     }
 
-    /// Writes the commands of a transaction as they are due; the next event. None: the transaction needs no more of them.
+    /// Writes the commands of a transaction as they are due; the next event, until `end` at most. None: the transaction
+    /// needs no more of them.
     pub async fn envelope_event(
         &mut self,
         envelope: &impl Envelope,
+        end: Instant,
     ) -> Result<Option<Event>, Broken> {
         let talk = &mut *self.talk;
         talk.client.write_envelope(envelope, &mut talk.out)?;
         match talk.client.phase() {
-            Phase::Talking => self.event().await.map(Some),
+            Phase::Talking => {
+                let left = end.saturating_duration_since(Instant::now());
+                let patience = self.talk.client.patience().min(left);
+                self.event_within(patience).await.map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -132,6 +138,10 @@ impl Link {
     /// Writes what waits to be written and reads to the next event, within the client's patience for it.
     pub async fn event(&mut self) -> Result<Event, Broken> {
         let patience = self.talk.client.patience();
+        self.event_within(patience).await
+    }
+
+    async fn event_within(&mut self, patience: Duration) -> Result<Event, Broken> {
         let event = within(patience, async {
             loop {
                 if let Some(event) = self.talk.next_event() {
@@ -338,5 +348,47 @@ impl Talk {
             Err(error) => error,
         };
         Poll::Ready(Err(self.write_error.take().unwrap_or(problem)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoMail;
+    impl Envelope for NoMail {
+        fn sender(&self) -> &str {
+            ""
+        }
+        fn recipients(&self) -> usize {
+            0
+        }
+        fn recipient(&self, _: usize) -> &str {
+            ""
+        }
+        fn size(&self) -> u64 {
+            0
+        }
+        fn has_8bit_body(&self) -> bool {
+            false
+        }
+        fn has_utf8_headers(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_envelope_s_time_cuts_the_patience_for_one_reply() {
+        smol::block_on(async {
+            let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = Stream::connect(silent.local_addr().unwrap()).await.unwrap();
+            let mut link = Link::new(stream, StartTls::Never);
+            assert!(link.client().patience() >= Duration::from_secs(60));
+            let end = Instant::now() + Duration::from_millis(10);
+            let Err(Broken::Lost(error)) = link.envelope_event(&NoMail, end).await else {
+                panic!("it is lost");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
     }
 }

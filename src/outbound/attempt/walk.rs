@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::limits;
 
-use super::attempt_outcome::{Outcome, Reason};
-use super::route::{Hop, Hops};
+use super::outcome::{Outcome, Reason};
+use crate::outbound::route::{Hop, Hops};
 
 /// Where to go after an address has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +85,7 @@ impl<'w, 'h> Walk<'w, 'h> {
     }
 
     fn end(&mut self) -> Outcome {
-        Outcome::Deferred(self.last.take().unwrap_or_else(|| Reason {
-            code: 0,
-            status: "4.4.4".to_owned(),
-            text: "there is no host to try".to_owned(),
-            host: None,
-        }))
+        let nobody = || Reason::ours("4.4.4", "there is no host to try");
+        Outcome::Deferred(self.last.take().unwrap_or_else(nobody))
     }
 }

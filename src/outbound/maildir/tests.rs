@@ -5,6 +5,7 @@ use smol::block_on;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn temporary(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("facteur-maildir-{name}-{}", std::process::id()));
@@ -28,10 +29,11 @@ fn a_message_arrives_whole_with_its_envelope_on_top() {
         "Subject: x\r\n\r\n{}\r\nlone \r stays\r\n",
         "long ".repeat(20_000)
     );
+    let given = format!("Return-Path: <forged@example.net>\r\n (folded)\r\n{body}");
     block_on(async {
         let mut delivery = maildir.deliver(box_path.clone(), "bob@example.net", "ann@example.com");
         // Cut so that a CR and its LF come apart.
-        let (one, other) = body.split_at(body.find("\r\n").unwrap() + 1);
+        let (one, other) = given.split_at(given.find("\r\n").unwrap() + 1);
         delivery.write(one.as_bytes()).await.unwrap();
         delivery.write(other.as_bytes()).await.unwrap();
         delivery.finish().await.unwrap();
@@ -88,7 +90,13 @@ fn a_delivery_that_is_given_up_leaves_nothing() {
         assert_eq!(files(&root.join("tmp")).len(), 1);
     });
     drop(maildir);
-    assert!(files(&root.join("tmp")).is_empty() && files(&root.join("new")).is_empty());
+    // Nobody waits for the threads, so the test has to.
+    let end = Instant::now() + Duration::from_secs(30);
+    while !files(&root.join("tmp")).is_empty() {
+        assert!(Instant::now() < end, "the file in tmp is still there");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(files(&root.join("new")).is_empty());
     fs::remove_dir_all(root).unwrap();
 }
 

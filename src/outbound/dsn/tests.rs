@@ -78,9 +78,10 @@ fn an_independent_parser_reads_every_field() {
         failure("bob@example.com", "550 5.1.1 No such user here"),
         Failure {
             cause: Cause::Expired,
-            host: None,
+            status: "4.4.7".to_owned(),
+            host: Some("192.0.2.7".to_owned()),
             code: 0,
-            ..failure("eve@example.net", "connection refused")
+            ..failure("eve@example.net", "no connection: connection refused")
         },
     ];
     let text = whole(
@@ -102,7 +103,7 @@ print(repr(header.get_payload()))
 ['text/plain', 'message/delivery-status', 'text/rfc822-headers']
 {'Reporting-MTA': 'dns; relay.example', 'X-Queue-ID': 'oldid', 'Arrival-Date': 'Tue, 14 Nov 2023 22:13:20 +0000'}
 {'Final-Recipient': 'rfc822; bob@example.com', 'Action': 'failed', 'Status': '5.1.1', 'Remote-MTA': 'dns; mx.example', 'Diagnostic-Code': 'smtp; 550 5.1.1 No such user here'}
-{'Final-Recipient': 'rfc822; eve@example.net', 'Action': 'failed', 'Status': '5.1.1', 'Diagnostic-Code': 'x-facteur; connection refused'}
+{'Final-Recipient': 'rfc822; eve@example.net', 'Action': 'failed', 'Status': '4.4.7', 'Remote-MTA': 'dns; [192.0.2.7]', 'Diagnostic-Code': 'x-facteur; no connection: connection refused'}
 'Subject: hello\\r\\nTo: bob@example.com\\r\\n'
 ");
 }
@@ -180,6 +181,64 @@ fn only_the_header_goes_back_and_only_so_much_of_it() {
     assert!(text.is_ascii());
     assert!(text.len() < limits::DSN_HEADER + 4096);
     assert!(!String::from_utf8(text).unwrap().contains("secret"));
+}
+
+#[test]
+fn only_what_a_host_said_is_called_its_answer() {
+    for (cause, host, code, words) in [
+        (
+            Cause::Refused,
+            Some("mx.example"),
+            550,
+            "The mail server mx.example answered:",
+        ),
+        (
+            Cause::Expired,
+            Some("mx.example"),
+            450,
+            "The last answer, from mx.example, was:",
+        ),
+        (
+            Cause::Expired,
+            Some("mx.example"),
+            0,
+            "The last attempt, at mx.example, came to nothing:",
+        ),
+        (
+            Cause::Impossible,
+            Some("mx.example"),
+            0,
+            "It cannot be handed to the mail server mx.example:",
+        ),
+        (Cause::Expired, None, 0, "The last attempt came to nothing:"),
+        (Cause::Impossible, None, 0, "The reason is:"),
+    ] {
+        let failures = [Failure {
+            cause,
+            code,
+            host: host.map(str::to_owned),
+            ..failure("bob@example.com", "words")
+        }];
+        let dsn = dsn("ann@example.org", &failures);
+        assert!(dsn.for_people().contains(words), "{}", dsn.for_people());
+        let (mut programs, kind) = (String::new(), if code == 0 { "x-facteur" } else { "smtp" });
+        dsn.for_programs(&mut programs);
+        assert!(
+            programs.contains(&format!("Diagnostic-Code: {kind}; words\r\n")),
+            "{programs}"
+        );
+    }
+}
+
+#[test]
+fn addresses_of_hosts_stand_in_brackets() {
+    for (host, written) in [
+        ("mx.example", "mx.example"),
+        ("127.0.0.1", "[127.0.0.1]"),
+        ("2001:db8::1", "[IPv6:2001:db8::1]"),
+    ] {
+        assert_eq!(mta_name(host), written);
+    }
 }
 
 #[test]

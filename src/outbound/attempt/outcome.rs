@@ -6,7 +6,7 @@ use crate::smtp::client::Failure;
 use crate::smtp::peer_offer::Lack;
 use crate::smtp::reply_reader::{Class, Reply};
 
-use super::route::RouteError;
+use crate::outbound::route::RouteError;
 
 /// What became of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,16 @@ pub struct Reason {
 }
 
 impl Reason {
+    /// A reason that no host gave.
+    pub(in crate::outbound) fn ours(status: &str, text: impl Into<String>) -> Self {
+        Self {
+            code: 0,
+            status: status.to_owned(),
+            text: text.into(),
+            host: None,
+        }
+    }
+
     pub(super) fn of_reply(reply: &Reply, host: &str) -> Self {
         Self {
             code: reply.code(),
@@ -85,18 +95,8 @@ impl Outcome {
         }
     }
 
-    pub(super) fn of_route(error: &RouteError) -> Self {
-        let (status, text) = match error {
-            RouteError::Permanent { code, text } | RouteError::Temporary { code, text } => {
-                (code, text)
-            }
-        };
-        let reason = Reason {
-            code: 0,
-            status: (*status).to_owned(),
-            text: text.clone(),
-            host: None,
-        };
+    pub(in crate::outbound) fn of_route(error: &RouteError) -> Self {
+        let reason = Reason::ours(error.code(), error.text());
         match error {
             RouteError::Permanent { .. } => Self::Failed(reason),
             RouteError::Temporary { .. } => Self::Deferred(reason),

@@ -13,13 +13,12 @@ pub struct Folder<'p> {
     path: &'p Path,
 }
 
-/// A file in `tmp` that is not yet whole. Dropped so, it is removed.
+/// A file in `tmp` that is not yet whole. To drop it leaves it there, where readers clear after 36 hours.
 #[derive(Debug)]
 pub struct Partial {
     file: File,
     folder: PathBuf,
     name: String,
-    moved: bool,
 }
 
 impl<'p> Folder<'p> {
@@ -68,7 +67,6 @@ impl<'p> Folder<'p> {
             file,
             folder: self.path.to_path_buf(),
             name,
-            moved: false,
         })
     }
 }
@@ -83,25 +81,26 @@ impl Partial {
     /// Makes the content durable and the message visible; returns the folder whose entry is not yet durable.
     ///
     /// # Errors
-    /// Those of `fsync` and `rename`.
-    pub fn sync_and_move(&mut self) -> io::Result<PathBuf> {
-        self.file.sync_all()?;
+    /// Those of `fsync` and `rename`, with the file.
+    pub fn sync_and_move(self) -> Result<PathBuf, (io::Error, Self)> {
         let new = self.folder.join("new");
-        fs::rename(
-            self.folder.join("tmp").join(&self.name),
-            new.join(&self.name),
-        )?;
-        self.moved = true;
-        Ok(new)
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.moved {
-            // If it cannot be removed, it stays in tmp, which readers clear after 36 hours.
-            let _ = fs::remove_file(self.folder.join("tmp").join(&self.name));
+        let moved = self
+            .file
+            .sync_all()
+            .and_then(|()| fs::rename(self.path(), new.join(&self.name)));
+        match moved {
+            Ok(()) => Ok(new),
+            Err(error) => Err((error, self)),
         }
+    }
+
+    /// It is given up. If it cannot be removed, it stays in tmp.
+    pub fn remove(self) {
+        let _ = fs::remove_file(self.path());
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("tmp").join(&self.name)
     }
 }
 

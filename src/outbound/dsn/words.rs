@@ -1,6 +1,6 @@
 //! What a DSN says to people: in plain words what happened, and what they can do.
 
-use super::dsn::{Cause, Failure};
+use super::{Cause, Failure};
 
 /// The subject and the first sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,20 @@ pub fn headline(failures: &[Failure]) -> Headline {
             subject: "Your message could not be delivered",
             opening: "Your message could not be delivered to:",
         }
+    }
+}
+
+/// What stands before the diagnostic: only what a host said is called its answer.
+#[must_use]
+pub fn introduction(failure: &Failure) -> String {
+    let answered = failure.code != 0;
+    match (&failure.host, failure.cause) {
+        (Some(host), Cause::Expired) if answered => format!("The last answer, from {host}, was:"),
+        (Some(host), Cause::Expired) => format!("The last attempt, at {host}, came to nothing:"),
+        (Some(host), _) if answered => format!("The mail server {host} answered:"),
+        (Some(host), _) => format!("It cannot be handed to the mail server {host}:"),
+        (None, Cause::Expired) => "The last attempt came to nothing:".to_owned(),
+        (None, _) => "The reason is:".to_owned(),
     }
 }
 
@@ -69,12 +83,12 @@ pub fn advice(status: &str, cause: Cause) -> &'static str {
              Write it with plain letters (a to z), or use another address of the recipient."
         }
         _ if detail.starts_with("7.") => {
-            "The receiving side has a rule against this message. Its answer above may say which; the recipient, or \
+            "The receiving side has a rule against this message. The words above may say which; the recipient, or \
              who looks after your mail, can find out more."
         }
         _ => {
-            "The answer above is all that is known here. The recipient, or who looks after your mail, can find out \
-             more with it."
+            "The words above are all that is known here. The recipient, or who looks after your mail, can find out \
+             more with them."
         }
     }
 }

@@ -1,0 +1,159 @@
+//! What a sender is told of mail that could not be delivered: on a real spool, with scripted next hops on loopback.
+
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/relay.rs"]
+mod relay;
+
+use peer::{Answer, Event, Peer};
+use relay::{Folder, Relay, Setup, maildir};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const TEXT: &str = "Subject: hello\r\nTo: somebody\r\n\r\nOne line.\r\n.A dot.\r\n";
+
+fn smtp(peer: &Peer) -> String {
+    format!("smtp:{}", peer.address)
+}
+
+#[test]
+fn a_refused_recipient_s_sender_finds_a_dsn_in_the_mailbox() {
+    let folder = Folder::new("dsn");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT TO:<nobody")
+            .then_some(Answer::Say("550 5.1.1 no such user"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let relay = Relay::start(
+        &folder.0,
+        &Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)]),
+    );
+    relay.submit(
+        "ann@home.example",
+        &["bob@one.test", "nobody@one.test", "nobody2@one.test"],
+        TEXT,
+    );
+    assert_eq!(peer.messages(1)[0].to, ["<bob@one.test>"]);
+    relay.until_empty();
+    let dsns = maildir(&folder.0.join("ann"));
+    assert_eq!(dsns.len(), 1);
+    assert!(dsns[0].starts_with("Return-Path: <>\nDelivered-To: ann@home.example\n"));
+    let found = python(&dsns[0], "
+people, status, header = m.iter_parts()
+print(m.get_content_type(), m['To'], m['Auto-Submitted'])
+for block in status.get_payload()[1:]: print(block['Final-Recipient'], block['Action'], block['Status'], block['Diagnostic-Code'])
+print(header.get_payload().splitlines())
+");
+    assert_eq!(
+        found,
+        "multipart/report ann@home.example auto-replied
+rfc822; nobody@one.test failed 5.1.1 smtp; 550 5.1.1 no such user
+rfc822; nobody2@one.test failed 5.1.1 smtp; 550 5.1.1 no such user
+['Received: by relay.example', 'Subject: hello', 'To: somebody']
+"
+    );
+    relay.stop();
+}
+
+#[test]
+fn nobody_is_told_of_a_failure_without_a_sender() {
+    let folder = Folder::new("null");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT")
+            .then_some(Answer::Say("550 5.1.1 no such user"))
+    });
+    let relay = Relay::start(&folder.0, &Setup::to(&[("*", smtp(&peer))]));
+    relay.submit("", &["nobody@one.test"], TEXT);
+    peer.wait(|events| {
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Command(_, line) if line.starts_with("RCPT")))
+            .then_some(())
+    });
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.failed), 1);
+    assert_eq!(relay.counted(|counters| &counters.dsns), 0);
+    relay.stop();
+}
+
+#[test]
+fn a_message_that_is_too_old_goes_back() {
+    let folder = Folder::new("expiry");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT")
+            .then_some(Answer::Say("451 4.7.1 later"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let setup = Setup {
+        retry: "1s..1s",
+        lifetime: Duration::from_secs(2),
+        ..Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)])
+    };
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@home.example", &["grey@one.test"], TEXT);
+    relay.until_empty();
+    let dsns = maildir(&folder.0.join("ann"));
+    assert_eq!(dsns.len(), 1);
+    for piece in [
+        "Subject: Your message could not be delivered in time\n",
+        "  The last answer, from 127.0.0.1, was:\n    451 4.7.1 later\n",
+        "\nStatus: 4.4.7\nRemote-MTA: dns; [127.0.0.1]\nDiagnostic-Code: smtp; 451 4.7.1 later\n",
+    ] {
+        assert!(dsns[0].contains(piece), "{piece}: {}", dsns[0]);
+    }
+    assert!(relay.counted(|counters| &counters.deferred) >= 1);
+    relay.stop();
+}
+
+#[test]
+fn what_only_the_relay_says_is_no_answer_of_the_host() {
+    let folder = Folder::new("lack");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("EHLO")
+            .then_some(Answer::Say("250-peer.example\r\n250 SIZE 10"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let relay = Relay::start(
+        &folder.0,
+        &Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)]),
+    );
+    relay.submit("ann@home.example", &["bob@one.test"], TEXT);
+    relay.until_empty();
+    let dsns = maildir(&folder.0.join("ann"));
+    assert_eq!(dsns.len(), 1);
+    for piece in [
+        "  It cannot be handed to the mail server 127.0.0.1:\n    the message is larger than the host accepts\n",
+        "\nStatus: 5.3.4\nRemote-MTA: dns; [127.0.0.1]\nDiagnostic-Code: x-facteur; the message is larger than the host accepts\n",
+    ] {
+        assert!(dsns[0].contains(piece), "{piece}: {}", dsns[0]);
+    }
+    assert!(!dsns[0].contains("smtp;"));
+    relay.stop();
+}
+
+/// What Python's email package finds in a message from a Maildir.
+fn python(message: &str, script: &str) -> String {
+    let program = format!(
+        "import sys, email, email.policy\nm = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n{script}"
+    );
+    let mut child = Command::new("python3")
+        .args(["-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is there: scripts/test installs it");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(message.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,6 +1,7 @@
 //! Appending to the log: one batch between two syncs, one segment after another.
 
 use super::disk::DiskFile;
+use super::generations::Generations;
 use super::log::PartRequest;
 use super::marks::{Mark, Range};
 use super::queue::Entry;
@@ -96,7 +97,8 @@ impl Log {
     fn append_part(&mut self, part: &mut PartRequest) -> Result<Place, Error> {
         self.make_room(part.class, part.buffer.len())?;
         let place = self.place().ok_or(Error::Full)?;
-        if !part.claim.admit(part.class, place) {
+        let octets = part.buffer.len();
+        if !part.claim.admit(part.class, place, octets) {
             return Err(Error::Full);
         }
         let kind = match part.last {
@@ -361,11 +363,11 @@ impl Log {
         state.segments.room = room;
         for (part, place) in &mut self.waiting {
             let Some(last) = &part.last else { continue };
-            let span = part.claim.span().try_into().unwrap_or(u16::MAX);
-            let mut entry = Entry::new(part.id, *place, span, last.recipients);
+            let mut entry = Entry::new(part.id, *place, last.recipients);
             entry.lane = last.lane;
-            first |= state.queue.insert(entry);
-            part.claim.hand_over();
+            let generations = part.claim.hand_over();
+            let generations = generations.unwrap_or(Generations::of(place.generation));
+            first |= state.queue.insert(entry, &generations);
             if let Some((slot, id, mask)) = last.finishes {
                 state.finish(slot, id, mask);
             }

@@ -32,6 +32,7 @@ pub mod disk;
 mod envelope;
 mod findings;
 mod folder;
+mod generations;
 mod id;
 mod items;
 mod log;

@@ -183,17 +183,15 @@ fn fill_queue(replay: Replay, segments: &mut Segments, findings: &mut Vec<Findin
                 segment: message.place.segment,
                 offset: message.place.offset,
             });
-            for entry in &message.entries {
-                entry
-                    .generations()
-                    .for_each(|generation| segments.set_damaged(generation));
+            for generation in message.generations.iter() {
+                segments.set_damaged(generation);
             }
             continue;
         }
         for entry in message.entries {
-            segments.hold(entry.generations());
+            segments.hold(message.generations.iter());
             queue.reserve_recovered(entry.remaining().count_ones());
-            queue.insert(entry);
+            queue.insert(entry, &message.generations);
         }
     }
     segments.refresh();

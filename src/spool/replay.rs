@@ -1,6 +1,7 @@
 //! What the log says, read from its oldest record to its newest.
 
 use super::LaneOf;
+use super::generations::Generations;
 use super::items::{Item, Items, PartFields};
 use super::marks::{Gap, Left, Mark, Range};
 use super::queue::{self, Entry};
@@ -19,7 +20,7 @@ struct Group {
 struct Known {
     id: u64,
     place: Place,
-    span: u64,
+    generations: Generations,
     lane: u32,
     first: Group,
     /// After deferrals that differ; rarely any.
@@ -71,7 +72,7 @@ impl Known {
 struct Open {
     last: Place,
     number: u32,
-    first_generation: u64,
+    generations: Generations,
     recipients: u8,
     lane: Option<u32>,
 }
@@ -96,6 +97,7 @@ pub struct Replay {
 /// A message that recovery queues, or cannot.
 pub struct Recovered {
     pub entries: Vec<Entry>,
+    pub generations: Generations,
     pub id: u64,
     pub place: Place,
     pub broken: bool,
@@ -157,11 +159,12 @@ impl Replay {
         let mut message = before.filter(|_| follows).unwrap_or(Open {
             last: place,
             number: 0,
-            first_generation: place.generation,
+            generations: Generations::of(place.generation),
             recipients: 0,
             lane: None,
         });
         (message.last, message.number) = (place, fields.number);
+        message.generations.add(place.generation);
         let mut recipients = None;
         for item in Items::of(payload) {
             match item {
@@ -185,7 +188,7 @@ impl Replay {
         let known = Known {
             id: header.id,
             place,
-            span: place.generation - message.first_generation,
+            generations: message.generations,
             lane: message.lane.unwrap_or(0),
             first: Group {
                 mask: queue::all(recipients),
@@ -294,8 +297,7 @@ impl Replay {
     pub fn into_messages(self) -> impl Iterator<Item = Recovered> {
         self.known.into_iter().filter(Known::is_live).map(|known| {
             let entry = |group: &Group| {
-                let span = known.span.try_into().unwrap_or(u16::MAX);
-                let mut entry = Entry::new(known.id, known.place, span, 0);
+                let mut entry = Entry::new(known.id, known.place, 0);
                 entry.set_remaining(group.mask);
                 entry.set_next(group.next);
                 entry.attempts = group.attempts;
@@ -308,6 +310,7 @@ impl Replay {
                     .filter(|group| group.mask != 0)
                     .map(entry)
                     .collect(),
+                generations: known.generations,
                 id: known.id,
                 place: known.place,
                 broken: known.broken,

@@ -36,8 +36,8 @@ impl State {
         {
             return self.queue.put_back(slot);
         }
-        if let Some(entry) = self.queue.remove(slot) {
-            self.segments.release(entry.generations());
+        if let Some((_, generations)) = self.queue.remove(slot) {
+            self.segments.release(generations.iter());
         }
         false
     }

@@ -6,6 +6,7 @@ mod faults;
 mod powercut;
 mod queueing;
 mod room;
+mod spread;
 
 use super::*;
 use fake::{Fake, Image};

@@ -41,6 +41,8 @@ pub struct Log {
     marks_since: Option<Instant>,
     /// Ranges that hold nothing acknowledged, still to be noted in the log.
     pub holes: Vec<Range>,
+    /// Those that are noted: a checkpoint of their segment repeats them, because the segment with the note may go first.
+    pub noted: Vec<Range>,
     /// Batches that failed since start: parts that follow one of theirs fail too.
     failed: Vec<Range>,
     /// When a fresh segment is tried again.
@@ -53,7 +55,12 @@ pub struct Log {
 
 impl Log {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, current: Option<Current>, holes: Vec<Range>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        current: Option<Current>,
+        holes: Vec<Range>,
+        noted: Vec<Range>,
+    ) -> Self {
         Self {
             shared,
             current,
@@ -63,6 +70,7 @@ impl Log {
             unsynced: Vec::new(),
             marks_since: None,
             holes,
+            noted,
             failed: Vec::new(),
             mend_at: None,
             no_checkpoint: None,
@@ -392,6 +400,7 @@ impl Log {
         let is_there = |range: &Range| state.segments.number(range.generation).is_some();
         self.failed.retain(is_there);
         self.holes.retain(is_there);
+        self.noted.retain(is_there);
         self.failed.push(range);
         self.holes.push(range);
     }
@@ -453,7 +462,7 @@ impl Log {
             self.mark(mark);
         }
         if self.mend_at.is_none() && self.flush(Kind::Padding) {
-            self.holes.clear();
+            self.noted.append(&mut self.holes);
             self.shared.read_only.store(false, Ordering::Relaxed);
             log::warn!("spool writes again");
         }
@@ -462,14 +471,20 @@ impl Log {
     /// Appends what recovery must pass over in silence.
     pub fn note_holes(&mut self) {
         for hole in self.holes.clone() {
-            let bytes = hole.bytes();
-            let noted = self
-                .make_room(Class::Mark, bytes.len())
-                .and_then(|()| self.append(Kind::Resume, 0, &[&bytes]));
-            if let Err(problem) = noted {
+            if let Err(problem) = self.note(hole) {
                 log::warn!("spool hole not noted: {problem}");
             }
         }
+    }
+
+    /// Appends the note of a hole.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn note(&mut self, hole: Range) -> Result<(), Error> {
+        let bytes = hole.bytes();
+        self.make_room(Class::Mark, bytes.len())?;
+        self.append(Kind::Resume, 0, &[&bytes])
     }
 
     /// A clean stop.

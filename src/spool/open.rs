@@ -148,7 +148,12 @@ pub fn open(
         missing.len()
     );
     let shared = Arc::new(Shared::new(disk, folder, salt, lane_of, recovery.state));
-    let log = Log::new(shared.clone(), recovery.current, recovery.holes);
+    let log = Log::new(
+        shared.clone(),
+        recovery.current,
+        recovery.holes,
+        recovery.noted,
+    );
     start(&options.dir, log, missing, recovery.findings)
 }
 

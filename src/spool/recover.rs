@@ -18,6 +18,8 @@ pub struct Recovery {
     pub current: Option<Current>,
     /// Torn ranges, to be noted in the log.
     pub holes: Vec<Range>,
+    /// Those that the log knows already.
+    pub noted: Vec<Range>,
     pub findings: Vec<Finding>,
 }
 
@@ -77,6 +79,8 @@ pub fn recover(
     let mut holes = judge_gaps(&mut replay, &mut segments, &mut findings);
     let current =
         last.map(|(file, header, tail)| resume(file, &header, tail, &mut segments, &mut holes));
+    let mut noted = std::mem::take(&mut replay.resumed);
+    noted.retain(|range| segments.number(range.generation).is_some());
     Ok(Recovery {
         state: State {
             queue: fill_queue(replay, &mut segments, &mut findings),
@@ -84,6 +88,7 @@ pub fn recover(
         },
         current,
         holes,
+        noted,
         findings,
     })
 }

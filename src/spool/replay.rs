@@ -6,6 +6,7 @@ use super::items::{Item, Items, PartFields};
 use super::marks::{Gap, Left, Mark, Range};
 use super::queue::{self, Entry};
 use super::record::{Header, Kind, Place};
+use crate::limits;
 use std::collections::HashMap;
 
 /// Recipients with one next try.
@@ -77,6 +78,16 @@ struct Open {
     lane: Option<u32>,
 }
 
+/// What a DSN says about its original. It counts only with the DSN: were it applied at once, a DSN whose commit failed
+/// would end its original in silence.
+struct Finish {
+    /// The DSN's final part.
+    generation: u64,
+    offset: u32,
+    id: u64,
+    mask: u128,
+}
+
 /// The queue as the log tells it.
 #[derive(Default)]
 pub struct Replay {
@@ -85,6 +96,8 @@ pub struct Replay {
     /// Those of which something is left.
     by_id: HashMap<u64, usize>,
     open: HashMap<u64, Open>,
+    /// Not yet applied. To finish is to take recipients away, which nothing later brings back: it may be done late.
+    finishes: Vec<Finish>,
     pub gaps: Vec<Gap>,
     pub resumed: Vec<Range>,
     /// Behind this, the log was closed cleanly.
@@ -165,7 +178,7 @@ impl Replay {
         });
         (message.last, message.number) = (place, fields.number);
         message.generations.add(place.generation);
-        let mut recipients = None;
+        let (mut recipients, mut finishes) = (None, None);
         for item in Items::of(payload) {
             match item {
                 Item::Recipient(address) => {
@@ -173,7 +186,7 @@ impl Replay {
                     message.lane = Some(queue::joined(message.lane, lane_of(address)));
                 }
                 Item::Facts(summary) => recipients = Some(summary.recipients),
-                Item::Finishes { id, mask } => self.mark(Mark::Done { id, mask }),
+                Item::Finishes { id, mask } => finishes = Some((id, mask)),
                 _ => {}
             }
         }
@@ -185,6 +198,10 @@ impl Replay {
         }
         let recipients = recipients?;
         let broken = !follows || message.recipients != recipients;
+        // Of a DSN that nobody will get, nothing follows: its original is tried again.
+        if let Some((id, mask)) = finishes.filter(|_| !broken) {
+            self.finish_later(place, id, mask);
+        }
         let known = Known {
             id: header.id,
             place,
@@ -233,6 +250,32 @@ impl Replay {
         }
     }
 
+    fn finish_later(&mut self, at: Place, id: u64, mask: u128) {
+        if self.finishes.len() >= limits::SPOOL_FORGET {
+            // The note of a failed commit is the first record behind it.
+            self.finish(at.generation.saturating_sub(1));
+        }
+        self.finishes.push(Finish {
+            generation: at.generation,
+            offset: at.offset,
+            id,
+            mask,
+        });
+    }
+
+    /// Applies what the DSNs of all generations before this one say.
+    fn finish(&mut self, before: u64) {
+        let all = std::mem::take(&mut self.finishes);
+        let (proved, rest) = all
+            .into_iter()
+            .partition(|finish| finish.generation < before);
+        self.finishes = rest;
+        let proved: Vec<Finish> = proved;
+        for Finish { id, mask, .. } in proved {
+            self.mark(Mark::Done { id, mask });
+        }
+    }
+
     /// Of the messages in the range, only those listed are live.
     fn checkpoint(&mut self, payload: &[u8]) -> Option<()> {
         let range = Range::read(payload)?;
@@ -256,7 +299,11 @@ impl Replay {
     /// What stands in the range was refused.
     fn resume(&mut self, payload: &[u8]) -> Option<()> {
         let range = Range::read(payload)?;
-        self.resumed.push(range);
+        if !self.resumed.contains(&range) {
+            self.resumed.push(range);
+        }
+        self.finishes
+            .retain(|finish| !range.holds(finish.generation, finish.offset));
         for known in self.within(range) {
             known.take(u128::MAX);
         }
@@ -285,7 +332,7 @@ impl Replay {
 
     /// Keeps the memory to twice what is live.
     fn drop_finished(&mut self) {
-        if self.known.len() < 4096 || self.known.len() < 2 * self.by_id.len() {
+        if self.known.len() < limits::SPOOL_FORGET || self.known.len() < 2 * self.by_id.len() {
             return;
         }
         self.known.retain(Known::is_live);
@@ -293,8 +340,9 @@ impl Replay {
         self.by_id = places.map(|(at, known)| (known.id, at)).collect();
     }
 
-    /// The messages that are left.
-    pub fn into_messages(self) -> impl Iterator<Item = Recovered> {
+    /// The messages that are left at the log's end, which proves what no note of a failure took back.
+    pub fn into_messages(mut self) -> impl Iterator<Item = Recovered> {
+        self.finish(u64::MAX);
         self.known.into_iter().filter(Known::is_live).map(|known| {
             let entry = |group: &Group| {
                 let mut entry = Entry::new(known.id, known.place, 0);

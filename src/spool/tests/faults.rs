@@ -124,3 +124,97 @@ fn a_real_folder_works_and_is_locked() {
     block_on(spool.close()).unwrap();
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+/// A DSN for the ticket's first recipient.
+async fn report(spool: &Spool, ticket: &Ticket) -> Result<Durable, Error> {
+    let mut dsn = spool.begin_dsn(MICROS).map_err(|_| Error::Full)?;
+    dsn.sender(&Sender::default()).await?;
+    dsn.recipient("sender@b").await?;
+    let last = Last {
+        finishes: Some((ticket, 1)),
+        ..Last::default()
+    };
+    dsn.commit(last).await
+}
+
+const PUT_OFF: Outcome = Outcome {
+    done: 0,
+    defer: Some(Deferral { next: NOW + 60 }),
+};
+
+#[test]
+fn a_dsn_whose_commit_failed_leaves_its_original_queued() {
+    let disk = Fake::of(fresh(7));
+    let spool = open(&disk, 7).unwrap();
+    let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+    let ticket = due(&spool, NOW).pop().unwrap();
+    disk.fail_syncs(1);
+    assert!(block_on(report(&spool, &ticket)).is_err());
+    block_on(spool.settle(ticket, PUT_OFF));
+    settled(&spool, || block_on(accept(&spool, &["x@a"], b"2")));
+    for ticket in due(&spool, NOW) {
+        block_on(deliver(&spool, ticket));
+    }
+    block_on(spool.close()).unwrap();
+    let spool = open(&disk, 7).unwrap();
+    assert_eq!(super::ids(&spool), [original], "lost without a DSN");
+}
+
+#[test]
+fn a_dsn_that_is_damaged_leaves_its_original_queued() {
+    let disk = Fake::of(fresh(7));
+    let spool = open(&disk, 7).unwrap();
+    let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+    let ticket = due(&spool, NOW).pop().unwrap();
+    let report = block_on(async {
+        let mut dsn = spool.begin_dsn(MICROS).unwrap();
+        dsn.sender(&Sender::default()).await.unwrap();
+        dsn.recipient("sender@b").await.unwrap();
+        dsn.body(&body(1, 20_000)).await.unwrap();
+        let last = Last {
+            finishes: Some((&ticket, 1)),
+            ..Last::default()
+        };
+        dsn.commit(last).await.unwrap().id()
+    });
+    block_on(spool.settle(ticket, PUT_OFF));
+    assert_eq!(super::ids(&spool), [report]);
+    block_on(spool.close()).unwrap();
+    let whole = open(&Fake::of(disk.image()), 7).unwrap();
+    assert_eq!(super::ids(&whole), [report], "the DSN is there");
+    // Its first part is the third block's: the header and the original stand before it.
+    disk.flip("000001.seg", 2 * 4096 + 5000, 1);
+    let spool = open(&disk, 7).unwrap();
+    assert_eq!(super::ids(&spool), [original]);
+}
+
+#[test]
+fn what_a_failed_commit_left_stays_refused_when_its_note_is_written_over() {
+    let disk = Fake::of(fresh(7));
+    disk.forget();
+    let spool = open(&disk, 7).unwrap();
+    let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+    let ticket = due(&spool, NOW).pop().unwrap();
+    disk.fail_syncs(1);
+    assert!(block_on(report(&spool, &ticket)).is_err());
+    block_on(spool.settle(ticket, PUT_OFF));
+    // The original holds the first segment, and the second one, with the note, is used again.
+    let octets = body(1, 1_000_000);
+    settled(&spool, || block_on(accept(&spool, &["x@a"], &octets)));
+    for _ in 0..40 {
+        for ticket in due(&spool, NOW) {
+            block_on(deliver(&spool, ticket));
+        }
+        block_on(accept(&spool, &["x@a"], &octets)).unwrap();
+    }
+    for ticket in due(&spool, NOW) {
+        block_on(deliver(&spool, ticket));
+    }
+    assert!(spool.handle.shared.state().segments.number(2).is_none());
+    block_on(spool.close()).unwrap();
+    let spool = open(&disk, 7).unwrap();
+    assert_eq!(
+        (super::ids(&spool), spool.findings()),
+        (vec![original], &[][..])
+    );
+}

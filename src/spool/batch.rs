@@ -190,6 +190,7 @@ impl Log {
             segment: place.segment,
             generation: place.generation,
             salt: self.shared.salt,
+            spool: self.shared.segments,
         }
         .block();
         let path = self.shared.folder.segment(place.segment);

@@ -131,7 +131,7 @@ pub struct Counts {
     pub commits: u64,
     /// Octets written to segments since start.
     pub written: u64,
-    /// True while no fresh segment has proved good after an error.
+    /// True while no new mail is taken: no fresh segment has proved good after an error, or the spool has stopped.
     pub read_only: bool,
 }
 
@@ -147,6 +147,19 @@ impl Spool {
         now: u64,
     ) -> Result<Self, OpenError> {
         open::open(options, Arc::new(disk), lane_of, now)
+    }
+
+    /// The most octets that one message may have to fit into an empty spool of `size` octets; 0 if the size is too small.
+    /// Other mail may leave less.
+    #[must_use]
+    pub const fn room_for_mail(size: u64) -> u64 {
+        segments::room_for_mail(size)
+    }
+
+    /// Octets of the smallest spool; a quarter of it, and of any larger one, is room enough for a message.
+    #[must_use]
+    pub const fn smallest() -> u64 {
+        (limits::SPOOL_SEGMENTS * limits::SPOOL_SEGMENT) as u64
     }
 
     /// What the start found wrong; it is in the log, too.
@@ -309,7 +322,7 @@ impl Spool {
             flushes: shared.tallies.flushes.load(Ordering::Relaxed),
             commits: shared.tallies.commits.load(Ordering::Relaxed),
             written: shared.tallies.written.load(Ordering::Relaxed),
-            read_only: shared.read_only.load(Ordering::Relaxed),
+            read_only: shared.is_read_only(),
         }
     }
 

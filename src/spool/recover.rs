@@ -23,6 +23,17 @@ pub struct Recovery {
     pub findings: Vec<Finding>,
 }
 
+impl Recovery {
+    /// Some segments are set aside. What generations they have is not known, and no other may have one of theirs, should
+    /// they be readable again at a later start.
+    pub fn set_aside(&mut self, aside: usize, segments: u32) {
+        if aside > 0 {
+            let most = 2 * u64::from(segments);
+            self.state.segments.skip_generations(most);
+        }
+    }
+}
+
 /// Reads every segment of the log and makes the queue.
 ///
 /// # Errors
@@ -66,6 +77,7 @@ pub fn recover(
                     payload,
                 } => replay.record(place, &header, payload, lane_of),
                 Found::Gap(gap) => replay.gap(gap),
+                Found::Unreadable(range) => log::error!("spool {range}"),
             })
             .map_err(io)?;
         window = scanner.into_window();

@@ -57,6 +57,8 @@ pub struct Shared {
     pub folder: Folder,
     /// In every checksum of this spool.
     pub salt: u64,
+    /// How many segments it is to have, some of which may still be missing.
+    pub segments: u32,
     pub lane_of: LaneOf,
     state: Mutex<State>,
     pub inbox: Inbox,
@@ -75,7 +77,7 @@ impl Shared {
     pub fn new(
         disk: Arc<dyn Disk>,
         folder: Folder,
-        salt: u64,
+        (salt, segments): (u64, u32),
         lane_of: LaneOf,
         state: State,
     ) -> Self {
@@ -83,6 +85,7 @@ impl Shared {
             disk,
             folder,
             salt,
+            segments,
             lane_of,
             state: Mutex::new(state),
             inbox: Inbox::default(),

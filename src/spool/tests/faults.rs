@@ -5,8 +5,8 @@ use crate::spool::disk::Real;
 
 #[test]
 fn a_failed_sync_refuses_its_messages_and_the_next_ones_work() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let first = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
     disk.fail_syncs(1);
     let refused = block_on(accept(&spool, &["x@a"], b"2"));
@@ -14,7 +14,7 @@ fn a_failed_sync_refuses_its_messages_and_the_next_ones_work() {
     let third = settled(&spool, || block_on(accept(&spool, &["x@a"], b"3")));
     assert_eq!(super::ids(&spool), [first, third]);
     drop(spool);
-    let spool = open(&Fake::of(disk.image()), 5).unwrap();
+    let spool = open(&Fake::of(disk.image()), 6).unwrap();
     assert_eq!(spool.findings(), [], "the failed batch is noted in the log");
     assert_eq!(
         super::ids(&spool),
@@ -35,8 +35,8 @@ fn settled(spool: &Spool, mut attempt: impl FnMut() -> Result<Id, Error>) -> Id 
 
 #[test]
 fn a_transaction_with_a_part_in_a_failed_batch_is_refused_whole() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     block_on(async {
         let mut long = spool.begin(MICROS, None).unwrap();
         long.sender(&Sender::default()).await.unwrap();
@@ -57,22 +57,22 @@ fn a_transaction_with_a_part_in_a_failed_batch_is_refused_whole() {
 
 #[test]
 fn marks_of_a_failed_batch_are_written_again() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     block_on(accept(&spool, &["x@a"], b"1")).unwrap();
     let ticket = due(&spool, NOW).pop().unwrap();
     disk.fail_syncs(1);
     block_on(deliver(&spool, ticket));
     assert!(block_on(accept(&spool, &["x@a"], b"2")).is_err());
     let third = settled(&spool, || block_on(accept(&spool, &["x@a"], b"3")));
-    let spool = open(&Fake::of(disk.image()), 5).unwrap();
+    let spool = open(&Fake::of(disk.image()), 6).unwrap();
     assert_eq!(super::ids(&spool), [third]);
 }
 
 #[test]
 fn new_mail_is_refused_while_no_segment_is_good() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     disk.fail_writes(usize::MAX);
     assert!(block_on(accept(&spool, &["x@a"], b"1")).is_err());
     block_on(async {
@@ -104,7 +104,7 @@ fn a_real_folder_works_and_is_locked() {
     let dir = std::env::temp_dir().join(format!("facteur-spool-{}", fastrand::u64(..)));
     let options = Options {
         dir: dir.clone(),
-        size: 4 * limits::SPOOL_SEGMENT as u64,
+        size: 6 * limits::SPOOL_SEGMENT as u64,
     };
     let open = || Spool::open(&options, Real, Box::new(lane), NOW);
     let spool = open().unwrap();
@@ -217,4 +217,31 @@ fn what_a_failed_commit_left_stays_refused_when_its_note_is_written_over() {
         (super::ids(&spool), spool.findings()),
         (vec![original], &[][..])
     );
+}
+
+#[test]
+fn a_panicking_thread_is_noticed_at_once() {
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
+    let started = std::time::Instant::now();
+    disk.panic_once();
+    let problem = block_on(accept(&spool, &["x@a"], b"1"));
+    assert!(problem.is_err(), "the writer");
+    let stopped = |spool: &Spool| {
+        while !spool.counts().read_only {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(spool.begin(MICROS, None).err(), Some(Refusal::ReadOnly));
+    };
+    stopped(&spool);
+
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
+    block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+    let ticket = due(&spool, NOW).pop().unwrap();
+    disk.panic_once();
+    assert!(block_on(spool.read(&ticket)).is_err(), "the reader");
+    stopped(&spool);
+    assert!(block_on(spool.read(&ticket)).is_err(), "for good");
+    assert!(started.elapsed() < limits::SPOOL_READ);
 }

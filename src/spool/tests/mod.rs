@@ -3,6 +3,7 @@
 mod damage;
 mod fake;
 mod faults;
+mod opening;
 mod powercut;
 mod queueing;
 mod room;

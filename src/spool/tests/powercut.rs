@@ -128,7 +128,7 @@ const FATES: [Unsynced; 4] = [
 ];
 
 fn short_run() -> Run {
-    let mut run = Run::new(4);
+    let mut run = Run::new(6);
     let first = run.accept(100);
     let second = run.accept(4096);
     run.abort();
@@ -144,7 +144,7 @@ fn short_run() -> Run {
 
 #[test]
 fn no_cut_loses_a_message_or_brings_one_back() {
-    short_run().check_all(4, &FATES, 1);
+    short_run().check_all(6, &FATES, 1);
 }
 
 #[test]
@@ -154,24 +154,24 @@ fn no_cut_while_recovering_does_either() {
     for cut in 0..=run.disk.calls() {
         for fate in [Unsynced::Torn(3), Unsynced::Torn(4)] {
             let image = run.disk.cut(&run.base, cut, fate);
-            let disk = run.check(&image, cut, 4, &format!("{cut} {fate:?}"));
+            let disk = run.check(&image, cut, 6, &format!("{cut} {fate:?}"));
             // The note of a hole is written in the background.
-            let spool = open(&Fake::of(image.clone()), 4).unwrap();
+            let spool = open(&Fake::of(image.clone()), 6).unwrap();
             if spool.findings().is_empty() {
                 continue;
             }
             holes += 1;
             drop(spool);
             let again = Fake::of(image.clone());
-            block_on(open(&again, 4).unwrap().close()).unwrap();
+            block_on(open(&again, 6).unwrap().close()).unwrap();
             for second in 0..=again.calls() {
                 for fate in FATES {
                     let left = again.cut(&image, second, fate);
                     let what = format!("cuts {cut} and {second}, {fate:?}");
-                    run.check(&left, cut, 4, &what);
+                    run.check(&left, cut, 6, &what);
                 }
             }
-            let silent = open(&again, 4).unwrap();
+            let silent = open(&again, 6).unwrap();
             assert_eq!(silent.findings(), [], "a torn tail is told of once");
             drop(disk);
         }

@@ -13,17 +13,19 @@
 //! ([`record`]). A segment's new header is synced before its first record. What follows a gap tells whether the gap is
 //! damage, which is kept and told of, or the torn end of a commit that nobody was told of ([`recover`]).
 //!
-//! **When a segment is used again.** When no live message has a part in it, and nobody needs its marks: they concern
+//! **When a segment is used again.** When no live message has a part in it ([`generations`]: however far apart a message's
+//! parts are, what lies between them is not kept), and nobody needs its marks: they concern
 //! messages in older segments, so either none of those is live, or a checkpoint repeats what they say ([`segments`],
 //! [`checkpoint`]). The oldest free one is taken first. Three segments are kept free of mail: a marks-only segment is
 //! always released by a checkpoint in the next one, so deferrals and deliveries go on however full the spool is, and one
 //! more serves DSNs.
 //!
 //! **When the disk fails.** What a failed write or sync held is refused and never tried again; the writer goes to a
-//! fresh segment, and new mail waits until that one has proved good.
+//! fresh segment, and new mail waits until that one has proved good ([`mend`]).
 //!
 //! **Memory.** The index has 48 octets for an entry, reserved at start ([`queue`]); addresses and bodies stay on the
-//! disk. A transaction gathers one part at a time.
+//! disk. Only a message whose parts lie apart has its segments listed beside the index, eight octets each. A transaction
+//! gathers one part at a time.
 
 mod batch;
 mod checkpoint;
@@ -37,6 +39,7 @@ mod id;
 mod items;
 mod log;
 mod marks;
+mod mend;
 mod message;
 mod open;
 mod queue;

@@ -78,6 +78,25 @@ struct Open {
     lane: Option<u32>,
 }
 
+impl Open {
+    /// Adds a part's items. Returns what only a final part has: how many recipients the message has, and what it finishes.
+    fn add(&mut self, payload: &[u8], lane_of: &LaneOf) -> (Option<u8>, Option<(u64, u128)>) {
+        let (mut recipients, mut finishes) = (None, None);
+        for item in Items::of(payload) {
+            match item {
+                Item::Recipient(address) => {
+                    self.recipients = self.recipients.saturating_add(1);
+                    self.lane = Some(queue::joined(self.lane, lane_of(address)));
+                }
+                Item::Facts(summary) => recipients = Some(summary.recipients),
+                Item::Finishes { id, mask } => finishes = Some((id, mask)),
+                _ => {}
+            }
+        }
+        (recipients, finishes)
+    }
+}
+
 /// What a DSN says about its original. It counts only with the DSN: were it applied at once, a DSN whose commit failed
 /// would end its original in silence.
 struct Finish {
@@ -178,18 +197,7 @@ impl Replay {
         });
         (message.last, message.number) = (place, fields.number);
         message.generations.add(place.generation);
-        let (mut recipients, mut finishes) = (None, None);
-        for item in Items::of(payload) {
-            match item {
-                Item::Recipient(address) => {
-                    message.recipients = message.recipients.saturating_add(1);
-                    message.lane = Some(queue::joined(message.lane, lane_of(address)));
-                }
-                Item::Facts(summary) => recipients = Some(summary.recipients),
-                Item::Finishes { id, mask } => finishes = Some((id, mask)),
-                _ => {}
-            }
-        }
+        let (recipients, finishes) = message.add(payload, lane_of);
         if header.kind == Kind::Part {
             if follows {
                 self.open.insert(header.id, message);

@@ -223,13 +223,13 @@ mod tests {
     use super::*;
 
     /// Gives zeros, but for the ranges that it does not give.
-    struct Bad(Vec<std::ops::Range<u64>>);
+    struct Bad(Vec<(u64, u64)>);
 
     impl DiskFile for Bad {
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
             let end = offset + buffer.len() as u64;
             buffer.fill(0);
-            match self.0.iter().any(|bad| bad.start < end && offset < bad.end) {
+            match self.0.iter().any(|bad| bad.0 < end && offset < bad.1) {
                 true => Err(io::ErrorKind::UnexpectedEof.into()),
                 false => Ok(()),
             }
@@ -248,7 +248,7 @@ mod tests {
         }
     }
 
-    fn unreadable(bad: &[std::ops::Range<u64>]) -> Vec<(usize, usize)> {
+    fn unreadable(bad: &[(u64, u64)]) -> Vec<(usize, usize)> {
         let mut told = Vec::new();
         let file = Bad(bad.to_vec());
         let mut scanner = Scanner::new(&file, 1, (1, 1), Vec::new());
@@ -265,11 +265,11 @@ mod tests {
     #[test]
     fn a_range_that_cannot_be_read_is_told_of_once() {
         let end = record::END as usize;
-        let cut = unreadable(&[5000..u64::MAX]);
+        let cut = unreadable(&[(5000, u64::MAX)]);
         assert_eq!(cut, [(4608, end)], "a file that was cut off");
-        let all = unreadable(&[0..u64::MAX]);
+        let all = unreadable(&[(0, u64::MAX)]);
         assert_eq!(all, [(record::FIRST as usize, end)]);
-        let two = unreadable(&[1_000_000..1_000_100, 2_000_000..2_600_000]);
+        let two = unreadable(&[(1_000_000, 1_000_100), (2_000_000, 2_600_000)]);
         assert_eq!(two, [(999_936, 1_000_448), (1_999_872, 2_600_448)]);
     }
 }

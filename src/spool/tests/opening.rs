@@ -1,6 +1,7 @@
 //! Starts that cannot have all they want.
 
 use super::*;
+use crate::spool::disk::Real;
 use crate::spool::record::SegmentHeader;
 
 const SEGMENT: u64 = limits::SPOOL_SEGMENT as u64;
@@ -42,6 +43,20 @@ fn a_disk_without_the_room_is_named_before_anything_is_made() {
     disk.set_free(SEGMENT);
     assert!(start(&disk, 8).is_err());
     assert!(start(&disk, 7).is_ok());
+}
+
+#[test]
+fn the_file_system_is_asked_for_its_room() {
+    let dir = std::env::temp_dir().join(format!("facteur-spool-{}", fastrand::u64(..)));
+    let options = Options {
+        dir: dir.clone(),
+        size: 1 << 53,
+    };
+    let problem = Spool::open(&options, Real, Box::new(lane), NOW).err();
+    assert!(matches!(problem, Some(OpenError::NoRoom { .. })));
+    let left = std::fs::read_dir(&dir).unwrap();
+    assert_eq!(left.count(), 1, "only the lock");
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

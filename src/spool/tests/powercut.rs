@@ -198,3 +198,28 @@ fn no_cut_does_either_while_segments_are_left_and_used_again() {
     run.check_all(7, &[Unsynced::Torn(5)], 3);
     run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 7);
 }
+
+#[test]
+fn no_cut_does_either_to_a_message_whose_parts_lie_apart() {
+    let mut run = Run::new(7);
+    let octets = body(9, 20_000);
+    let mut slow = block_on(async {
+        let mut slow = run.spool.begin(MICROS, None).unwrap();
+        slow.sender(&Sender::default()).await.unwrap();
+        slow.recipient("x@a").await.unwrap();
+        slow.body(&octets).await.unwrap();
+        slow
+    });
+    for _ in 0..2 {
+        let large = run.accept(4_500_000);
+        run.deliver(&[large]);
+    }
+    block_on(slow.body(&octets)).unwrap();
+    let id = block_on(slow.commit(Last::default())).unwrap().id();
+    let promise = (run.disk.calls(), octets.repeat(2));
+    run.promises.accepted.insert(id, promise);
+    let large = run.accept(4_500_000);
+    run.deliver(&[large]);
+    run.check_all(7, &[Unsynced::Torn(6)], 5);
+    run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 11);
+}

@@ -253,7 +253,7 @@ mod tests {
     fn clashes_are_named() {
         for (line, part) in [
             (
-                "--spool-size 16M --message-size 5M",
+                "--spool-size 24M --message-size 7M",
                 "quarter of --spool-size",
             ),
             ("--spool-size 1M", "too small"),
@@ -275,10 +275,10 @@ mod tests {
     #[test]
     fn the_default_message_size_fits_a_small_spool() {
         assert_eq!(
-            config("--hostname h --spool-size 16M")
+            config("--hostname h --spool-size 24M")
                 .unwrap()
                 .message_size,
-            4 << 20
+            6 << 20
         );
     }
 

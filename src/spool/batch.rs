@@ -1,6 +1,7 @@
 //! Appending to the log: one batch between two syncs, one segment after another.
 
 use super::disk::DiskFile;
+use super::generations::Generations;
 use super::log::PartRequest;
 use super::marks::{Mark, Range};
 use super::queue::Entry;
@@ -30,9 +31,9 @@ pub struct Current {
 pub struct Log {
     pub shared: Arc<Shared>,
     pub current: Option<Current>,
-    stage: Vec<u8>,
+    pub stage: Vec<u8>,
     /// Final parts that wait for the sync.
-    waiting: Vec<(PartRequest, Place)>,
+    pub waiting: Vec<(PartRequest, Place)>,
     /// Replies due when the stage is written.
     unwritten: Vec<Sender<()>>,
     /// Marks of the open batch, to be written again elsewhere if its sync fails.
@@ -40,10 +41,12 @@ pub struct Log {
     marks_since: Option<Instant>,
     /// Ranges that hold nothing acknowledged, still to be noted in the log.
     pub holes: Vec<Range>,
+    /// Those that are noted: a checkpoint of their segment repeats them, because the segment with the note may go first.
+    pub noted: Vec<Range>,
     /// Batches that failed since start: parts that follow one of theirs fail too.
-    failed: Vec<Range>,
+    pub failed: Vec<Range>,
     /// When a fresh segment is tried again.
-    mend_at: Option<Instant>,
+    pub mend_at: Option<Instant>,
     /// What was free and blocked when a checkpoint found no room.
     pub no_checkpoint: Option<(usize, usize)>,
     /// One is being written.
@@ -52,7 +55,12 @@ pub struct Log {
 
 impl Log {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, current: Option<Current>, holes: Vec<Range>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        current: Option<Current>,
+        holes: Vec<Range>,
+        noted: Vec<Range>,
+    ) -> Self {
         Self {
             shared,
             current,
@@ -62,6 +70,7 @@ impl Log {
             unsynced: Vec::new(),
             marks_since: None,
             holes,
+            noted,
             failed: Vec::new(),
             mend_at: None,
             no_checkpoint: None,
@@ -96,7 +105,8 @@ impl Log {
     fn append_part(&mut self, part: &mut PartRequest) -> Result<Place, Error> {
         self.make_room(part.class, part.buffer.len())?;
         let place = self.place().ok_or(Error::Full)?;
-        if !part.claim.admit(part.class, place) {
+        let octets = part.buffer.len();
+        if !part.claim.admit(part.class, place, octets) {
             return Err(Error::Full);
         }
         let kind = match part.last {
@@ -173,13 +183,14 @@ impl Log {
 
     /// Writes and syncs the header of a fresh segment: a record of the new life must never reach the disk before it, or it
     /// would look like damage to the old one.
-    fn begin_segment(&mut self) -> Result<(), Error> {
+    pub fn begin_segment(&mut self) -> Result<(), Error> {
         let opened = self.shared.state().segments.open();
         let place = opened.ok_or(Error::Full)?;
         let header = SegmentHeader {
             segment: place.segment,
             generation: place.generation,
             salt: self.shared.salt,
+            spool: self.shared.segments,
         }
         .block();
         let path = self.shared.folder.segment(place.segment);
@@ -361,11 +372,11 @@ impl Log {
         state.segments.room = room;
         for (part, place) in &mut self.waiting {
             let Some(last) = &part.last else { continue };
-            let span = part.claim.span().try_into().unwrap_or(u16::MAX);
-            let mut entry = Entry::new(part.id, *place, span, last.recipients);
+            let mut entry = Entry::new(part.id, *place, last.recipients);
             entry.lane = last.lane;
-            first |= state.queue.insert(entry);
-            part.claim.hand_over();
+            let generations = part.claim.hand_over();
+            let generations = generations.unwrap_or(Generations::of(place.generation));
+            first |= state.queue.insert(entry, &generations);
             if let Some((slot, id, mask)) = last.finishes {
                 state.finish(slot, id, mask);
             }
@@ -381,92 +392,6 @@ impl Log {
             .fetch_add(commits, Ordering::Relaxed);
         for (part, place) in self.waiting.drain(..) {
             part.answer(Ok(place));
-        }
-    }
-
-    /// Keeps what must be noted in the log, and drops what concerns lives that are over.
-    fn note_failure(&mut self, range: Range) {
-        let state = self.shared.state();
-        let is_there = |range: &Range| state.segments.number(range.generation).is_some();
-        self.failed.retain(is_there);
-        self.holes.retain(is_there);
-        self.failed.push(range);
-        self.holes.push(range);
-    }
-
-    /// A write or a sync failed: nothing of the batch is ever tried again, but its marks in a fresh segment.
-    pub fn fail(&mut self, problem: io::Error) {
-        let Some(current) = self.current.take() else {
-            return;
-        };
-        log::error!(
-            "spool segment={:06}.seg offset={} error=\"{problem}\": {} transactions refused",
-            current.number,
-            current.batch,
-            self.waiting.len()
-        );
-        let range = Range {
-            generation: current.generation,
-            from: current.batch,
-            to: record::END,
-        };
-        self.note_failure(range);
-        self.stage.clear();
-        self.shared.state().segments.set_current(None);
-        // Before the answers: whoever tries again at once is refused at MAIL.
-        self.mend_later();
-        for (part, _) in std::mem::take(&mut self.waiting) {
-            let refused = match problem.kind() {
-                io::ErrorKind::StorageFull => Error::Full,
-                kind => Error::Io(kind.into()),
-            };
-            part.answer(Err(refused));
-        }
-    }
-
-    /// New mail is refused until a fresh segment has proved good; the first try is soon.
-    fn mend_later(&mut self) {
-        let again = self.shared.read_only.swap(true, Ordering::Relaxed);
-        let now = Instant::now();
-        self.mend_at = Some(match again {
-            true => now + limits::SPOOL_MEND,
-            false => now,
-        });
-        self.current = None;
-    }
-
-    /// Tries a fresh segment: it is good once the note of the hole and the marks of the failed batch are synced.
-    fn mend(&mut self) {
-        if self.mend_at.is_none_or(|at| at > Instant::now()) {
-            return;
-        }
-        self.mend_at = None;
-        if self.begin_segment().is_err() {
-            // Full, too: something may become free.
-            self.mend_later();
-            return;
-        }
-        self.note_holes();
-        for mark in std::mem::take(&mut self.unsynced) {
-            self.mark(mark);
-        }
-        if self.mend_at.is_none() && self.flush(Kind::Padding) {
-            self.holes.clear();
-            self.shared.read_only.store(false, Ordering::Relaxed);
-            log::warn!("spool writes again");
-        }
-    }
-
-    /// Appends what recovery must pass over in silence.
-    pub fn note_holes(&mut self) {
-        for hole in self.holes.clone() {
-            let bytes = hole.bytes();
-            let noted = self
-                .make_room(Class::Mark, bytes.len())
-                .and_then(|()| self.append(Kind::Resume, 0, &[&bytes]));
-            if let Err(problem) = noted {
-                log::warn!("spool hole not noted: {problem}");
-            }
         }
     }
 

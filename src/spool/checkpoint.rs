@@ -26,7 +26,8 @@ impl Log {
         self.checkpointing = true;
         let written = held
             .iter()
-            .try_for_each(|&generation| self.checkpoint(generation));
+            .try_for_each(|&generation| self.checkpoint(generation))
+            .and_then(|()| self.note_again(&held));
         self.checkpointing = false;
         match written {
             // Before a segment's header is written again, the checkpoint must be on the disk.
@@ -40,6 +41,14 @@ impl Log {
                 log::debug!("checkpoint not written: {problem}");
             }
         }
+    }
+
+    /// Repeats the notes of holes in these generations: without one, what a failed commit left would be taken for damage,
+    /// or for mail.
+    fn note_again(&mut self, generations: &[u64]) -> Result<(), Error> {
+        let is_there = |hole: &Range| generations.contains(&hole.generation);
+        let holes: Vec<Range> = self.noted.iter().copied().filter(is_there).collect();
+        holes.into_iter().try_for_each(|hole| self.note(hole))
     }
 
     /// Writes what is still to do of the messages of one generation, in ranges that stand alone.

@@ -1,5 +1,6 @@
 //! What an open transaction has taken.
 
+use super::generations::Generations;
 use super::record::Place;
 use super::segments::Class;
 use super::shared::Shared;
@@ -9,8 +10,10 @@ use std::sync::Arc;
 /// session, on its way to the writer, or in a reply that nobody waits for any more.
 pub struct Claim {
     pub shared: Arc<Shared>,
-    /// The first and last generation that hold a part.
-    generations: Option<(u64, u64)>,
+    /// Those that hold a part.
+    generations: Option<Generations>,
+    /// Of all its parts.
+    octets: u64,
     recipients: u32,
     arriving: bool,
 }
@@ -21,6 +24,7 @@ impl Claim {
         Self {
             shared,
             generations: None,
+            octets: 0,
             recipients: 0,
             arriving: false,
         }
@@ -46,37 +50,35 @@ impl Claim {
         std::mem::take(&mut self.arriving)
     }
 
-    /// Keeps the segment that the next part goes to. False: there is no room for its class.
-    pub fn admit(&mut self, class: Class, place: Place) -> bool {
+    /// Keeps the segment that the next part, of so many octets, goes to. False: there is no room for its class, or the
+    /// transaction is spread over too many segments.
+    pub fn admit(&mut self, class: Class, place: Place, octets: usize) -> bool {
         let mut state = self.shared.state();
         if !state.segments.admits(class) {
             return false;
         }
+        self.octets += octets as u64;
         let generation = place.generation;
-        match &mut self.generations {
-            None => {
-                self.generations = Some((generation, generation));
-                state.segments.hold(generation..=generation);
-            }
-            Some((_, last)) if *last < generation => {
-                state.segments.hold(*last + 1..=generation);
-                *last = generation;
-            }
-            Some(_) => {}
+        let held = self.generations.as_ref();
+        if held.is_some_and(|held| held.last() >= generation) {
+            return true;
         }
+        let count = held.map_or(0, Generations::count) + 1;
+        if !state.segments.may_spread(count, self.octets) {
+            return false;
+        }
+        match &mut self.generations {
+            Some(generations) => generations.add(generation),
+            none => *none = Some(Generations::of(generation)),
+        }
+        state.segments.hold([generation]);
         true
     }
 
-    /// How many generations the message spans beyond one.
-    #[must_use]
-    pub fn span(&self) -> u64 {
-        self.generations.map_or(0, |(first, last)| last - first)
-    }
-
-    /// What it has taken belongs to an entry of the index now.
-    pub fn hand_over(&mut self) {
-        self.generations = None;
+    /// What it has taken belongs to an entry of the index now, which needs these generations.
+    pub fn hand_over(&mut self) -> Option<Generations> {
         self.recipients = 0;
+        self.generations.take()
     }
 }
 
@@ -84,8 +86,8 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if self.generations.is_some() || self.recipients > 0 {
             let mut state = self.shared.state();
-            if let Some((first, last)) = self.generations {
-                state.segments.release(first..=last);
+            if let Some(generations) = &self.generations {
+                state.segments.release(generations.iter());
             }
             state.queue.unreserve(self.recipients);
         }

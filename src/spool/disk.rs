@@ -28,6 +28,16 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// The system's.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Octets that may still be written to the file system of a folder; None: nobody knows.
+    ///
+    /// # Errors
+    /// The system's.
+    fn free(&self, folder: &Path) -> io::Result<Option<u64>>;
     /// The names in a folder; those that are not UTF-8 are left out.
     ///
     /// # Errors
@@ -100,6 +110,15 @@ impl Disk for Real {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn free(&self, folder: &Path) -> io::Result<Option<u64>> {
+        let figures = rustix::fs::statvfs(folder)?;
+        Ok(figures.f_bavail.checked_mul(figures.f_frsize))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {

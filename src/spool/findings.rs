@@ -18,8 +18,10 @@ pub enum Finding {
     Torn { segment: u32, offset: u32, to: u32 },
     /// A message that is not queued because a part of it is damaged or missing; its final part's place.
     Lost { id: Id, segment: u32, offset: u32 },
-    /// A segment's file is missing, or has no header that can be read.
+    /// A segment's file is missing; another is made.
     Segment(u32),
+    /// Neither header of a segment can be read: it is kept as it is, and not used.
+    Aside(u32),
 }
 
 impl fmt::Display for Finding {
@@ -53,9 +55,12 @@ impl fmt::Display for Finding {
                 f,
                 "lost id={id} segment={segment:06}.seg offset={offset}: a part of it is missing; its segments are kept"
             ),
-            Self::Segment(number) => write!(
+            Self::Segment(number) => {
+                write!(f, "lost segment={number:06}.seg: missing")
+            }
+            Self::Aside(number) => write!(
                 f,
-                "lost segment={number:06}.seg: missing, or without a readable header"
+                "lost segment={number:06}.seg: neither of its headers can be read; it is kept as it is and not used again"
             ),
         }
     }

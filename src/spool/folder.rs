@@ -47,7 +47,12 @@ impl Folder {
         self.path.join(format!("{number:06}.seg"))
     }
 
-    /// The numbers of the segment files that are there, in order.
+    fn unfinished(&self, number: u32) -> PathBuf {
+        self.path.join(format!("{number:06}.new"))
+    }
+
+    /// The numbers of the segment files that are there, in order. What a crash left of those that were being made is
+    /// removed: its room is counted as free.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -55,58 +60,63 @@ impl Folder {
         let names = disk
             .list(&self.path)
             .map_err(|problem| OpenError::io(&self.path, &problem))?;
+        for number in names.iter().filter_map(|name| numbered(name, ".new")) {
+            let path = self.unfinished(number);
+            disk.remove(&path)
+                .map_err(|problem| OpenError::io(&path, &problem))?;
+        }
         let mut numbers: Vec<u32> = names
             .iter()
-            .filter_map(|name| {
-                let digits = name.strip_suffix(".seg")?;
-                digits
-                    .parse()
-                    .ok()
-                    .filter(|number| format!("{number:06}") == digits)
-            })
-            .filter(|&number| number > 0)
+            .filter_map(|name| numbered(name, ".seg"))
             .collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
 
-    /// Makes a segment: every octet written, so that later writes change no metadata and want no room. `pause` is asked
-    /// after each piece; false ends it.
+    /// Is there room for so many more segments?
+    ///
+    /// # Errors
+    /// [`OpenError::NoRoom`].
+    pub fn check_room(&self, disk: &dyn Disk, missing: usize) -> Result<(), OpenError> {
+        let need = missing as u64 * limits::SPOOL_SEGMENT as u64;
+        match disk.free(&self.path) {
+            Ok(Some(free)) if free < need => Err(OpenError::NoRoom {
+                path: self.path.clone(),
+                need,
+                free,
+            }),
+            Ok(_) => Ok(()),
+            Err(problem) => {
+                // It is worth a warning before the spool is made, no more.
+                log::warn!("spool {}: free room: {problem}", self.path.display());
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a segment that was never used. `pause` is asked after each piece; false ends it. If it ends early, nothing is
+    /// left of it, so that a disk that is full does not stay so.
     ///
     /// # Errors
     /// The disk's; `Interrupted` if `pause` ended it.
     pub fn make_segment(
         &self,
         disk: &dyn Disk,
-        (number, salt): (u32, u64),
-        mut pause: impl FnMut(usize) -> bool,
+        header: SegmentHeader,
+        pause: impl FnMut(usize) -> bool,
     ) -> io::Result<()> {
-        let new = self.path.join(format!("{number:06}.new"));
-        let file = disk.create(&new)?;
-        let zeros = vec![0; 64 * 1024];
-        let mut at = BLOCK;
-        while at < END as usize {
-            let length = zeros.len().min(END as usize - at);
-            file.write_at(&zeros[..length], at as u64)?;
-            at += length;
-            if !pause(length) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
+        let new = self.unfinished(header.segment);
+        let made = write_segment(disk, &new, header, pause)
+            .and_then(|()| disk.rename(&new, &self.segment(header.segment)));
+        if made.is_err() {
+            // The first problem is the one to tell.
+            let _ = disk.remove(&new);
         }
-        let header = SegmentHeader {
-            segment: number,
-            generation: 0,
-            salt,
-        }
-        .block();
-        file.write_at(&header, 0)?;
-        file.write_at(&header, END.into())?;
-        file.sync_data()?;
-        disk.rename(&new, &self.segment(number))?;
-        disk.sync_folder(&self.path)
+        made.and_then(|()| disk.sync_folder(&self.path))
     }
 
-    /// A segment's header, from the file's first block or else its last. None: neither can be read.
+    /// A segment's header, from the file's first block or else its last. None: neither can be read, and the segment is to
+    /// be set aside.
     ///
     /// # Errors
     /// [`OpenError`] for another format or a foreign file.
@@ -117,35 +127,79 @@ impl Folder {
             .map_err(|problem| OpenError::io(&path, &problem))?;
         let mut block = [0; BLOCK];
         let mut best: Option<SegmentHeader> = None;
-        let mut foreign = 0;
-        let mut version = None;
+        let mut other = None;
         for at in [0, END] {
-            if let Err(problem) = file.read_at(&mut block, at.into()) {
-                log::error!(
-                    "spool file={} offset={at} error=\"{problem}\"",
-                    path.display()
-                );
-                continue;
-            }
-            match SegmentHeader::read(&block) {
-                Ok(header) if header.segment == number => {
-                    if best.is_none_or(|other| other.generation < header.generation) {
-                        best = Some(header);
+            let wrong = match file.read_at(&mut block, at.into()) {
+                Err(problem) => problem.to_string(),
+                Ok(()) => match SegmentHeader::read(&block) {
+                    Ok(header) if header.segment == number => {
+                        if best.is_none_or(|other| other.generation < header.generation) {
+                            best = Some(header);
+                        }
+                        continue;
                     }
-                }
-                Ok(_) | Err(NotASegment::Damaged) => {
-                    log::error!("spool file={} offset={at} damaged header", path.display());
-                }
-                Err(NotASegment::Version(found)) => version = Some(found),
-                Err(NotASegment::Foreign) => foreign += 1,
-            }
+                    Ok(_) | Err(NotASegment::Damaged) => "damaged header".to_owned(),
+                    Err(NotASegment::Foreign) => {
+                        other.get_or_insert((at, NotASegment::Foreign));
+                        "no header".to_owned()
+                    }
+                    Err(why) => {
+                        other = Some((at, why));
+                        "another format's header".to_owned()
+                    }
+                },
+            };
+            log::error!(
+                "spool file={} offset={at} error=\"{wrong}\"",
+                path.display()
+            );
         }
-        match (best, version) {
-            (None, Some(found)) => Err(OpenError::Version { path, found }),
-            (None, None) if foreign == 2 => Err(OpenError::Foreign(path)),
+        let length = file.length().ok();
+        match (best, other) {
+            (None, Some((_, NotASegment::Version(found)))) => {
+                Err(OpenError::Version { path, found })
+            }
+            (None, Some((_, NotASegment::Size(_)))) => Err(OpenError::Foreign(path)),
+            // A segment that the disk damaged keeps its length, and one that was cut off its beginning.
+            (None, Some((0, NotASegment::Foreign)))
+                if length != Some(limits::SPOOL_SEGMENT as u64) =>
+            {
+                Err(OpenError::Foreign(path))
+            }
             (best, _) => Ok(best),
         }
     }
+}
+
+/// The number in the name of a segment's file.
+fn numbered(name: &str, ending: &str) -> Option<u32> {
+    let digits = name.strip_suffix(ending)?;
+    let number = digits.parse().ok()?;
+    (number > 0 && format!("{number:06}") == digits).then_some(number)
+}
+
+/// Writes every octet of a segment, so that later writes change no metadata and want no room.
+fn write_segment(
+    disk: &dyn Disk,
+    path: &Path,
+    header: SegmentHeader,
+    mut pause: impl FnMut(usize) -> bool,
+) -> io::Result<()> {
+    let file = disk.create(path)?;
+    let zeros = vec![0; limits::SPOOL_ZEROS];
+    let mut at = BLOCK;
+    while at < END as usize {
+        let length = zeros.len().min(END as usize - at);
+        file.write_at(&zeros[..length], at as u64)?;
+        at += length;
+        if !pause(length) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+    let header = header.block();
+    file.write_at(&header, 0)?;
+    file.write_at(&header, END.into())?;
+    file.sync_data()
 }
 
 /// Makes the segments that a spool of its size still lacks, slowly, while it serves.
@@ -165,9 +219,8 @@ pub fn fill(shared: &Arc<Shared>, missing: Vec<u32>) {
                 Err(_) => false,
             }
         };
-        let result = shared
-            .folder
-            .make_segment(&*shared.disk, (number, shared.salt), pause);
+        let header = SegmentHeader::unused(number, shared.salt, shared.segments);
+        let result = shared.folder.make_segment(&*shared.disk, header, pause);
         let mut state = shared.state();
         match result {
             Ok(()) => {

@@ -196,7 +196,7 @@ pub fn run(mut log: Log) {
     if !log.holes.is_empty() {
         log.note_holes();
         if log.flush(Kind::Padding) {
-            log.holes.clear();
+            log.noted.append(&mut log.holes);
         }
     }
     let mut requests = Vec::new();

@@ -80,6 +80,12 @@ pub struct Range {
 }
 
 impl Range {
+    /// Is the place in it?
+    #[must_use]
+    pub fn holds(&self, generation: u64, offset: u32) -> bool {
+        self.generation == generation && (self.from..self.to).contains(&offset)
+    }
+
     #[must_use]
     pub fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];

@@ -13,17 +13,19 @@
 //! ([`record`]). A segment's new header is synced before its first record. What follows a gap tells whether the gap is
 //! damage, which is kept and told of, or the torn end of a commit that nobody was told of ([`recover`]).
 //!
-//! **When a segment is used again.** When no live message has a part in it, and nobody needs its marks: they concern
+//! **When a segment is used again.** When no live message has a part in it ([`generations`]: however far apart a message's
+//! parts are, what lies between them is not kept), and nobody needs its marks: they concern
 //! messages in older segments, so either none of those is live, or a checkpoint repeats what they say ([`segments`],
 //! [`checkpoint`]). The oldest free one is taken first. Three segments are kept free of mail: a marks-only segment is
 //! always released by a checkpoint in the next one, so deferrals and deliveries go on however full the spool is, and one
 //! more serves DSNs.
 //!
 //! **When the disk fails.** What a failed write or sync held is refused and never tried again; the writer goes to a
-//! fresh segment, and new mail waits until that one has proved good.
+//! fresh segment, and new mail waits until that one has proved good ([`mend`]).
 //!
 //! **Memory.** The index has 48 octets for an entry, reserved at start ([`queue`]); addresses and bodies stay on the
-//! disk. A transaction gathers one part at a time.
+//! disk. Only a message whose parts lie apart has its segments listed beside the index, eight octets each. A transaction
+//! gathers one part at a time.
 
 mod batch;
 mod checkpoint;
@@ -32,10 +34,12 @@ pub mod disk;
 mod envelope;
 mod findings;
 mod folder;
+mod generations;
 mod id;
 mod items;
 mod log;
 mod marks;
+mod mend;
 mod message;
 mod open;
 mod queue;
@@ -130,7 +134,7 @@ pub struct Counts {
     pub commits: u64,
     /// Octets written to segments since start.
     pub written: u64,
-    /// True while no fresh segment has proved good after an error.
+    /// True while no new mail is taken: no fresh segment has proved good after an error, or the spool has stopped.
     pub read_only: bool,
 }
 
@@ -146,6 +150,19 @@ impl Spool {
         now: u64,
     ) -> Result<Self, OpenError> {
         open::open(options, Arc::new(disk), lane_of, now)
+    }
+
+    /// The most octets that one message may have to fit into an empty spool of `size` octets; 0 if the size is too small.
+    /// Other mail may leave less.
+    #[must_use]
+    pub const fn room_for_mail(size: u64) -> u64 {
+        segments::room_for_mail(size)
+    }
+
+    /// Octets of the smallest spool; a quarter of it, and of any larger one, is room enough for a message.
+    #[must_use]
+    pub const fn smallest() -> u64 {
+        (limits::SPOOL_SEGMENTS * limits::SPOOL_SEGMENT) as u64
     }
 
     /// What the start found wrong; it is in the log, too.
@@ -308,7 +325,7 @@ impl Spool {
             flushes: shared.tallies.flushes.load(Ordering::Relaxed),
             commits: shared.tallies.commits.load(Ordering::Relaxed),
             written: shared.tallies.written.load(Ordering::Relaxed),
-            read_only: shared.read_only.load(Ordering::Relaxed),
+            read_only: shared.is_read_only(),
         }
     }
 

@@ -7,10 +7,13 @@ use super::record::{SegmentHeader, VERSION};
 use super::shared::Shared;
 use super::{Finding, Handle, LaneOf, Options, Spool, log as writer, read, recover};
 use crate::limits;
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 /// Why a spool does not open. Displayed as one line.
@@ -33,11 +36,17 @@ pub enum OpenError {
     Small {
         size: u64,
     },
-    /// Fewer octets than the spool has.
+    /// Fewer octets than the spool has, or was to have when it was made.
     Shrunk {
         path: PathBuf,
         size: u64,
         present: u64,
+    },
+    /// The file system has less room than the segments that are still missing take.
+    NoRoom {
+        path: PathBuf,
+        need: u64,
+        free: u64,
     },
 }
 
@@ -83,6 +92,11 @@ impl fmt::Display for OpenError {
                 "spool {}: size {size} is less than the {present} octets it has; a spool only grows",
                 path.display()
             ),
+            Self::NoRoom { path, need, free } => write!(
+                f,
+                "spool {}: {need} octets are still to be made of its size, and the file system has {free} free",
+                path.display()
+            ),
         }
     }
 }
@@ -105,51 +119,112 @@ pub fn open(
         return Err(OpenError::Small { size });
     }
     let folder = Folder::lock(&options.dir, &*disk)?;
-    let mut present = folder.segments(&*disk)?;
-    let highest = present.last().copied().unwrap_or(0);
-    if highest > wanted {
-        return Err(OpenError::Shrunk {
-            path: options.dir.clone(),
-            size,
-            present: u64::from(highest) * limits::SPOOL_SEGMENT as u64,
-        });
-    }
-    let fresh_salt = fastrand::u64(..);
-    if present.is_empty() {
-        folder
-            .make_segment(&*disk, (1, fresh_salt), |_| true)
-            .map_err(|problem| OpenError::io(&folder.segment(1), &problem))?;
-        present.push(1);
-    }
-    let headers = headers(&folder, &*disk, &present)?;
-    let salt = headers.first().map_or(fresh_salt, |header| header.salt);
-    let mut recovery = recover::recover(&folder, &*disk, salt, &headers, &lane_of)?;
-    let missing: Vec<u32> = (1..=wanted)
-        .filter(|number| present.binary_search(number).is_err())
-        .collect();
-    let headless = present
-        .iter()
-        .filter(|number| headers.iter().all(|header| header.segment != **number));
-    let gone = missing.iter().filter(|number| **number < highest);
-    let lost = headless.chain(gone).map(|number| Finding::Segment(*number));
-    recovery.findings.extend(lost);
+    let survey = Survey::of(&folder, &*disk, options, wanted)?;
+    let Some(SegmentHeader { salt, .. }) = survey.headers.first().copied() else {
+        // Nothing in it can be read: there is no telling what it is.
+        return Err(OpenError::Foreign(
+            folder.segment(survey.present.first().copied().unwrap_or(1)),
+        ));
+    };
+    let mut recovery = recover::recover(&folder, &*disk, salt, &survey.headers, &lane_of)?;
+    let aside = survey.present.len() - survey.headers.len();
+    recovery.set_aside(aside, survey.highest);
+    recovery.findings.extend(survey.lost());
     for finding in &recovery.findings {
         match finding {
             Finding::Torn { .. } => ::log::warn!("spool {finding}"),
             _ => ::log::error!("spool {finding}"),
         }
     }
-    recovery.state.segments.coming = missing.len();
+    recovery.state.segments.coming = survey.missing.len();
     recovery.state.queue.new_id(now.saturating_mul(1_000_000));
     ::log::info!(
         "spool open segments={} entries={} missing={}",
-        present.len(),
+        survey.present.len(),
         recovery.state.queue.waiting(),
-        missing.len()
+        survey.missing.len()
     );
-    let shared = Arc::new(Shared::new(disk, folder, salt, lane_of, recovery.state));
-    let log = Log::new(shared.clone(), recovery.current, recovery.holes);
-    start(&options.dir, log, missing, recovery.findings)
+    let (current, holes, noted) = (recovery.current, recovery.holes, recovery.noted);
+    let of_all = (salt, wanted);
+    let shared = Shared::new(disk, folder, of_all, lane_of, recovery.state);
+    let log = Log::new(Arc::new(shared), current, holes, noted);
+    start(&options.dir, log, survey.missing, recovery.findings)
+}
+
+/// What is in the folder, and what is still to be made.
+struct Survey {
+    present: Vec<u32>,
+    /// Of those present, but for the ones that are set aside.
+    headers: Vec<SegmentHeader>,
+    /// The highest number that was there.
+    highest: u32,
+    missing: Vec<u32>,
+}
+
+impl Survey {
+    /// Looks, and makes the first segment of a new spool.
+    fn of(
+        folder: &Folder,
+        disk: &dyn Disk,
+        options: &Options,
+        wanted: u32,
+    ) -> Result<Self, OpenError> {
+        let mut present = folder.segments(disk)?;
+        let mut headers = headers(folder, disk, &present)?;
+        let highest = present.last().copied().unwrap_or(0);
+        let recorded = headers.iter().map(|header| header.spool).max();
+        let before = recorded.unwrap_or(0).max(highest);
+        if before > wanted {
+            return Err(OpenError::Shrunk {
+                path: options.dir.clone(),
+                size: options.size,
+                present: u64::from(before) * limits::SPOOL_SEGMENT as u64,
+            });
+        }
+        let fill = match folder.check_room(disk, wanted as usize - present.len()) {
+            // The disk was filled by others. What is queued must not wait for that to end, nor the disk be filled up.
+            Err(problem) if before == wanted => {
+                ::log::error!("{problem}: the spool stays smaller until a start finds room");
+                false
+            }
+            Err(problem) => return Err(problem),
+            Ok(()) => true,
+        };
+        if present.is_empty() {
+            let first = SegmentHeader::unused(1, fresh_salt(), wanted);
+            folder
+                .make_segment(disk, first, |_| true)
+                .map_err(|problem| OpenError::io(&folder.segment(1), &problem))?;
+            present.push(1);
+            headers.push(first);
+        }
+        let missing = |number: &u32| fill && present.binary_search(number).is_err();
+        Ok(Self {
+            missing: (1..=wanted).filter(missing).collect(),
+            present,
+            headers,
+            highest,
+        })
+    }
+
+    /// What should be there and is not, or not to be read.
+    fn lost(&self) -> impl Iterator<Item = Finding> + '_ {
+        (1..self.highest + 1).filter_map(|number| {
+            if self.present.binary_search(&number).is_err() {
+                return Some(Finding::Segment(number));
+            }
+            let whole = self.headers.iter().any(|header| header.segment == number);
+            (!whole).then_some(Finding::Aside(number))
+        })
+    }
+}
+
+/// What makes this spool's checksums its own.
+///
+/// A sender who guessed it could write records into a message, for a start that searches damage. fastrand seeds itself
+/// from the clock and the thread's number, which is no secret; RandomState's keys come from the operating system.
+fn fresh_salt() -> u64 {
+    RandomState::new().hash_one(())
 }
 
 /// The headers that can be read; all must be of one spool.
@@ -172,6 +247,26 @@ fn headers(
     Ok(headers)
 }
 
+/// Notices that a thread of the spool panics: without it, whoever waits for the thread would do so until a deadline, one
+/// after another, and new mail would be taken as if somebody wrote it.
+struct Watch {
+    name: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            ::log::error!(
+                "spool thread={} panicked: no mail is taken or read until facteur is started again",
+                self.name
+            );
+            self.shared.read_only.store(true, Ordering::Relaxed);
+            self.shared.stop();
+        }
+    }
+}
+
 /// Starts the spool's threads.
 fn start(
     dir: &Path,
@@ -181,11 +276,15 @@ fn start(
 ) -> Result<Spool, OpenError> {
     let shared = log.shared.clone();
     let (alive, ended) = smol::channel::bounded(1);
-    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+    let spawn = |name: &'static str, work: Box<dyn FnOnce() + Send>| {
         let alive = alive.clone();
+        let watch = Watch {
+            name,
+            shared: shared.clone(),
+        };
         let body = move || {
             work();
-            drop(alive);
+            drop((watch, alive));
         };
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
         spawned
@@ -201,9 +300,10 @@ fn start(
     let reader = shared.clone();
     spawn("spool-reader", Box::new(move || read::run(&reader)))?;
     if !missing.is_empty() {
+        let filler = shared.clone();
         spawn(
             "spool-fill",
-            Box::new(move || folder::fill(&shared, missing)),
+            Box::new(move || folder::fill(&filler, missing)),
         )?;
     }
     Ok(Spool { handle })

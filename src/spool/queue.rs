@@ -1,10 +1,11 @@
 //! The queue's index: one entry of fixed size for each message and set of recipients with one next try.
 
+use super::generations::Generations;
 use super::record::Place;
 use crate::limits;
 use crate::policy::routes::Lane;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 /// An entry. Addresses stay on the disk.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +16,8 @@ pub struct Entry {
     /// The final part.
     pub generation: u64,
     pub offset: u32,
-    /// How many generations before it the first part is.
-    pub span: u16,
+    /// How many generations before it the first part is, if all between hold one; else [`SPARSE`].
+    span: u16,
     pub attempts: u16,
     pub lane: u32,
     /// Unix seconds; 0: at once.
@@ -25,16 +26,19 @@ pub struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 48, "the memory ceiling counts on it");
 
+/// The generations of a message stand in the table beside the index.
+const SPARSE: u16 = u16::MAX;
+
 impl Entry {
     /// A new message's entry, due at once.
     #[must_use]
-    pub fn new(id: u64, place: Place, span: u16, recipients: u8) -> Self {
+    pub fn new(id: u64, place: Place, recipients: u8) -> Self {
         let mut entry = Self {
             id,
             remaining: [0; 2],
             generation: place.generation,
             offset: place.offset,
-            span,
+            span: 0,
             attempts: 0,
             lane: 0,
             next: 0,
@@ -59,12 +63,6 @@ impl Entry {
 
     pub fn set_next(&mut self, seconds: u64) {
         self.next = seconds.try_into().unwrap_or(u32::MAX);
-    }
-
-    /// The generations whose segments it needs.
-    #[must_use]
-    pub fn generations(&self) -> std::ops::RangeInclusive<u64> {
-        self.generation - u64::from(self.span)..=self.generation
     }
 }
 
@@ -95,6 +93,9 @@ pub struct Queue {
     slots: Vec<Entry>,
     vacant: Vec<u32>,
     due: BinaryHeap<Reverse<(u32, u32)>>,
+    /// How many entries a message has, and its generations, where other mail lies between its parts. Each generation
+    /// stands for a part of it there, so the table takes less than a thousandth of the spool's size.
+    sparse: HashMap<u64, (u32, Generations)>,
     in_flight: usize,
     /// Recipients of all entries, and those of open transactions: a split can never want for a slot.
     recipients: usize,
@@ -108,6 +109,7 @@ impl Queue {
             slots: Vec::with_capacity(limits::QUEUE_ENTRIES),
             vacant: Vec::with_capacity(limits::QUEUE_ENTRIES),
             due: BinaryHeap::with_capacity(limits::QUEUE_ENTRIES),
+            sparse: HashMap::new(),
             in_flight: 0,
             recipients: 0,
             last_id,
@@ -144,7 +146,17 @@ impl Queue {
     }
 
     /// Puts an entry in, whose recipients' room is taken already. Returns true if it is the first that is due.
-    pub fn insert(&mut self, entry: Entry) -> bool {
+    pub fn insert(&mut self, mut entry: Entry, generations: &Generations) -> bool {
+        entry.span = match *generations {
+            Generations::Run { first, last } if last - first < SPARSE.into() => {
+                (last - first) as u16
+            }
+            _ => {
+                let kept = self.sparse.entry(entry.id);
+                kept.or_insert_with(|| (0, generations.clone())).0 += 1;
+                SPARSE
+            }
+        };
         let slot = match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -206,14 +218,33 @@ impl Queue {
         self.wait(slot)
     }
 
-    /// Ends an entry's flight: out of the index.
-    pub fn remove(&mut self, slot: u32) -> Option<Entry> {
+    /// Ends an entry's flight: out of the index. Its generations come with it.
+    pub fn remove(&mut self, slot: u32) -> Option<(Entry, Generations)> {
         let vacant = self.get_mut(slot)?;
         let entry = *vacant;
         vacant.id = 0;
         self.in_flight -= 1;
         self.vacant.push(slot);
-        Some(entry)
+        Some((entry, self.leave(&entry)))
+    }
+
+    /// The generations of an entry that leaves.
+    fn leave(&mut self, entry: &Entry) -> Generations {
+        let last = entry.generation;
+        if entry.span != SPARSE {
+            let first = last - u64::from(entry.span);
+            return Generations::Run { first, last };
+        }
+        match self.sparse.get_mut(&entry.id) {
+            Some((entries, generations)) if *entries > 1 => {
+                *entries -= 1;
+                generations.clone()
+            }
+            _ => {
+                let left = self.sparse.remove(&entry.id);
+                left.map_or(Generations::of(last), |(_, generations)| generations)
+            }
+        }
     }
 
     /// All entries.
@@ -242,17 +273,35 @@ mod tests {
             segment: 1,
             offset: 4096,
         };
-        let mut entry = Entry::new(id, place, 0, 3);
+        let mut entry = Entry::new(id, place, 3);
         entry.set_next(next);
         entry
+    }
+
+    fn run() -> Generations {
+        Generations::of(1)
+    }
+
+    #[test]
+    fn a_spread_message_keeps_its_generations_until_its_last_entry_leaves() {
+        let mut queue = Queue::new(0);
+        let mut spread = Generations::of(1);
+        spread.add(7);
+        queue.insert(entry(1, 0), &spread);
+        queue.insert(entry(1, 0), &spread);
+        for left in [1, 0] {
+            let (slot, _) = queue.take_due(1).unwrap();
+            assert_eq!(queue.remove(slot).unwrap().1, spread);
+            assert_eq!(queue.sparse.len(), left);
+        }
     }
 
     #[test]
     fn entries_come_when_they_are_due_and_once() {
         let mut queue = Queue::new(0);
-        assert!(queue.insert(entry(1, 50)));
-        assert!(queue.insert(entry(2, 40)));
-        assert!(!queue.insert(entry(3, 60)));
+        assert!(queue.insert(entry(1, 50), &run()));
+        assert!(queue.insert(entry(2, 40), &run()));
+        assert!(!queue.insert(entry(3, 60), &run()));
         assert_eq!(queue.next_due(), Some(40));
         assert!(queue.take_due(39).is_none());
         let (slot, first) = queue.take_due(100).unwrap();
@@ -262,8 +311,8 @@ mod tests {
         assert!(queue.put_back(slot));
         assert_eq!(queue.take_due(100).unwrap().1.id, 2);
         assert_eq!((queue.waiting(), queue.in_flight()), (1, 2));
-        assert_eq!(queue.remove(slot).unwrap().id, 2);
-        queue.insert(entry(4, 0));
+        assert_eq!(queue.remove(slot).unwrap().0.id, 2);
+        queue.insert(entry(4, 0), &run());
         assert_eq!(queue.take_due(1).unwrap().0, slot, "the slot is used again");
     }
 

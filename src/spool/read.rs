@@ -91,9 +91,6 @@ struct Reader<'a> {
     files: Vec<(u32, Box<dyn DiskFile>)>,
 }
 
-/// Read at once: most messages with their record's header.
-const FIRST_READ: usize = 8192;
-
 impl Reader<'_> {
     fn answer(
         &mut self,
@@ -120,7 +117,7 @@ impl Reader<'_> {
     fn part(&mut self, place: Place, id: u64, buffer: &mut Vec<u8>) -> Result<Header, ReadError> {
         let file = self.file(place.segment)?;
         let room = (record::END.saturating_sub(place.offset)) as usize;
-        buffer.resize(FIRST_READ.min(room), 0);
+        buffer.resize(limits::SPOOL_FIRST_READ.min(room), 0);
         read(file, buffer, place.offset)?;
         let header = self.header(place, id, buffer)?;
         let length = header.length as usize;

@@ -4,6 +4,8 @@ use crate::limits;
 
 /// Blocks are what a disk writes whole; a commit never shares one with the next.
 pub const BLOCK: usize = 4096;
+/// What a disk reads whole: where it fails, so much is lost with an octet.
+pub const SECTOR: usize = 512;
 /// Records begin at multiples of this.
 pub const ALIGN: usize = 8;
 /// Octets of a record's header.
@@ -94,7 +96,7 @@ impl Header {
 
 /// A length rounded up to where the next record may begin.
 #[must_use]
-pub fn aligned(length: usize) -> usize {
+pub const fn aligned(length: usize) -> usize {
     length.next_multiple_of(ALIGN)
 }
 
@@ -182,6 +184,8 @@ pub struct SegmentHeader {
     /// 0: never used.
     pub generation: u64,
     pub salt: u64,
+    /// Segments that the spool was to have when this was written; 0: nobody knows.
+    pub spool: u32,
 }
 
 /// What a file's first block is, if no segment header of this format.
@@ -191,11 +195,24 @@ pub enum NotASegment {
     Foreign,
     /// Another format's version.
     Version(u32),
+    /// Of segments of another size, in octets.
+    Size(u32),
     /// Its checksum is wrong.
     Damaged,
 }
 
 impl SegmentHeader {
+    /// The header of a segment that was never used.
+    #[must_use]
+    pub fn unused(segment: u32, salt: u64, spool: u32) -> Self {
+        Self {
+            segment,
+            generation: 0,
+            salt,
+            spool,
+        }
+    }
+
     /// The header's block.
     #[must_use]
     pub fn block(&self) -> Vec<u8> {
@@ -205,7 +222,8 @@ impl SegmentHeader {
         block[12..16].copy_from_slice(&self.segment.to_le_bytes());
         block[16..24].copy_from_slice(&self.generation.to_le_bytes());
         block[24..32].copy_from_slice(&self.salt.to_le_bytes());
-        block[32..40].copy_from_slice(&(limits::SPOOL_SEGMENT as u64).to_le_bytes());
+        block[32..36].copy_from_slice(&(limits::SPOOL_SEGMENT as u32).to_le_bytes());
+        block[36..40].copy_from_slice(&self.spool.to_le_bytes());
         let crc = crc32fast::hash(&block[..40]);
         block[40..SEGMENT_HEADER].copy_from_slice(&crc.to_le_bytes());
         block
@@ -228,10 +246,15 @@ impl SegmentHeader {
             (VERSION, false) => return Err(Damaged),
             (other, _) => return Err(Version(other)),
         }
+        let octets = u32_at(block, 32).ok_or(Damaged)?;
+        if octets as usize != limits::SPOOL_SEGMENT {
+            return Err(Size(octets));
+        }
         Ok(Self {
             segment: u32_at(block, 12).ok_or(Damaged)?,
             generation: u64_at(block, 16).ok_or(Damaged)?,
             salt: u64_at(block, 24).ok_or(Damaged)?,
+            spool: u32_at(block, 36).ok_or(Damaged)?,
         })
     }
 }
@@ -306,6 +329,7 @@ mod tests {
             segment: 3,
             generation: 7,
             salt: 9,
+            spool: 64,
         };
         let block = header.block();
         assert_eq!(SegmentHeader::read(&block), Ok(header));

@@ -18,7 +18,20 @@ pub struct Recovery {
     pub current: Option<Current>,
     /// Torn ranges, to be noted in the log.
     pub holes: Vec<Range>,
+    /// Those that the log knows already.
+    pub noted: Vec<Range>,
     pub findings: Vec<Finding>,
+}
+
+impl Recovery {
+    /// Some segments are set aside. What generations they have is not known, and no other may have one of theirs, should
+    /// they be readable again at a later start.
+    pub fn set_aside(&mut self, aside: usize, segments: u32) {
+        if aside > 0 {
+            let most = 2 * u64::from(segments);
+            self.state.segments.skip_generations(most);
+        }
+    }
 }
 
 /// Reads every segment of the log and makes the queue.
@@ -64,6 +77,7 @@ pub fn recover(
                     payload,
                 } => replay.record(place, &header, payload, lane_of),
                 Found::Gap(gap) => replay.gap(gap),
+                Found::Unreadable(range) => log::error!("spool {range}"),
             })
             .map_err(io)?;
         window = scanner.into_window();
@@ -77,6 +91,8 @@ pub fn recover(
     let mut holes = judge_gaps(&mut replay, &mut segments, &mut findings);
     let current =
         last.map(|(file, header, tail)| resume(file, &header, tail, &mut segments, &mut holes));
+    let mut noted = std::mem::take(&mut replay.resumed);
+    noted.retain(|range| segments.number(range.generation).is_some());
     Ok(Recovery {
         state: State {
             queue: fill_queue(replay, &mut segments, &mut findings),
@@ -84,6 +100,7 @@ pub fn recover(
         },
         current,
         holes,
+        noted,
         findings,
     })
 }
@@ -183,17 +200,15 @@ fn fill_queue(replay: Replay, segments: &mut Segments, findings: &mut Vec<Findin
                 segment: message.place.segment,
                 offset: message.place.offset,
             });
-            for entry in &message.entries {
-                entry
-                    .generations()
-                    .for_each(|generation| segments.set_damaged(generation));
+            for generation in message.generations.iter() {
+                segments.set_damaged(generation);
             }
             continue;
         }
         for entry in message.entries {
-            segments.hold(entry.generations());
+            segments.hold(message.generations.iter());
             queue.reserve_recovered(entry.remaining().count_ones());
-            queue.insert(entry);
+            queue.insert(entry, &message.generations);
         }
     }
     segments.refresh();

@@ -1,10 +1,12 @@
 //! What the log says, read from its oldest record to its newest.
 
 use super::LaneOf;
+use super::generations::Generations;
 use super::items::{Item, Items, PartFields};
 use super::marks::{Gap, Left, Mark, Range};
 use super::queue::{self, Entry};
 use super::record::{Header, Kind, Place};
+use crate::limits;
 use std::collections::HashMap;
 
 /// Recipients with one next try.
@@ -19,7 +21,7 @@ struct Group {
 struct Known {
     id: u64,
     place: Place,
-    span: u64,
+    generations: Generations,
     lane: u32,
     first: Group,
     /// After deferrals that differ; rarely any.
@@ -71,9 +73,38 @@ impl Known {
 struct Open {
     last: Place,
     number: u32,
-    first_generation: u64,
+    generations: Generations,
     recipients: u8,
     lane: Option<u32>,
+}
+
+impl Open {
+    /// Adds a part's items. Returns what only a final part has: how many recipients the message has, and what it finishes.
+    fn add(&mut self, payload: &[u8], lane_of: &LaneOf) -> (Option<u8>, Option<(u64, u128)>) {
+        let (mut recipients, mut finishes) = (None, None);
+        for item in Items::of(payload) {
+            match item {
+                Item::Recipient(address) => {
+                    self.recipients = self.recipients.saturating_add(1);
+                    self.lane = Some(queue::joined(self.lane, lane_of(address)));
+                }
+                Item::Facts(summary) => recipients = Some(summary.recipients),
+                Item::Finishes { id, mask } => finishes = Some((id, mask)),
+                _ => {}
+            }
+        }
+        (recipients, finishes)
+    }
+}
+
+/// What a DSN says about its original. It counts only with the DSN: were it applied at once, a DSN whose commit failed
+/// would end its original in silence.
+struct Finish {
+    /// The DSN's final part.
+    generation: u64,
+    offset: u32,
+    id: u64,
+    mask: u128,
 }
 
 /// The queue as the log tells it.
@@ -84,6 +115,8 @@ pub struct Replay {
     /// Those of which something is left.
     by_id: HashMap<u64, usize>,
     open: HashMap<u64, Open>,
+    /// Not yet applied. To finish is to take recipients away, which nothing later brings back: it may be done late.
+    finishes: Vec<Finish>,
     pub gaps: Vec<Gap>,
     pub resumed: Vec<Range>,
     /// Behind this, the log was closed cleanly.
@@ -96,6 +129,7 @@ pub struct Replay {
 /// A message that recovery queues, or cannot.
 pub struct Recovered {
     pub entries: Vec<Entry>,
+    pub generations: Generations,
     pub id: u64,
     pub place: Place,
     pub broken: bool,
@@ -157,23 +191,13 @@ impl Replay {
         let mut message = before.filter(|_| follows).unwrap_or(Open {
             last: place,
             number: 0,
-            first_generation: place.generation,
+            generations: Generations::of(place.generation),
             recipients: 0,
             lane: None,
         });
         (message.last, message.number) = (place, fields.number);
-        let mut recipients = None;
-        for item in Items::of(payload) {
-            match item {
-                Item::Recipient(address) => {
-                    message.recipients = message.recipients.saturating_add(1);
-                    message.lane = Some(queue::joined(message.lane, lane_of(address)));
-                }
-                Item::Facts(summary) => recipients = Some(summary.recipients),
-                Item::Finishes { id, mask } => self.mark(Mark::Done { id, mask }),
-                _ => {}
-            }
-        }
+        message.generations.add(place.generation);
+        let (recipients, finishes) = message.add(payload, lane_of);
         if header.kind == Kind::Part {
             if follows {
                 self.open.insert(header.id, message);
@@ -182,10 +206,14 @@ impl Replay {
         }
         let recipients = recipients?;
         let broken = !follows || message.recipients != recipients;
+        // Of a DSN that nobody will get, nothing follows: its original is tried again.
+        if let Some((id, mask)) = finishes.filter(|_| !broken) {
+            self.finish_later(place, id, mask);
+        }
         let known = Known {
             id: header.id,
             place,
-            span: place.generation - message.first_generation,
+            generations: message.generations,
             lane: message.lane.unwrap_or(0),
             first: Group {
                 mask: queue::all(recipients),
@@ -230,6 +258,32 @@ impl Replay {
         }
     }
 
+    fn finish_later(&mut self, at: Place, id: u64, mask: u128) {
+        if self.finishes.len() >= limits::SPOOL_FORGET {
+            // The note of a failed commit is the first record behind it.
+            self.finish(at.generation.saturating_sub(1));
+        }
+        self.finishes.push(Finish {
+            generation: at.generation,
+            offset: at.offset,
+            id,
+            mask,
+        });
+    }
+
+    /// Applies what the DSNs of all generations before this one say.
+    fn finish(&mut self, before: u64) {
+        let all = std::mem::take(&mut self.finishes);
+        let (proved, rest) = all
+            .into_iter()
+            .partition(|finish| finish.generation < before);
+        self.finishes = rest;
+        let proved: Vec<Finish> = proved;
+        for Finish { id, mask, .. } in proved {
+            self.mark(Mark::Done { id, mask });
+        }
+    }
+
     /// Of the messages in the range, only those listed are live.
     fn checkpoint(&mut self, payload: &[u8]) -> Option<()> {
         let range = Range::read(payload)?;
@@ -253,7 +307,11 @@ impl Replay {
     /// What stands in the range was refused.
     fn resume(&mut self, payload: &[u8]) -> Option<()> {
         let range = Range::read(payload)?;
-        self.resumed.push(range);
+        if !self.resumed.contains(&range) {
+            self.resumed.push(range);
+        }
+        self.finishes
+            .retain(|finish| !range.holds(finish.generation, finish.offset));
         for known in self.within(range) {
             known.take(u128::MAX);
         }
@@ -282,7 +340,7 @@ impl Replay {
 
     /// Keeps the memory to twice what is live.
     fn drop_finished(&mut self) {
-        if self.known.len() < 4096 || self.known.len() < 2 * self.by_id.len() {
+        if self.known.len() < limits::SPOOL_FORGET || self.known.len() < 2 * self.by_id.len() {
             return;
         }
         self.known.retain(Known::is_live);
@@ -290,12 +348,12 @@ impl Replay {
         self.by_id = places.map(|(at, known)| (known.id, at)).collect();
     }
 
-    /// The messages that are left.
-    pub fn into_messages(self) -> impl Iterator<Item = Recovered> {
+    /// The messages that are left at the log's end, which proves what no note of a failure took back.
+    pub fn into_messages(mut self) -> impl Iterator<Item = Recovered> {
+        self.finish(u64::MAX);
         self.known.into_iter().filter(Known::is_live).map(|known| {
             let entry = |group: &Group| {
-                let span = known.span.try_into().unwrap_or(u16::MAX);
-                let mut entry = Entry::new(known.id, known.place, span, 0);
+                let mut entry = Entry::new(known.id, known.place, 0);
                 entry.set_remaining(group.mask);
                 entry.set_next(group.next);
                 entry.attempts = group.attempts;
@@ -308,6 +366,7 @@ impl Replay {
                     .filter(|group| group.mask != 0)
                     .map(entry)
                     .collect(),
+                generations: known.generations,
                 id: known.id,
                 place: known.place,
                 broken: known.broken,

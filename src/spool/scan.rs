@@ -2,11 +2,15 @@
 
 use super::disk::DiskFile;
 use super::marks::Gap;
-use super::record::{self, ALIGN, BLOCK, HEADER, Header, Kind, Place};
+use super::record::{self, ALIGN, BLOCK, HEADER, Header, Kind, Place, SECTOR};
+use crate::limits;
+use std::fmt;
 use std::io;
 
-const WINDOW: usize = 64 * 1024;
-const _: () = assert!(WINDOW > record::RECORD_MAX + HEADER);
+const _: () = assert!(
+    limits::SPOOL_SCAN > record::RECORD_MAX + HEADER,
+    "a record is looked at whole"
+);
 
 /// What stands at a place.
 pub enum Found<'a> {
@@ -17,6 +21,29 @@ pub enum Found<'a> {
     },
     /// A record should stand here, and what does is not what was written.
     Gap(Gap),
+    /// The disk gave an error for all of this.
+    Unreadable(Unreadable),
+}
+
+/// A range that the disk does not give.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub segment: u32,
+    pub from: usize,
+    /// Behind the last octet.
+    pub to: usize,
+    /// The first problem of it.
+    pub problem: io::Error,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "segment={:06}.seg offset={} to={} error=\"{}\"",
+            self.segment, self.from, self.to, self.problem
+        )
+    }
 }
 
 /// How a segment ends.
@@ -37,6 +64,8 @@ pub struct Scanner<'a> {
     window: Vec<u8>,
     /// Where the window's first octet is in the file.
     start: usize,
+    /// Not yet told of; what is read again is joined to it.
+    unreadable: Vec<Unreadable>,
 }
 
 impl<'a> Scanner<'a> {
@@ -56,6 +85,7 @@ impl<'a> Scanner<'a> {
             generation,
             window,
             start: 0,
+            unreadable: Vec::new(),
         }
     }
 
@@ -79,7 +109,7 @@ impl<'a> Scanner<'a> {
         let inside = self.start <= at && end <= self.start + self.window.len();
         if !inside {
             self.start = at;
-            let size = WINDOW.min(record::END as usize - at);
+            let size = limits::SPOOL_SCAN.min(record::END as usize - at);
             self.window.resize(size, 0);
             if self.file.read_at(&mut self.window, at as u64).is_err() {
                 self.read_in_pieces();
@@ -93,12 +123,20 @@ impl<'a> Scanner<'a> {
         let mut at = self.start;
         let mut rest = self.window.as_mut_slice();
         while !rest.is_empty() {
-            let to_boundary = at.next_multiple_of(512).max(at + 1) - at;
+            let to_boundary = (at + 1).next_multiple_of(SECTOR) - at;
             let (piece, behind) = rest.split_at_mut(to_boundary.min(rest.len()));
             if let Err(problem) = self.file.read_at(piece, at as u64) {
                 piece.fill(0);
-                let segment = self.segment;
-                log::error!("spool segment={segment:06}.seg offset={at} error=\"{problem}\"");
+                let to = at + piece.len();
+                match self.unreadable.last_mut() {
+                    Some(range) if at <= range.to => range.to = range.to.max(to),
+                    _ => self.unreadable.push(Unreadable {
+                        segment: self.segment,
+                        from: at,
+                        to,
+                        problem,
+                    }),
+                }
             }
             at += piece.len();
             rest = behind;
@@ -170,9 +208,68 @@ impl<'a> Scanner<'a> {
             }
             at = end;
         }
+        for range in self.unreadable.drain(..) {
+            tell(Found::Unreadable(range));
+        }
         Ok(Tail {
             offset: at as u32,
             sealed: sealed || at >= record::END as usize,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives zeros, but for the ranges that it does not give.
+    struct Bad(Vec<(u64, u64)>);
+
+    impl DiskFile for Bad {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            let end = offset + buffer.len() as u64;
+            buffer.fill(0);
+            match self.0.iter().any(|bad| bad.0 < end && offset < bad.1) {
+                true => Err(io::ErrorKind::UnexpectedEof.into()),
+                false => Ok(()),
+            }
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            Ok(limits::SPOOL_SEGMENT as u64)
+        }
+    }
+
+    fn unreadable(bad: &[(u64, u64)]) -> Vec<(usize, usize)> {
+        let mut told = Vec::new();
+        let file = Bad(bad.to_vec());
+        let mut scanner = Scanner::new(&file, 1, (1, 1), Vec::new());
+        scanner
+            .run(|found| {
+                if let Found::Unreadable(range) = found {
+                    told.push((range.from, range.to));
+                }
+            })
+            .unwrap();
+        told
+    }
+
+    #[test]
+    fn a_range_that_cannot_be_read_is_told_of_once() {
+        let end = record::END as usize;
+        let cut = unreadable(&[(5000, u64::MAX)]);
+        assert_eq!(cut, [(4608, end)], "a file that was cut off");
+        let all = unreadable(&[(0, u64::MAX)]);
+        assert_eq!(all, [(record::FIRST as usize, end)]);
+        let two = unreadable(&[(1_000_000, 1_000_100), (2_000_000, 2_600_000)]);
+        assert_eq!(two, [(999_936, 1_000_448), (1_999_872, 2_600_448)]);
     }
 }

@@ -1,9 +1,9 @@
 //! Which segments are in the log, who needs them, and which may be written again.
 
-use super::record::{self, Place};
+use super::items::ITEM;
+use super::record::{self, HEADER, PART_FIELDS, Place};
 use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 
 /// What is to be written: how much of the reserve it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,25 @@ impl Class {
         }
     }
 }
+
+/// The most octets of a message that fits into an empty spool of that size, whatever part of the current segment is used
+/// up already.
+pub const fn room_for_mail(size: u64) -> u64 {
+    let segments = size / limits::SPOOL_SEGMENT as u64;
+    let used = limits::SPOOL_RESERVE as u64 + 1;
+    let parts =
+        (record::END - record::FIRST) as usize / record::aligned(HEADER + limits::SPOOL_PART);
+    let body = limits::SPOOL_PART - PART_FIELDS - ITEM;
+    // What a message says besides its body, at its longest.
+    let envelope = (limits::RECIPIENTS + 1) * (limits::MAILBOX + 2 * ITEM) + 2 * limits::SPOOL_PART;
+    (segments.saturating_sub(used) * (parts * body) as u64).saturating_sub(envelope as u64)
+}
+
+const SMALLEST: u64 = (limits::SPOOL_SEGMENTS * limits::SPOOL_SEGMENT) as u64;
+const _: () = assert!(
+    room_for_mail(SMALLEST) >= SMALLEST / 4,
+    "a quarter of a spool is what a message may have by default"
+);
 
 /// A segment in the log.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +81,17 @@ impl Segments {
     /// Adds a segment that was never used.
     pub fn add_unused(&mut self, number: u32) {
         self.unused.push_back(number);
-        self.refresh();
+        self.free += 1;
     }
 
-    /// Adds a segment that recovery found in the log.
+    /// Adds a segment that recovery found in the log; [`Self::refresh`] counts them all.
     pub fn add_recovered(&mut self, generation: u64, number: u32) {
         self.insert(generation, number);
-        self.refresh();
+    }
+
+    /// Leaves numbers out: a segment that cannot be read now may have used them.
+    pub fn skip_generations(&mut self, count: u64) {
+        self.last_generation += count;
     }
 
     fn insert(&mut self, generation: u64, number: u32) {
@@ -88,12 +111,11 @@ impl Segments {
         self.refresh();
     }
 
-    /// Keeps a segment from ever being written again, while it holds what cannot be read.
+    /// Keeps a segment from ever being written again, while it holds what cannot be read; [`Self::refresh`] counts.
     pub fn set_damaged(&mut self, generation: u64) {
         if let Some(segment) = self.log.get_mut(&generation) {
             segment.damaged = true;
         }
-        self.refresh();
     }
 
     /// The file that holds a generation.
@@ -103,25 +125,43 @@ impl Segments {
     }
 
     /// Counts one more need of some generations.
-    pub fn hold(&mut self, generations: RangeInclusive<u64>) {
-        for (_, segment) in self.log.range_mut(generations) {
-            segment.holds += 1;
+    pub fn hold(&mut self, generations: impl IntoIterator<Item = u64>) {
+        for generation in generations {
+            if let Some(segment) = self.log.get_mut(&generation) {
+                segment.holds += 1;
+            }
         }
     }
 
     /// Counts one need less.
-    pub fn release(&mut self, generations: RangeInclusive<u64>) {
+    pub fn release(&mut self, generations: impl IntoIterator<Item = u64>) {
         let mut emptied = false;
-        for (_, segment) in self.log.range_mut(generations) {
-            segment.holds = segment.holds.saturating_sub(1);
-            emptied |= segment.holds == 0;
+        for generation in generations {
+            if let Some(segment) = self.log.get_mut(&generation) {
+                segment.holds = segment.holds.saturating_sub(1);
+                // The current one is counted neither way, and is the newest, so that nothing behind it changes.
+                emptied |= segment.holds == 0 && self.current != Some(generation);
+            }
         }
         if emptied {
             self.refresh();
         }
     }
 
-    /// Counts again what is free and what is blocked.
+    /// May a transaction hold so many segments, if its octets are so many?
+    ///
+    /// Each costs a whole segment, however little of it is the transaction's: where mail flows past a slow sender, it may
+    /// hold a quarter of the spool as long as half is free, and a few segments beyond its own octets at any time.
+    #[must_use]
+    pub fn may_spread(&self, segments: usize, octets: u64) -> bool {
+        let own = usize::try_from(octets / limits::SPOOL_SEGMENT as u64).unwrap_or(usize::MAX);
+        let beyond = segments.saturating_sub(own);
+        let all = self.count() + self.coming;
+        let roomy = 2 * (self.free + self.coming) >= all;
+        beyond <= limits::SPOOL_SPREAD || (roomy && beyond <= all / 4)
+    }
+
+    /// Counts again what is free and what is blocked: a walk over the log, for what happens a few times a segment's life.
     ///
     /// The marks in a segment concern messages in segments no younger than itself: once none of those is held, nobody
     /// needs the marks. Until then they do, unless a checkpoint repeats them.
@@ -272,7 +312,7 @@ mod tests {
     fn marks_about_an_older_message_keep_a_segment_until_a_checkpoint() {
         let mut segments = five();
         let first = segments.open().unwrap().generation;
-        segments.hold(first..=first);
+        segments.hold([first]);
         let second = segments.open().unwrap().generation;
         segments.open().unwrap();
         assert_eq!((segments.free, segments.blocked), (2, 1));
@@ -287,7 +327,7 @@ mod tests {
         let mut segments = five();
         for _ in 0..3 {
             let generation = segments.open().unwrap().generation;
-            segments.hold(generation..=generation);
+            segments.hold([generation]);
         }
         segments.release(1..=2);
         assert_eq!(segments.open().unwrap().segment, 1);
@@ -301,7 +341,7 @@ mod tests {
             assert_eq!(segments.may_open(Class::Mail), expected);
             if expected {
                 let generation = segments.open().unwrap().generation;
-                segments.hold(generation..=generation);
+                segments.hold([generation]);
             }
         }
         assert!(
@@ -310,7 +350,7 @@ mod tests {
         );
         assert!(segments.may_open(Class::Dsn));
         let reserve = segments.open().unwrap().generation;
-        segments.hold(reserve..=reserve);
+        segments.hold([reserve]);
         assert!(!segments.admits(Class::Mail) && segments.admits(Class::Dsn));
         assert!(!segments.may_open(Class::Dsn) && segments.may_open(Class::Mark));
         assert_eq!(segments.free_for_mail(), 0);
@@ -324,9 +364,28 @@ mod tests {
         segments.unused.pop_back();
         segments.refresh();
         let only = segments.open().unwrap().generation;
-        segments.hold(only..=only);
+        segments.hold([only]);
         assert!(!segments.may_open(Class::Mail));
-        segments.release(only..=only);
+        segments.release([only]);
         assert!(segments.may_open(Class::Mail));
+    }
+
+    #[test]
+    fn deliveries_cost_the_same_in_a_large_spool() {
+        let mut segments = Segments::default();
+        let many = 100_000;
+        for number in 1..=many {
+            segments.add_recovered(number.into(), number);
+        }
+        segments.hold(1..=u64::from(many));
+        segments.set_current(Some(many.into()));
+        segments.release([u64::from(many)]);
+        let before = std::time::Instant::now();
+        for _ in 0..many {
+            segments.hold([u64::from(many)]);
+            segments.release([u64::from(many)]);
+        }
+        // A walk over all segments for each would take minutes.
+        assert!(before.elapsed().as_secs() < 10, "{:?}", before.elapsed());
     }
 }

@@ -36,8 +36,8 @@ impl State {
         {
             return self.queue.put_back(slot);
         }
-        if let Some(entry) = self.queue.remove(slot) {
-            self.segments.release(entry.generations());
+        if let Some((_, generations)) = self.queue.remove(slot) {
+            self.segments.release(generations.iter());
         }
         false
     }
@@ -57,6 +57,8 @@ pub struct Shared {
     pub folder: Folder,
     /// In every checksum of this spool.
     pub salt: u64,
+    /// How many segments it is to have, some of which may still be missing.
+    pub segments: u32,
     pub lane_of: LaneOf,
     state: Mutex<State>,
     pub inbox: Inbox,
@@ -75,7 +77,7 @@ impl Shared {
     pub fn new(
         disk: Arc<dyn Disk>,
         folder: Folder,
-        salt: u64,
+        (salt, segments): (u64, u32),
         lane_of: LaneOf,
         state: State,
     ) -> Self {
@@ -83,6 +85,7 @@ impl Shared {
             disk,
             folder,
             salt,
+            segments,
             lane_of,
             state: Mutex::new(state),
             inbox: Inbox::default(),

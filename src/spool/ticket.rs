@@ -39,10 +39,9 @@ impl Ticket {
     pub(super) fn split(mut self, groups: &[(Lane, u128)]) {
         self.flies = false;
         let mut state = self.shared.state();
-        let Some(mut entry) = state.queue.remove(self.slot) else {
+        let Some((mut entry, generations)) = state.queue.remove(self.slot) else {
             return;
         };
-        let generations = entry.generations();
         let mut rest = entry.remaining();
         for (lane, mask) in groups {
             let mask = mask & rest;
@@ -50,17 +49,17 @@ impl Ticket {
                 rest &= !mask;
                 entry.set_remaining(mask);
                 entry.lane = queue::joined(None, *lane);
-                state.segments.hold(generations.clone());
-                state.queue.insert(entry);
+                state.segments.hold(generations.iter());
+                state.queue.insert(entry, &generations);
             }
         }
         if rest != 0 {
             entry.set_remaining(rest);
             entry.lane = queue::MIXED;
-            state.segments.hold(generations.clone());
-            state.queue.insert(entry);
+            state.segments.hold(generations.iter());
+            state.queue.insert(entry, &generations);
         }
-        state.segments.release(generations);
+        state.segments.release(generations.iter());
         drop(state);
         self.shared.due_changed();
     }

@@ -205,7 +205,11 @@ impl Transaction {
 }
 
 /// The bits of a mask.
-const MOST_RECIPIENTS: u8 = 128;
+const MOST_RECIPIENTS: u8 = u128::BITS as u8;
+const _: () = assert!(
+    limits::RECIPIENTS <= MOST_RECIPIENTS as usize,
+    "each recipient of a transaction has its bit"
+);
 
 /// The answer to whoever goes on after an error.
 fn over() -> Error {

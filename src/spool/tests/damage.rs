@@ -1,7 +1,7 @@
 //! Flipped bits, missing files, forged and stale records.
 
 use super::*;
-use crate::spool::record::{FIRST, Kind, Place, header};
+use crate::spool::record::{FIRST, Kind, Place, SegmentHeader, header};
 
 const FILE: &str = "000001.seg";
 
@@ -167,7 +167,19 @@ fn a_truncated_a_missing_and_a_foreign_file_are_told_of() {
     let mut foreign = image.clone();
     foreign.write("000002.seg", 0, b"somebody's");
     foreign.write("000002.seg", (limits::SPOOL_SEGMENT - 4096) as u64, b"else");
+    foreign.write("000002.seg", limits::SPOOL_SEGMENT as u64, b"and longer");
     assert!(problem(foreign).unwrap().contains("000002.seg: no segment"));
+
+    let mut other = image.clone();
+    let header = SegmentHeader::unused(2, 42, 7).block();
+    other.write("000002.seg", 0, &header);
+    other.write("000002.seg", (limits::SPOOL_SEGMENT - 4096) as u64, &header);
+    assert!(problem(other).unwrap().contains("000002.seg: no segment"));
+
+    let mut short = image.clone();
+    short.truncate("000002.seg", 0);
+    let spool = open(&Fake::of(short), 7).unwrap();
+    assert_eq!(spool.findings(), [Finding::Aside(2)]);
 
     let mut newer = image.clone();
     for at in [0, limits::SPOOL_SEGMENT - 4096] {
@@ -182,8 +194,8 @@ fn a_truncated_a_missing_and_a_foreign_file_are_told_of() {
         smaller.contains("size 29360128 is less than the 33554432"),
         "{smaller}"
     );
-    let small = open(&Fake::default(), 3).err().unwrap().to_string();
-    assert!(small.contains("at least 16777216"), "{small}");
+    let small = open(&Fake::default(), 5).err().unwrap().to_string();
+    assert!(small.contains("at least 25165824"), "{small}");
 }
 
 #[test]

@@ -89,10 +89,24 @@ pub enum Unsynced {
 struct World {
     image: Image,
     calls: Vec<Call>,
+    /// For long runs: calls are not remembered.
+    forgets: bool,
     locked: bool,
+    /// What the file system says that it has left.
+    free: Option<u64>,
+    /// The next access panics.
+    panics: bool,
     failing_syncs: usize,
     failing_writes: usize,
     syncs: usize,
+}
+
+impl World {
+    fn panic_if_told(&mut self) {
+        if std::mem::take(&mut self.panics) {
+            panic!("as the test wants it");
+        }
+    }
 }
 
 /// A disk in memory.
@@ -128,6 +142,20 @@ impl Fake {
         let world = locked(&self.0);
         let mut calls = world.calls[from.min(to)..to].iter();
         calls.any(|call| matches!(call, Call::Sync(_)))
+    }
+
+    pub fn set_free(&self, octets: u64) {
+        locked(&self.0).free = Some(octets);
+    }
+
+    /// Makes the next read or write panic.
+    pub fn panic_once(&self) {
+        locked(&self.0).panics = true;
+    }
+
+    /// Remembers no more calls: a long run would take as much memory as it writes.
+    pub fn forget(&self) {
+        locked(&self.0).forgets = true;
     }
 
     pub fn fail_syncs(&self, count: usize) {
@@ -210,6 +238,17 @@ impl Image {
         self.names.remove(name);
     }
 
+    pub fn truncate(&mut self, name: &str, length: u64) {
+        let file = &mut self.files[self.names[name]];
+        file.length = length;
+        let whole = (length / SECTOR as u64) as u32;
+        file.sectors.retain(|&sector, _| sector < whole);
+    }
+
+    pub fn names(&self) -> Vec<&str> {
+        self.names.keys().map(String::as_str).collect()
+    }
+
     pub fn read(&self, name: &str, offset: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.files[self.names[name]]
@@ -230,21 +269,25 @@ struct FakeFile {
 
 impl DiskFile for FakeFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        locked(&self.world).panic_if_told();
         locked(&self.world).image.files[self.number].read(buffer, offset)
     }
 
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
         let mut world = locked(&self.world);
+        world.panic_if_told();
         if world.failing_writes > 0 {
             world.failing_writes -= 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         world.image.file(self.number).write(buffer, offset);
-        world.calls.push(Call::Write {
-            file: self.number,
-            offset,
-            bytes: buffer.to_vec(),
-        });
+        if !world.forgets {
+            world.calls.push(Call::Write {
+                file: self.number,
+                offset,
+                bytes: buffer.to_vec(),
+            });
+        }
         Ok(())
     }
 
@@ -308,6 +351,19 @@ impl Disk for Fake {
         let names = world.image.names.clone();
         world.calls.push(Call::Names(names));
         Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut world = locked(&self.0);
+        let removed = world.image.names.remove(&name(path));
+        removed.ok_or(io::ErrorKind::NotFound)?;
+        let names = world.image.names.clone();
+        world.calls.push(Call::Names(names));
+        Ok(())
+    }
+
+    fn free(&self, _: &Path) -> io::Result<Option<u64>> {
+        Ok(locked(&self.0).free)
     }
 
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {

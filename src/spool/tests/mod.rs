@@ -3,9 +3,11 @@
 mod damage;
 mod fake;
 mod faults;
+mod opening;
 mod powercut;
 mod queueing;
 mod room;
+mod spread;
 
 use super::*;
 use fake::{Fake, Image};

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn messages_of_all_sizes_come_back_as_they_went_in() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let sizes = [0, 1, 4096, 16_000, 16_384, 16_385, 40_000, 5_000_000];
     let mut expected = Vec::new();
     for (number, size) in sizes.into_iter().enumerate() {
@@ -15,14 +15,14 @@ fn messages_of_all_sizes_come_back_as_they_went_in() {
     }
     assert!(contents(&spool) == expected);
     block_on(spool.close()).unwrap();
-    let spool = open(&disk, 5).unwrap();
+    let spool = open(&disk, 6).unwrap();
     assert!(contents(&spool) == expected, "after a restart");
 }
 
 #[test]
 fn a_message_keeps_its_envelope_and_facts() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let recipients: Vec<_> = (0..100)
         .map(|n| format!("{}{n}@a", "x".repeat(240)))
         .collect();
@@ -52,7 +52,7 @@ fn a_message_keeps_its_envelope_and_facts() {
         transaction.commit(last).await.unwrap();
     });
     block_on(spool.close()).unwrap();
-    let spool = open(&disk, 4).unwrap();
+    let spool = open(&disk, 6).unwrap();
     let ticket = due(&spool, NOW).pop().unwrap();
     let info = spool.info(&ticket);
     assert_eq!((info.lane, info.mixed), (lane("x@a"), false));
@@ -78,8 +78,8 @@ fn a_message_keeps_its_envelope_and_facts() {
 
 #[test]
 fn transactions_may_be_interleaved() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     block_on(async {
         let mut open = Vec::new();
         for number in 0..3 {
@@ -104,8 +104,8 @@ fn transactions_may_be_interleaved() {
 
 #[test]
 fn deferrals_splits_and_finished_recipients_survive_a_restart() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     block_on(accept(&spool, &["1@a", "2@b", "3@a", "4@c"], b"hi\r\n")).unwrap();
     let ticket = due(&spool, NOW).pop().unwrap();
     assert!(spool.info(&ticket).mixed);
@@ -147,14 +147,14 @@ fn deferrals_splits_and_finished_recipients_survive_a_restart() {
     };
     check(&spool);
     block_on(spool.close()).unwrap();
-    let spool = open(&disk, 4).unwrap();
+    let spool = open(&disk, 6).unwrap();
     check(&spool);
 }
 
 #[test]
 fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let failed = block_on(accept(&spool, &["1@a", "2@a"], b"hi\r\n")).unwrap();
     let ticket = due(&spool, NOW).pop().unwrap();
     let dsn = block_on(async {
@@ -170,7 +170,7 @@ fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
     });
     assert_eq!(spool.info(&ticket).recipients, 0b10);
     // The process dies here: the ticket is never settled.
-    let spool = open(&Fake::of(disk.image()), 4).unwrap();
+    let spool = open(&Fake::of(disk.image()), 6).unwrap();
     assert_eq!(ids(&spool), [failed, dsn]);
     let left: Vec<_> = contents(&spool).into_iter().map(|m| m.1).collect();
     assert_eq!(left, [["2@a"], ["sender@b"]]);
@@ -178,8 +178,8 @@ fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
 
 #[test]
 fn a_dropped_ticket_is_due_again_and_a_waiter_is_woken() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     block_on(async {
         let waiter = spool.next_due(|| NOW);
         let sender = async {
@@ -201,8 +201,8 @@ fn a_dropped_ticket_is_due_again_and_a_waiter_is_woken() {
 
 #[test]
 fn concurrent_transactions_share_a_sync() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let before = spool.counts().flushes;
     let executor = smol::Executor::new();
     block_on(executor.run(async {
@@ -235,8 +235,8 @@ fn concurrent_transactions_share_a_sync() {
 
 #[test]
 fn one_session_never_waits_for_a_window() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let before = std::time::Instant::now();
     for number in 0..200 {
         block_on(accept(&spool, &["x@a"], &body(number, 100))).unwrap();
@@ -247,15 +247,15 @@ fn one_session_never_waits_for_a_window() {
 
 #[test]
 fn ids_increase_over_restarts_and_clocks_that_go_back() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let first = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
     let second = spool.begin(0, None).unwrap().id();
     assert!(second > first);
     block_on(spool.close()).unwrap();
     let options = Options {
         dir: "/spool".into(),
-        size: 4 * limits::SPOOL_SEGMENT as u64,
+        size: 6 * limits::SPOOL_SEGMENT as u64,
     };
     let spool = Spool::open(&options, disk, Box::new(lane), 0).unwrap();
     assert!(spool.begin(0, None).unwrap().id() > first);
@@ -264,8 +264,8 @@ fn ids_increase_over_restarts_and_clocks_that_go_back() {
 #[test]
 fn futures_may_run_on_any_executor() {
     fn send<T: Send>(_: T) {}
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     send(accept(&spool, &[], b""));
     send(spool.next_due(|| NOW));
     block_on(accept(&spool, &["x@a"], b"hi")).unwrap();

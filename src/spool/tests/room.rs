@@ -31,8 +31,8 @@ fn a_full_spool_refuses_mail_delivers_and_takes_mail_again() {
 
 #[test]
 fn a_full_spool_takes_marks_and_dsns_for_ever() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     let all = fill(&spool, 100_000);
     // Each deferral is synced alone, as in a slow trickle: far more blocks than the reserve has.
     for round in 1..=8 {
@@ -58,7 +58,7 @@ fn a_full_spool_takes_marks_and_dsns_for_ever() {
         dsn.recipient("x@a").await.unwrap();
         dsn.commit(Last::default()).await.unwrap();
     });
-    let spool = open(&Fake::of(disk.image()), 5).unwrap();
+    let spool = open(&Fake::of(disk.image()), 6).unwrap();
     let tickets = due(&spool, ALWAYS);
     assert_eq!(tickets.len(), all.len() + 1);
     let deferred = tickets.iter().filter(|t| spool.info(t).attempts == 8);
@@ -117,8 +117,8 @@ fn what_is_finished_stays_so_when_its_marks_segment_is_used_again() {
 
 #[test]
 fn an_aborted_body_is_free_at_once() {
-    let disk = Fake::of(fresh(5));
-    let spool = open(&disk, 5).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     for _ in 0..10 {
         block_on(async {
             let mut transaction = spool.begin(MICROS, None).unwrap();
@@ -132,8 +132,8 @@ fn an_aborted_body_is_free_at_once() {
 
 #[test]
 fn the_index_has_room_for_so_many_recipients() {
-    let disk = Fake::of(fresh(4));
-    let spool = open(&disk, 4).unwrap();
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
     block_on(async {
         let mut open = Vec::new();
         'full: loop {
@@ -191,4 +191,26 @@ fn many_messages_recover() {
     let spool = open(&disk, segments).unwrap();
     eprintln!("{count} messages recovered in {:?}", before.elapsed());
     assert_eq!(spool.counts().queued, count);
+}
+
+#[test]
+fn the_largest_message_fits_an_empty_spool_however_far_its_segment_is_used() {
+    let segments = limits::SPOOL_SEGMENTS;
+    let disk = Fake::of(fresh(segments));
+    disk.forget();
+    let spool = open(&disk, segments).unwrap();
+    let most = Spool::room_for_mail(Spool::smallest());
+    assert!(most >= Spool::smallest() / 4);
+    let largest = body(1, most as usize);
+    for before in [0, 10, 4_000_000, 100_000, 1_000_000, 4_100_000] {
+        block_on(accept(&spool, &["x@a"], &largest[..before])).unwrap();
+        for ticket in due(&spool, NOW) {
+            block_on(deliver(&spool, ticket));
+        }
+        block_on(accept(&spool, &["x@a"], &largest)).unwrap();
+        for ticket in due(&spool, NOW) {
+            block_on(deliver(&spool, ticket));
+        }
+    }
+    assert_eq!(Spool::room_for_mail(0), 0);
 }

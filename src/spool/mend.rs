@@ -1,0 +1,106 @@
+//! When the disk fails: what the open batch held is refused, and a fresh segment must prove good before new mail is taken.
+
+use super::batch::Log;
+use super::marks::Range;
+use super::record::{self, Kind};
+use super::segments::Class;
+use super::transaction::Error;
+use crate::limits;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl Log {
+    /// Keeps what must be noted in the log, and drops what concerns lives that are over.
+    pub fn note_failure(&mut self, range: Range) {
+        let state = self.shared.state();
+        let is_there = |range: &Range| state.segments.number(range.generation).is_some();
+        self.failed.retain(is_there);
+        self.holes.retain(is_there);
+        self.noted.retain(is_there);
+        self.failed.push(range);
+        self.holes.push(range);
+    }
+
+    /// A write or a sync failed: nothing of the batch is ever tried again, but its marks in a fresh segment.
+    pub fn fail(&mut self, problem: io::Error) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        log::error!(
+            "spool segment={:06}.seg offset={} error=\"{problem}\": {} transactions refused",
+            current.number,
+            current.batch,
+            self.waiting.len()
+        );
+        let range = Range {
+            generation: current.generation,
+            from: current.batch,
+            to: record::END,
+        };
+        self.note_failure(range);
+        self.stage.clear();
+        self.shared.state().segments.set_current(None);
+        // Before the answers: whoever tries again at once is refused at MAIL.
+        self.mend_later();
+        for (part, _) in std::mem::take(&mut self.waiting) {
+            let refused = match problem.kind() {
+                io::ErrorKind::StorageFull => Error::Full,
+                kind => Error::Io(kind.into()),
+            };
+            part.answer(Err(refused));
+        }
+    }
+
+    /// New mail is refused until a fresh segment has proved good; the first try is soon.
+    pub fn mend_later(&mut self) {
+        let again = self.shared.read_only.swap(true, Ordering::Relaxed);
+        let now = Instant::now();
+        self.mend_at = Some(match again {
+            true => now + limits::SPOOL_MEND,
+            false => now,
+        });
+        self.current = None;
+    }
+
+    /// Tries a fresh segment: it is good once the note of the hole and the marks of the failed batch are synced.
+    pub fn mend(&mut self) {
+        if self.mend_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.mend_at = None;
+        if self.begin_segment().is_err() {
+            // Full, too: something may become free.
+            self.mend_later();
+            return;
+        }
+        self.note_holes();
+        for mark in std::mem::take(&mut self.unsynced) {
+            self.mark(mark);
+        }
+        if self.mend_at.is_none() && self.flush(Kind::Padding) {
+            self.noted.append(&mut self.holes);
+            self.shared.read_only.store(false, Ordering::Relaxed);
+            log::warn!("spool writes again");
+        }
+    }
+
+    /// Appends what recovery must pass over in silence.
+    pub fn note_holes(&mut self) {
+        for hole in self.holes.clone() {
+            if let Err(problem) = self.note(hole) {
+                log::warn!("spool hole not noted: {problem}");
+            }
+        }
+    }
+
+    /// Appends the note of a hole.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn note(&mut self, hole: Range) -> Result<(), Error> {
+        let bytes = hole.bytes();
+        self.make_room(Class::Mark, bytes.len())?;
+        self.append(Kind::Resume, 0, &[&bytes])
+    }
+}

@@ -29,12 +29,14 @@ const PER_SESSION: usize = limits::SESSION_FIXED
 impl Ceiling {
     #[must_use]
     pub fn of(config: &Config) -> Self {
+        // Where a message's parts lie apart, their segments are remembered one by one.
+        let parts = usize::try_from(config.spool.size).unwrap_or(usize::MAX) / limits::SPOOL_PART;
         Self {
             base: limits::BASE_MEMORY,
             sessions: config.sessions,
             per_session: PER_SESSION,
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
-            index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY,
+            index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY + parts * size_of::<u64>(),
             outbound: Schedule::most_memory(config.outbound)
                 + config.outbound * limits::CONNECTION_TLS,
             recovery: limits::QUEUE_ENTRIES * limits::RECOVERY_ENTRY,

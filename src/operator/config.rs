@@ -3,13 +3,12 @@
 use super::flags::Flags;
 use super::values::Size;
 use crate::inbound::session::Door;
-use crate::limits;
 use crate::policy::level::Level;
 use crate::policy::relay::{Network, Relay};
 use crate::policy::retry::Schedule;
 use crate::policy::routes::Routes;
 use crate::policy::target::Target;
-use crate::spool;
+use crate::spool::{self, Spool};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,7 +58,7 @@ impl Config {
         let message_size = flags
             .message_size
             .map_or((25 << 20).min(spool_size / 4), |size| size.0);
-        let least = limits::SPOOL_SEGMENTS as u64 * limits::SPOOL_SEGMENT as u64;
+        let least = Spool::smallest();
         if spool_size < least {
             return Err(format!(
                 "--spool-size {spool_size} is too small: at least {}M",

@@ -10,7 +10,7 @@
 use super::address::Path;
 use super::command::{self, Command};
 use super::extensions::Offer;
-use super::intake::{Intake, Taken};
+use super::intake::Intake;
 use super::line::{Cut, Lines};
 use super::parameters::{MailParameters, RcptParameters};
 use super::reply::{self, Reply};
@@ -20,7 +20,10 @@ use core::marker::PhantomData;
 use core::time::Duration;
 use heapless::VecView;
 
+mod message;
+
 pub use super::steps::{Ended, Settings, Step, Verdict};
+use message::Chunk;
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -35,16 +38,6 @@ enum State {
     AwaitEnd,
     AwaitTls,
     Closed,
-}
-
-/// The octets of one BDAT that are still to come (RFC 3030).
-#[derive(Clone, Copy, Debug)]
-struct Chunk {
-    size: u64,
-    left: u64,
-    last: bool,
-    /// They are read and dropped, and get this reply: they must not become commands.
-    refusal: Option<Reply>,
 }
 
 /// One session's receiving side.
@@ -329,41 +322,6 @@ impl<D: Display, T> Server<D, T> {
         }
     }
 
-    /// BDAT: whatever comes of it, its octets are read as octets.
-    fn bdat(
-        &mut self,
-        settings: &Settings<'_>,
-        size: u64,
-        last: bool,
-        out: &mut VecView<u8>,
-    ) -> Step<'static> {
-        let refusal = if settings.require_tls && self.tls.is_none() {
-            Some(reply::TLS_FIRST)
-        } else if self.recipients == 0 || self.chunk_failed {
-            Some(reply::BAD_SEQUENCE)
-        } else {
-            None
-        };
-        let chunk = Chunk {
-            size,
-            left: size,
-            last,
-            refusal,
-        };
-        if refusal.is_some() {
-            self.chunk_failed = self.transaction;
-            if size > settings.message_size.saturating_mul(2) {
-                reply::write(out, reply::FAR_TOO_BIG);
-                return self.close(Ended::FarTooBig);
-            }
-        } else if self.intake.is_none() {
-            self.state = State::AwaitChunk(chunk);
-            return Step::Data;
-        }
-        self.state = State::Chunk(chunk);
-        Step::Next
-    }
-
     /// Answers what [`Step::Mail`], [`Step::Rcpt`], [`Step::Data`] or [`Step::EndOfData`] asked.
     ///
     /// Accepting a message takes [`Server::accepted`]: `Accept` at the end of data is answered 451, for nothing proves
@@ -455,84 +413,6 @@ impl<D: Display, T> Server<D, T> {
     pub fn shut(&mut self, farewell: Reply, out: &mut VecView<u8>) {
         reply::write(out, farewell);
         self.state = State::Closed;
-    }
-
-    fn handle_data<'a>(&mut self, input: &'a [u8], out: &mut VecView<u8>) -> (usize, Step<'a>) {
-        let Some(intake) = &mut self.intake else {
-            return (input.len(), self.close(Ended::Shut)); // DATA is read only with an intake
-        };
-        let (used, taken) = intake.take(input);
-        self.taken(used, taken, out)
-    }
-
-    fn taken<'a>(
-        &mut self,
-        used: usize,
-        taken: Taken<'a>,
-        out: &mut VecView<u8>,
-    ) -> (usize, Step<'a>) {
-        match taken {
-            Taken::Nothing => (used, Step::Input),
-            Taken::Text(text) => (used, Step::Body(text)),
-            Taken::Doomed(why) => (used, Step::Doomed(why)),
-            Taken::FarTooBig => {
-                reply::write(out, reply::FAR_TOO_BIG);
-                (used, self.close(Ended::FarTooBig))
-            }
-            Taken::End(Ok(summary)) => {
-                self.state = State::AwaitEnd;
-                (used, Step::EndOfData(summary))
-            }
-            Taken::End(Err(refusal)) => {
-                self.state = State::Command;
-                self.forget_transaction();
-                match self.refuse(refusal, out) {
-                    Step::Next => (used, Step::Reset),
-                    closed => (used, closed),
-                }
-            }
-        }
-    }
-
-    fn handle_chunk<'a>(
-        &mut self,
-        chunk: Chunk,
-        input: &'a [u8],
-        out: &mut VecView<u8>,
-    ) -> (usize, Step<'a>) {
-        let most = usize::try_from(chunk.left)
-            .unwrap_or(usize::MAX)
-            .min(input.len());
-        let dropped = chunk.refusal.is_some();
-        let (used, taken) = match &mut self.intake {
-            Some(intake) if !dropped => intake.take(&input[..most]),
-            _ => (most, Taken::Nothing),
-        };
-        let left = chunk.left - used as u64;
-        self.state = State::Chunk(Chunk { left, ..chunk });
-        match (taken, chunk.refusal) {
-            (Taken::Nothing, _) if left > 0 => (used, Step::Input),
-            (Taken::Nothing, Some(refusal)) => {
-                self.state = State::Command;
-                (used, self.refuse(refusal, out))
-            }
-            (Taken::Nothing, None) if chunk.last => match &mut self.intake {
-                Some(intake) => {
-                    let taken = intake.finish();
-                    self.taken(used, taken, out)
-                }
-                None => (used, self.close(Ended::Shut)), // a chunk is kept only with an intake
-            },
-            (Taken::Nothing, None) => {
-                self.state = State::Command;
-                reply::write_line(
-                    out,
-                    format_args!("250 2.0.0 {} octets received", chunk.size),
-                );
-                (used, Step::Next)
-            }
-            (taken, _) => self.taken(used, taken, out),
-        }
     }
 
     fn answer(&mut self, reply: Reply, out: &mut VecView<u8>) -> Step<'static> {

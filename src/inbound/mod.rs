@@ -21,9 +21,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// What all sessions share.
 pub struct Inbound {
+    /// In the greeting, EHLO and Received.
     pub hostname: String,
+    /// Who may send to whom.
     pub relay: Relay,
+    /// Where mail goes: it decides which recipients exist.
     pub routes: Arc<Routes>,
+    /// Where accepted mail is kept.
     pub spool: Spool,
     /// None where there is no certificate: STARTTLS is not offered. Replaced when certificates are read again.
     pub tls: RwLock<Option<Arc<ServerConfig>>>,
@@ -31,8 +35,11 @@ pub struct Inbound {
     pub has_tls: bool,
     /// Octets of the largest message.
     pub message_size: u64,
+    /// Places for sessions.
     pub slots: slots::Slots,
+    /// Turns for handshakes.
     pub handshakes: turns::Turns,
+    /// What happened since boot.
     pub counters: Counters,
     /// Closed when the relay is to stop.
     pub stop: Receiver<()>,
@@ -45,12 +52,17 @@ pub struct Inbound {
 /// What happened since boot.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Connections that got a slot.
     pub sessions: AtomicU64,
     /// Connections that found no free slot.
     pub turned_away: AtomicU64,
+    /// Handshakes that came to their end.
     pub tls_sessions: AtomicU64,
+    /// Handshakes that did not.
     pub tls_failures: AtomicU64,
+    /// Messages accepted.
     pub messages: AtomicU64,
+    /// RCPTs refused.
     pub refused_recipients: AtomicU64,
 }
 

@@ -16,37 +16,58 @@ use std::time::Duration;
 /// A listener to be bound, and the flag that asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port {
+    /// As it is written on the command line.
     pub flag: &'static str,
+    /// Where to listen.
     pub address: SocketAddr,
+    /// How clients are received there.
     pub door: Door,
 }
 
 /// All that boot needs to know.
 #[derive(Debug)]
 pub struct Config {
+    /// In the greeting, EHLO, Received and DSNs.
     pub hostname: String,
+    /// What to listen on; never empty.
     pub ports: Vec<Port>,
+    /// Folders of certificates.
     pub certs: Vec<PathBuf>,
+    /// The name of the default certificate, where the owner chose one.
     pub default_cert: Option<String>,
+    /// Inbound sessions at once.
     pub sessions: usize,
+    /// Of one stranger's address.
     pub sessions_per_address: usize,
     /// Octets.
     pub message_size: u64,
+    /// Who may send to whom.
     pub relay: Relay,
+    /// Where mail goes.
     pub routes: Routes,
+    /// The outbound security level.
     pub tls_out: Level,
+    /// When to try again.
     pub retry: Schedule,
+    /// The age at which mail bounces.
     pub lifetime: Duration,
+    /// Outbound connections at once.
     pub outbound: usize,
     /// Empty: /etc/resolv.conf.
     pub resolvers: Vec<SocketAddr>,
+    /// Port of next hops found by MX.
     pub smtp_port: u16,
+    /// Dial loopback addresses that MX answers give.
     pub mx_loopback: bool,
+    /// Where the queue is, and its size.
     pub spool: spool::Options,
+    /// The least level that is logged.
     pub log: log::LevelFilter,
 }
 
 impl Config {
+    /// The meaning of the flags.
+    ///
     /// # Errors
     /// One line that names the flags that clash.
     pub fn of(flags: Flags) -> Result<Self, String> {

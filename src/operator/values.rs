@@ -9,7 +9,9 @@ use std::str::FromStr;
 /// `ADDR:PORT[,LEVEL]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
+    /// Where to listen.
     pub address: SocketAddr,
+    /// The security level there, where it differs from `--tls-in`.
     pub level: Option<Level>,
 }
 
@@ -75,7 +77,9 @@ impl FromStr for Size {
 /// `NAME[=TARGET]` of `--domain`, `NAME=TARGET` of `--route`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
+    /// A domain; for `--route` also `.parent` or `*`.
     pub name: String,
+    /// None: by DNS.
     pub target: Option<Target>,
 }
 

@@ -16,6 +16,7 @@ use crate::policy::routes::Routes;
 use crate::spool::Spool;
 use async_rustls::rustls::ServerConfig;
 use smol::channel::Receiver;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -72,6 +73,25 @@ impl Inbound {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [sessions, turned_away, tls, tls_failures, messages, refused] = [
+            &self.sessions,
+            &self.turned_away,
+            &self.tls_sessions,
+            &self.tls_failures,
+            &self.messages,
+            &self.refused_recipients,
+        ]
+        .map(|counter| counter.load(Ordering::Relaxed));
+        write!(
+            f,
+            "sessions={sessions} turned-away={turned_away} tls={tls} tls-failures={tls_failures} "
+        )?;
+        write!(f, "messages={messages} refused-recipients={refused}")
     }
 }
 

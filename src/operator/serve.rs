@@ -242,7 +242,6 @@ impl Relay {
         drop(listeners);
         stop.close();
         let spool = self.spool.clone();
-        drop(inbound);
         let drained = drain(ended, cut_off, schedule);
         let again = async {
             // A second signal does not wait: the queue is on the disk.
@@ -250,6 +249,7 @@ impl Relay {
             warn!("stopped at once");
         };
         smol::future::or(drained, again).await;
+        info!("inbound {}", inbound.counters);
         spool
             .close()
             .await

@@ -5,8 +5,9 @@ use super::received::Trace;
 use crate::policy::relay::{Recipient, Trust};
 use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
+use crate::smtp::parameters::{MailParameters, RcptParameters};
 use crate::smtp::reply::{self, Reply};
-use crate::spool::{Durable, Error, Facts, Last, Refusal, Sender, Transaction};
+use crate::spool::{Addressee, Durable, Error, Facts, Last, Refusal, Sender, Transaction};
 
 /// An open transaction.
 pub struct Mail {
@@ -16,6 +17,8 @@ pub struct Mail {
     first: Option<String>,
     pub recipients: usize,
     utf8_address: bool,
+    /// REQUIRETLS.
+    require_tls: bool,
 }
 
 /// The full address of a path: a trusted client's short form gets our name.
@@ -75,19 +78,20 @@ impl Mail {
         inbound: &Inbound,
         trust: Trust,
         sender: Path<'_>,
-        size: Option<u64>,
+        parameters: MailParameters<'_>,
     ) -> Result<Self, Reply> {
         let address = full_address(inbound, trust, sender, reply::BAD_SENDER)?;
         let mut spooled = inbound
             .spool
-            .begin((inbound.clock)(), size)
+            .begin((inbound.clock)(), parameters.size)
             .map_err(|refusal| match refusal {
                 Refusal::Full => reply::SPOOL_FULL,
                 Refusal::ReadOnly => reply::DISK_ERROR,
             })?;
         let sender = Sender {
             address: &address,
-            ..Sender::default()
+            ret: parameters.ret,
+            envid: parameters.envid.map(|envid| envid.as_str()),
         };
         spooled
             .sender(&sender)
@@ -97,6 +101,7 @@ impl Mail {
             spooled,
             utf8_address: !address.is_ascii(),
             sender: address,
+            require_tls: parameters.require_tls,
             first: None,
             recipients: 0,
         })
@@ -106,9 +111,18 @@ impl Mail {
     ///
     /// # Errors
     /// The reply.
-    pub async fn recipient(&mut self, address: String) -> Result<(), Reply> {
+    pub async fn recipient(
+        &mut self,
+        address: String,
+        parameters: RcptParameters<'_>,
+    ) -> Result<(), Reply> {
+        let recipient = Addressee {
+            address: &address,
+            notify: parameters.notify,
+            orcpt: parameters.orcpt,
+        };
         self.spooled
-            .recipient(&address)
+            .recipient(recipient)
             .await
             .map_err(|problem| told(&problem))?;
         self.utf8_address |= !address.is_ascii();
@@ -167,6 +181,7 @@ impl Mail {
             eight_bit_body: summary.seen.eight_bit_body,
             utf8_headers: summary.seen.eight_bit_header,
             utf8_address: self.utf8_address,
+            require_tls: self.require_tls,
         };
         let last = Last {
             head: head.as_bytes(),

@@ -3,6 +3,7 @@
 use crate::policy::relay::unquoted;
 use crate::policy::routes::{Lane, Routes, domain};
 use crate::policy::target::Target;
+use crate::smtp::parameters::Notify;
 use crate::spool::Recipient;
 use std::fmt;
 
@@ -81,7 +82,8 @@ fn is_same(one: (&Target, &str), other: (&Target, &str)) -> bool {
 }
 
 /// Leaves one of the recipients with the same address: local parts are told apart by case, domains are not (RFC 5321 2.4).
-/// Returns the bits of each that is left, with those of its twins: what becomes of it becomes of them.
+/// Returns the bits of each that is left, with those of its twins: what becomes of it becomes of them, and what one of them
+/// wants told is told.
 #[must_use]
 pub fn merge_twins(recipients: &mut Vec<Recipient>) -> Vec<u128> {
     let mut bits: Vec<u128> = Vec::with_capacity(recipients.len());
@@ -91,7 +93,12 @@ pub fn merge_twins(recipients: &mut Vec<Recipient>) -> Vec<u128> {
             .iter()
             .position(|known| is_twin(&known.address, &recipient.address));
         match twin.and_then(|at| bits.get_mut(at)) {
-            Some(of_both) => *of_both |= recipient.bit(),
+            Some(of_both) => {
+                *of_both |= recipient.bit();
+                if let Some(known) = twin.and_then(|at| kept.get_mut(at)) {
+                    known.notify = of_either(known.notify, recipient.notify);
+                }
+            }
             None => {
                 bits.push(recipient.bit());
                 kept.push(recipient);
@@ -100,6 +107,24 @@ pub fn merge_twins(recipients: &mut Vec<Recipient>) -> Vec<u128> {
     }
     *recipients = kept;
     bits
+}
+
+/// Both wishes in one; none stated is FAILURE (RFC 3461 4.1).
+fn of_either(one: Option<Notify>, other: Option<Notify>) -> Option<Notify> {
+    const UNSTATED: Notify = Notify {
+        success: false,
+        failure: true,
+        delay: false,
+    };
+    if one == other {
+        return one;
+    }
+    let (one, other) = (one.unwrap_or(UNSTATED), other.unwrap_or(UNSTATED));
+    Some(Notify {
+        success: one.success || other.success,
+        failure: one.failure || other.failure,
+        delay: one.delay || other.delay,
+    })
 }
 
 fn is_twin(one: &str, other: &str) -> bool {
@@ -137,6 +162,8 @@ mod tests {
             .map(|(ordinal, address)| Recipient {
                 ordinal,
                 address: address.to_owned(),
+                notify: None,
+                orcpt: None,
             })
             .collect();
         let found = groups(&routes, &recipients);
@@ -189,9 +216,13 @@ mod tests {
             .map(|(ordinal, address)| Recipient {
                 ordinal,
                 address: address.to_owned(),
+                notify: (ordinal == 0).then(Notify::default),
+                orcpt: None,
             })
             .collect();
         let bits = merge_twins(&mut recipients);
+        // The first one said NEVER, its twins nothing.
+        assert!(recipients.iter().all(Recipient::wants_failure_told));
         let left: Vec<_> = recipients
             .iter()
             .map(|to| to.address.as_str())

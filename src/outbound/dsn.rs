@@ -9,6 +9,7 @@ mod words;
 
 use crate::limits;
 use crate::smtp::date::Date;
+use crate::smtp::xtext;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use words::{advice, headline, introduction};
@@ -17,6 +18,8 @@ use words::{advice, headline, introduction};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub address: String,
+    /// ORCPT as it came (RFC 3461 4.2).
+    pub original: Option<String>,
     /// The enhanced status code, `5.1.1` (RFC 3463).
     pub status: String,
     /// The host that it is about, where it is about one.
@@ -48,6 +51,8 @@ pub struct Dsn<'a> {
     pub id: &'a str,
     /// The failed message's queue id.
     pub original_id: &'a str,
+    /// ENVID as it came, in xtext (RFC 3461 4.4).
+    pub envid: Option<&'a str>,
     /// Whom to tell: the failed message's sender.
     pub to: &'a str,
     /// When the message was accepted, and the present time: seconds since 1970.
@@ -61,9 +66,10 @@ pub struct Dsn<'a> {
 }
 
 /// The most octets that the text of one takes while it is built, with the copy that is quoted.
-pub const MOST_MEMORY: usize =
-    2 * limits::RECIPIENTS * (3 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT + 256)
-        + limits::DSN_HEADER;
+pub const MOST_MEMORY: usize = 2
+    * limits::RECIPIENTS
+    * (3 * limits::MAILBOX + 3 * limits::ORCPT + 2 * limits::PEER_REPLY_TEXT + 256)
+    + limits::DSN_HEADER;
 
 /// How octets above 127 travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,8 +240,9 @@ impl Dsn<'_> {
     fn for_programs(&self, text: &mut String) {
         let _ = write!(
             text,
-            "Reporting-MTA: dns; {}\r\nX-Queue-ID: {}\r\nArrival-Date: {}\r\n",
+            "Reporting-MTA: dns; {}\r\n{}X-Queue-ID: {}\r\nArrival-Date: {}\r\n",
             self.hostname,
+            self.envelope_id(),
             self.original_id,
             Date(self.arrived)
         );
@@ -248,7 +255,8 @@ impl Dsn<'_> {
             };
             let _ = write!(
                 text,
-                "\r\nFinal-Recipient: {recipient}\r\nAction: failed\r\nStatus: {}\r\n",
+                "\r\n{}Final-Recipient: {recipient}\r\nAction: failed\r\nStatus: {}\r\n",
+                self.original_recipient(failure),
                 clean(&failure.status, Form::Ascii)
             );
             if let Some(host) = &failure.host {
@@ -266,6 +274,40 @@ impl Dsn<'_> {
             fold(text, &words);
         }
     }
+
+    /// What the sender calls the transaction, out of its xtext (RFC 3464 2.2.1, RFC 3461 6.3).
+    fn envelope_id(&self) -> String {
+        self.envid.map_or_else(String::new, |envid| {
+            let envid = clean(&decoded(envid), Form::Ascii);
+            format!("Original-Envelope-Id: {envid}\r\n")
+        })
+    }
+
+    /// Whom the sender wrote to, out of its xtext (RFC 3464 2.3.1). None where it would not fit into one line.
+    fn original_recipient(&self, failure: &Failure) -> String {
+        let parts = failure
+            .original
+            .as_deref()
+            .and_then(|orcpt| orcpt.split_once(';'));
+        let Some((kind, address)) = parts else {
+            return String::new();
+        };
+        let mut address = clean(&decoded(address), Form::Global);
+        if self.form() == Form::Ascii && !address.is_ascii() {
+            address = address_xtext(&address);
+        }
+        let field = format!("Original-Recipient: {kind}; {address}\r\n");
+        if field.len() > LONGEST_LINE {
+            return String::new();
+        }
+        field
+    }
+}
+
+/// What xtext, or an address in UTF-8, stands for.
+fn decoded(text: &str) -> String {
+    let octets: Vec<u8> = xtext::octets(text).collect();
+    String::from_utf8_lossy(&octets).into_owned()
 }
 
 /// A host as RFC 3464 2.3.5 wants it: an address stands in brackets (RFC 5321 4.1.3).

@@ -35,6 +35,8 @@ fn is_too_old(accepted: u64, now: u64, lifetime: u64) -> bool {
 struct Masks {
     delivered: u128,
     failed: u128,
+    /// Failed, and nobody wants to be told.
+    silent: u128,
     deferred: u128,
 }
 
@@ -57,9 +59,14 @@ fn sort(recipients: &[Recipient], attempt: &Attempt<'_>, too_old: bool) -> (Mask
             attempt::Outcome::Failed(why) if why.code != 0 => (why, Cause::Refused),
             attempt::Outcome::Failed(why) => (why, Cause::Impossible),
         };
+        if !recipient.wants_failure_told() {
+            masks.silent |= bits;
+            continue;
+        }
         masks.failed |= bits;
         failures.push(Failure {
             address: recipient.address.clone(),
+            original: recipient.orcpt.clone(),
             status: final_status(&why.status, cause),
             host: why.host.clone(),
             code: why.code,
@@ -98,8 +105,19 @@ impl Shared {
         self.counters
             .delivered
             .fetch_add(u64::from(masks.delivered.count_ones()), Relaxed);
-        let mut done = masks.delivered;
+        let mut done = masks.delivered | masks.silent;
         let mut deferred = masks.deferred;
+        if masks.silent != 0 {
+            log::info!(
+                "untold id={} sender={:?} recipients={} reason=\"failed, and NOTIFY asks for no report\"",
+                info.id,
+                message.sender,
+                masks.silent.count_ones()
+            );
+        }
+        self.counters
+            .failed
+            .fetch_add(u64::from(masks.silent.count_ones()), Relaxed);
         if masks.failed != 0 {
             if message.sender.is_empty() {
                 // RFC 5321 6.1: never a DSN about a DSN.
@@ -184,11 +202,12 @@ impl Shared {
             .begin_dsn((self.clock)())
             .map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
         let (id, original_id) = (transaction.id().to_string(), message.id.to_string());
-        let to = message.sender.clone();
+        let (to, envid) = (message.sender.clone(), message.envid.clone());
         let dsn = Dsn {
             hostname: &self.settings.hostname,
             id: &id,
             original_id: &original_id,
+            envid: envid.as_deref(),
             to: &to,
             arrived: message.accepted,
             now: self.now(),
@@ -204,6 +223,7 @@ impl Shared {
             eight_bit_body: global,
             utf8_headers: global,
             utf8_address: global,
+            require_tls: false,
         };
         let head = dsn.head();
         let last = Last {
@@ -290,11 +310,14 @@ fn about(id: impl fmt::Display, address: &str, attempt: &Attempt<'_>) -> String 
 mod tests {
     use super::*;
     use crate::policy::target::Target;
+    use crate::smtp::parameters::Notify;
 
     fn recipients(count: u8) -> Vec<Recipient> {
         let one = |ordinal| Recipient {
             ordinal,
             address: format!("r{ordinal}@example.com"),
+            notify: None,
+            orcpt: None,
         };
         (0..count).map(one).collect()
     }
@@ -365,6 +388,7 @@ mod tests {
             Masks {
                 delivered: 0b10,
                 failed: 0b1011_0100,
+                silent: 0,
                 deferred: 0b100_1000
             }
         );
@@ -382,6 +406,28 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_that_nobody_wants_told_is_none_of_the_report() {
+        let mut recipients = recipients(3);
+        recipients[0].notify = Some(Notify::default());
+        recipients[1].notify = Some(Notify {
+            success: true,
+            failure: false,
+            delay: true,
+        });
+        recipients[2].notify = Some(Notify {
+            success: false,
+            failure: true,
+            delay: false,
+        });
+        recipients[2].orcpt = Some("rfc822;x".to_owned());
+        let outcomes = vec![attempt::Outcome::Failed(why("5.1.1", 550)); 3];
+        let (masks, failures) = sorted(&recipients, vec![1, 2, 4], outcomes, false);
+        assert_eq!((masks.failed, masks.silent), (0b100, 0b11));
+        assert_eq!(failures.len(), 1);
+        assert_eq!(failures[0].original.as_deref(), Some("rfc822;x"));
+    }
+
+    #[test]
     fn a_deferral_of_an_old_message_is_its_end() {
         let outcomes = vec![
             attempt::Outcome::Deferred(why("4.4.1", 0)),
@@ -393,6 +439,7 @@ mod tests {
             Masks {
                 delivered: 0,
                 failed: 0b11,
+                silent: 0,
                 deferred: 0
             }
         );

@@ -7,6 +7,7 @@ use super::local::unreadable;
 use super::route::{Hops, RouteError};
 use super::schedule::Shared;
 use crate::smtp::client::Envelope;
+use crate::smtp::parameters::{Notify, Ret};
 use crate::spool::{Message, ReadError};
 use std::fmt;
 
@@ -210,6 +211,21 @@ impl Envelope for Watched<'_> {
     }
     fn has_utf8_headers(&self) -> bool {
         self.message.has_utf8_headers()
+    }
+    fn requires_tls(&self) -> bool {
+        self.message.requires_tls()
+    }
+    fn ret(&self) -> Option<Ret> {
+        self.message.ret
+    }
+    fn envid(&self) -> Option<&str> {
+        self.message.envid()
+    }
+    fn notify(&self, index: usize) -> Option<Notify> {
+        self.message.notify(index)
+    }
+    fn orcpt(&self, index: usize) -> Option<&str> {
+        self.message.orcpt(index)
     }
 }
 

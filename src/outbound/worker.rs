@@ -10,6 +10,7 @@ use super::schedule::{LaneFailure, Shared};
 use crate::limits;
 use crate::policy::routes::Lane;
 use crate::policy::target::Target;
+use crate::smtp::peer_offer::Lack;
 use crate::spool::{self, Message, Ticket};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -24,7 +25,7 @@ pub(super) const TASK: usize = 8192;
 pub(super) const MOST_MEMORY: usize = TASK
     + Connection::MEMORY
     + 2 * limits::SPOOL_PART
-    + limits::RECIPIENTS * (2 * limits::MAILBOX + 2 * limits::PEER_REPLY_TEXT);
+    + limits::RECIPIENTS * (2 * limits::MAILBOX + limits::ORCPT + 2 * limits::PEER_REPLY_TEXT);
 
 /// A place among `--outbound`. Given back when the worker ends, however it ends.
 struct Slot {
@@ -187,6 +188,14 @@ impl Worker {
         let bits = merge_twins(&mut message.recipients);
         let known = failed.filter(|failure| failure.destination.is(&to));
         let handed = match (known, &to.target, &shared.maildir) {
+            (_, target, _)
+                if message.facts.require_tls && !matches!(target, Target::Maildir(_)) =>
+            {
+                // No host would change that, so none is asked.
+                let lack = Lack::RequireTls;
+                let why = Reason::ours(&lack.enhanced().to_string(), lack.to_string());
+                Handed::to_all(message, &Outcome::Failed(why))
+            }
             (Some(failure), ..) => Handed::to_all(message, &Outcome::Deferred(failure.why.clone())),
             (None, Target::Maildir(template), Some(maildir)) => {
                 Handed::local(local::deliver(shared, maildir, template, message).await)

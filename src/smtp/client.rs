@@ -9,6 +9,7 @@
 //! Replies are matched to commands in order, so it is the same machine with PIPELINING (RFC 2920) and without: with it, a
 //! transaction's commands go out as far as the buffer holds, without it one by one.
 
+mod envelope;
 mod group;
 
 use core::fmt;
@@ -19,19 +20,8 @@ use heapless::VecView;
 use super::peer_offer::{Lack, Offer};
 use super::reply_reader::{Class, Line, Reply, ReplyError, ReplyReader};
 use crate::limits;
+pub use envelope::Envelope;
 use group::{Awaited, Group, push};
-
-/// What a transaction says of its message. The addresses are without angle brackets; the null sender is empty.
-pub trait Envelope {
-    fn sender(&self) -> &str;
-    fn recipients(&self) -> usize;
-    /// The recipient of this index, below [`Envelope::recipients`].
-    fn recipient(&self, index: usize) -> &str;
-    /// Octets of the message with its header, before dot-stuffing.
-    fn size(&self) -> u64;
-    fn has_8bit_body(&self) -> bool;
-    fn has_utf8_headers(&self) -> bool;
-}
 
 /// When the machine asks for TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,8 @@ pub struct Offer {
     pub smtputf8: bool,
     /// RFC 3207
     pub starttls: bool,
+    /// RFC 3461
+    pub dsn: bool,
     /// RFC 1870
     pub size: Option<Size>,
 }
@@ -40,6 +42,8 @@ pub enum Lack {
     Utf8Address,
     /// The message is larger than the peer's SIZE.
     Size,
+    /// REQUIRETLS, which facteur cannot hand on yet: it goes to no host.
+    RequireTls,
     /// The address would not be one SMTP path: it is too long or holds control characters.
     Address,
 }
@@ -57,6 +61,8 @@ impl Offer {
             self.smtputf8 = true;
         } else if is("STARTTLS") {
             self.starttls = true;
+        } else if is("DSN") {
+            self.dsn = true;
         } else if is("SIZE") {
             self.size = Some(match arguments.trim().parse() {
                 Ok(octets) if octets > 0 => Size::Octets(octets),
@@ -70,6 +76,9 @@ impl Offer {
     /// # Errors
     /// What it lacks.
     pub fn admits(&self, envelope: &impl Envelope) -> Result<(), Lack> {
+        if envelope.requires_tls() {
+            return Err(Lack::RequireTls);
+        }
         self.admits_address(envelope.sender())?;
         if envelope.has_utf8_headers() && !self.smtputf8 {
             return Err(Lack::Utf8Headers);
@@ -107,6 +116,7 @@ impl Lack {
             Self::Utf8Headers => (6, 9),
             Self::Utf8Address => (6, 7),
             Self::Size => (3, 4),
+            Self::RequireTls => (7, 30),
             Self::Address => (1, 3),
         };
         EnhancedCode {
@@ -124,6 +134,9 @@ impl fmt::Display for Lack {
             Self::Utf8Headers => "the message has UTF-8 headers and the host lacks SMTPUTF8",
             Self::Utf8Address => "the address is in UTF-8 and the host lacks SMTPUTF8",
             Self::Size => "the message is larger than the host accepts",
+            Self::RequireTls => {
+                "the message demands REQUIRETLS, and this mail relay cannot hand such mail on"
+            }
             Self::Address => "the address cannot be written in an SMTP command",
         })
     }
@@ -141,6 +154,7 @@ mod tests {
         offer
     }
 
+    #[derive(Clone, Copy)]
     struct Mail(&'static str, u64, bool, bool);
     impl Envelope for Mail {
         fn sender(&self) -> &str {
@@ -160,6 +174,34 @@ mod tests {
         }
         fn has_utf8_headers(&self) -> bool {
             self.3
+        }
+        fn requires_tls(&self) -> bool {
+            false
+        }
+    }
+
+    struct TlsOnly(Mail);
+    impl Envelope for TlsOnly {
+        fn sender(&self) -> &str {
+            self.0.sender()
+        }
+        fn recipients(&self) -> usize {
+            0
+        }
+        fn recipient(&self, _: usize) -> &str {
+            ""
+        }
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn has_8bit_body(&self) -> bool {
+            false
+        }
+        fn has_utf8_headers(&self) -> bool {
+            false
+        }
+        fn requires_tls(&self) -> bool {
+            true
         }
     }
 
@@ -181,8 +223,9 @@ mod tests {
             all.eight_bit_mime,
             all.smtputf8,
             all.starttls,
+            all.dsn,
         ];
-        assert_eq!(bits, [true; 4]);
+        assert_eq!(bits, [true; 5]);
         assert_eq!(all.size, Some(Size::Octets(1000)));
         for line in [
             "SIZE",
@@ -201,6 +244,10 @@ mod tests {
         assert_eq!(Offer::default().admits(&plain), Ok(()));
         assert_eq!(offer(&["SIZE 1000"]).admits(&plain), Ok(()));
         assert_eq!(offer(&["SIZE 999"]).admits(&plain), Err(Lack::Size));
+
+        let tls_only = offer(&["REQUIRETLS"]).admits(&TlsOnly(plain));
+        assert_eq!(tls_only, Err(Lack::RequireTls));
+        assert_eq!(Lack::RequireTls.enhanced().to_string(), "5.7.30");
 
         let eight_bit = Mail("a@x", 1, true, false);
         assert_eq!(

@@ -46,6 +46,30 @@ impl fmt::Display for XText<'_> {
     }
 }
 
+/// The octets that xtext stands for; what is none stands for itself.
+pub fn octets(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = text.as_bytes();
+    core::iter::from_fn(move || {
+        let (&first, behind) = rest.split_first()?;
+        let hex = behind.first_chunk().filter(|_| first == b'+');
+        let octet = hex.and_then(|&[high, low]| Some(value(high)? << 4 | value(low)?));
+        rest = match octet {
+            Some(_) => behind.get(2..)?,
+            None => behind,
+        };
+        Some(octet.unwrap_or(first))
+    })
+}
+
+/// What an upper-case hexadecimal digit is worth.
+fn value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
 /// `+41`: upper-case digits only.
 fn is_hex(octet: Option<u8>) -> bool {
     matches!(octet, Some(b'0'..=b'9' | b'A'..=b'F'))
@@ -59,6 +83,19 @@ mod tests {
     fn legal_xtext_is_kept_as_it_came() {
         for text in ["a", "QQ314159", "a+2Bb+3D", "!~", "+00"] {
             assert_eq!(XText::parse(text, 100).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn octets_are_what_it_stands_for() {
+        for (text, octets) in [
+            ("a+2Bb+3D", "a+b=".as_bytes()),
+            ("+FF+00", &[255, 0]),
+            ("ren\u{e9}", "ren\u{e9}".as_bytes()),
+            ("+4", b"+4"),
+            ("", b""),
+        ] {
+            assert!(super::octets(text).eq(octets.iter().copied()), "{text}");
         }
     }
 

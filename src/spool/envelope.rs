@@ -1,13 +1,7 @@
 //! What a transaction says about a message besides its octets.
 
 use super::Ticket;
-
-/// RFC 3461 4.3: what a DSN is to return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Return {
-    Full,
-    Headers,
-}
+use crate::smtp::parameters::{Notify, Ret};
 
 /// MAIL's address and the parameters that the next hop or a DSN needs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,12 +9,34 @@ pub struct Sender<'a> {
     /// Without angle brackets; empty for the null sender.
     pub address: &'a str,
     /// RET (RFC 3461 4.3).
-    pub ret: Option<Return>,
+    pub ret: Option<Ret>,
     /// ENVID as it came, in xtext (RFC 3461 4.4).
     pub envid: Option<&'a str>,
 }
 
-/// What the message is, seen while it came (never what MAIL claimed).
+/// RCPT's address and the parameters that the next hop or a DSN needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addressee<'a> {
+    /// Without angle brackets.
+    pub address: &'a str,
+    /// NOTIFY (RFC 3461 4.1).
+    pub notify: Option<Notify>,
+    /// ORCPT as it came, with its address type (RFC 3461 4.2).
+    pub orcpt: Option<&'a str>,
+}
+
+/// An address without parameters.
+impl<'a> From<&'a str> for Addressee<'a> {
+    fn from(address: &'a str) -> Self {
+        Self {
+            address,
+            notify: None,
+            orcpt: None,
+        }
+    }
+}
+
+/// What the message is, seen while it came (never what MAIL claimed), and what it needs of its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The body has octets above 127.
@@ -29,6 +45,8 @@ pub struct Facts {
     pub utf8_headers: bool,
     /// The sender or a recipient has octets above 127.
     pub utf8_address: bool,
+    /// MAIL said REQUIRETLS (RFC 8689): every hop must promise TLS.
+    pub require_tls: bool,
 }
 
 /// The end of a transaction.
@@ -48,6 +66,10 @@ pub struct Recipient {
     /// Its number in the transaction, from 0: bit `ordinal` of every mask.
     pub ordinal: u8,
     pub address: String,
+    /// NOTIFY.
+    pub notify: Option<Notify>,
+    /// ORCPT, octet for octet.
+    pub orcpt: Option<String>,
 }
 
 impl Recipient {
@@ -55,5 +77,11 @@ impl Recipient {
     #[must_use]
     pub fn bit(&self) -> u128 {
         1 << self.ordinal
+    }
+
+    /// Whether the sender is to be told of a failure: yes, unless NOTIFY leaves it out (RFC 3461 4.1).
+    #[must_use]
+    pub fn wants_failure_told(&self) -> bool {
+        self.notify.is_none_or(|notify| notify.failure)
     }
 }

@@ -1,7 +1,8 @@
 //! What a part's payload holds: its own fields, then tagged items. An item of an unknown tag is skipped.
 
 use super::record::{self, Place};
-use super::{Facts, Return, Sender};
+use super::{Addressee, Facts, Sender};
+use crate::smtp::parameters::{Notify, Ret};
 
 const SENDER: u8 = 1;
 const RECIPIENT: u8 = 2;
@@ -11,6 +12,9 @@ const FACTS: u8 = 5;
 const RETURN: u8 = 6;
 const ENVID: u8 = 7;
 const FINISHES: u8 = 8;
+/// Inside a Recipient.
+const NOTIFY: u8 = 9;
+const ORCPT: u8 = 10;
 
 /// Octets of an item before its content: tag, and length in four octets.
 pub const ITEM: usize = 5;
@@ -19,17 +23,13 @@ pub const ITEM: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     Sender(&'a str),
-    /// The address is the content's first item, so that ORCPT and NOTIFY have room behind it.
-    Recipient(&'a str),
+    Recipient(Addressee<'a>),
     Body(&'a [u8]),
     Head(&'a [u8]),
     Facts(Summary),
-    Return(Return),
+    Return(Ret),
     Envid(&'a str),
-    Finishes {
-        id: u64,
-        mask: u128,
-    },
+    Finishes { id: u64, mask: u128 },
 }
 
 /// A message as a whole, in its final part.
@@ -54,24 +54,34 @@ fn put(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
 pub fn put_sender(out: &mut Vec<u8>, sender: &Sender<'_>) {
     put(out, SENDER, sender.address.as_bytes());
     if let Some(ret) = sender.ret {
-        put(out, RETURN, &[u8::from(ret == Return::Full)]);
+        put(out, RETURN, &[u8::from(ret == Ret::Full)]);
     }
     if let Some(envid) = sender.envid {
         put(out, ENVID, envid.as_bytes());
     }
 }
 
-/// Octets that an address takes.
+/// Octets that a recipient takes.
 #[must_use]
-pub fn recipient_length(address: &str) -> usize {
-    2 * ITEM + address.len()
+pub fn recipient_length(recipient: &Addressee<'_>) -> usize {
+    let notify = recipient.notify.map_or(0, |_| ITEM + 1);
+    let orcpt = recipient.orcpt.map_or(0, |orcpt| ITEM + orcpt.len());
+    2 * ITEM + recipient.address.len() + notify + orcpt
 }
 
-/// Appends a recipient.
-pub fn put_recipient(out: &mut Vec<u8>, address: &str) {
+/// Appends a recipient: items within an item, the address first.
+pub fn put_recipient(out: &mut Vec<u8>, recipient: &Addressee<'_>) {
     out.push(RECIPIENT);
-    out.extend_from_slice(&((ITEM + address.len()) as u32).to_le_bytes());
-    put(out, RECIPIENT, address.as_bytes());
+    out.extend_from_slice(&((recipient_length(recipient) - ITEM) as u32).to_le_bytes());
+    put(out, RECIPIENT, recipient.address.as_bytes());
+    if let Some(notify) = recipient.notify {
+        let bits =
+            u8::from(notify.success) | u8::from(notify.failure) << 1 | u8::from(notify.delay) << 2;
+        put(out, NOTIFY, &[bits]);
+    }
+    if let Some(orcpt) = recipient.orcpt {
+        put(out, ORCPT, orcpt.as_bytes());
+    }
 }
 
 /// Opens a body item: its content is appended by the caller, its length set by [`close_body`].
@@ -99,7 +109,8 @@ pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Opti
     content[8..16].copy_from_slice(&summary.size.to_le_bytes());
     content[16] = u8::from(summary.facts.eight_bit_body)
         | u8::from(summary.facts.utf8_headers) << 1
-        | u8::from(summary.facts.utf8_address) << 2;
+        | u8::from(summary.facts.utf8_address) << 2
+        | u8::from(summary.facts.require_tls) << 3;
     content[17] = summary.recipients;
     put(out, FACTS, &content);
     if let Some((id, mask)) = finishes {
@@ -166,6 +177,16 @@ impl<'a> Items<'a> {
     pub fn from(payload: &'a [u8], at: usize) -> Self {
         Self { payload, at }
     }
+
+    /// The next item's tag and content, whatever it is.
+    fn next_raw(&mut self) -> Option<(u8, &'a [u8])> {
+        let tag = *self.payload.get(self.at)?;
+        let length = record::u32_at(self.payload, self.at + 1)? as usize;
+        let start = self.at + ITEM;
+        let content = self.payload.get(start..start.checked_add(length)?)?;
+        self.at = start + length;
+        Some((tag, content))
+    }
 }
 
 impl<'a> Iterator for Items<'a> {
@@ -173,11 +194,7 @@ impl<'a> Iterator for Items<'a> {
 
     fn next(&mut self) -> Option<Item<'a>> {
         loop {
-            let tag = *self.payload.get(self.at)?;
-            let length = record::u32_at(self.payload, self.at + 1)? as usize;
-            let start = self.at + ITEM;
-            let content = self.payload.get(start..start.checked_add(length)?)?;
-            self.at = start + length;
+            let (tag, content) = self.next_raw()?;
             if let Some(item) = item(tag, content) {
                 return Some(item);
             }
@@ -185,14 +202,33 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
+/// A recipient's inner items; unknown ones are skipped here, too.
+fn recipient(content: &[u8]) -> Option<Addressee<'_>> {
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let mut inner = Items::from(content, 0);
+    let (_, address) = inner.next_raw()?;
+    let mut recipient = Addressee::from(text(address)?);
+    while let Some((tag, content)) = inner.next_raw() {
+        match tag {
+            NOTIFY => {
+                recipient.notify = content.first().map(|bits| Notify {
+                    success: bits & 1 != 0,
+                    failure: bits & 2 != 0,
+                    delay: bits & 4 != 0,
+                });
+            }
+            ORCPT => recipient.orcpt = text(content),
+            _ => {}
+        }
+    }
+    Some(recipient)
+}
+
 fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
     let text = |bytes| std::str::from_utf8(bytes).ok();
     Some(match tag {
         SENDER => Item::Sender(text(content)?),
-        RECIPIENT => {
-            let length = record::u32_at(content, 1)? as usize;
-            Item::Recipient(text(content.get(ITEM..ITEM.checked_add(length)?)?)?)
-        }
+        RECIPIENT => Item::Recipient(recipient(content)?),
         BODY => Item::Body(content),
         HEAD => Item::Head(content),
         FACTS => Item::Facts(Summary {
@@ -204,13 +240,14 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
                     eight_bit_body: bits & 1 != 0,
                     utf8_headers: bits & 2 != 0,
                     utf8_address: bits & 4 != 0,
+                    require_tls: bits & 8 != 0,
                 }
             },
             recipients: *content.get(17)?,
         }),
         RETURN => Item::Return(match content.first()? {
-            0 => Return::Headers,
-            _ => Return::Full,
+            0 => Ret::Headers,
+            _ => Ret::Full,
         }),
         ENVID => Item::Envid(text(content)?),
         FINISHES => Item::Finishes {
@@ -235,18 +272,37 @@ mod tests {
         .to_vec();
         let sender = Sender {
             address: "a@b",
-            ret: Some(Return::Headers),
+            ret: Some(Ret::Headers),
             envid: Some("x+2B"),
         };
         put_sender(&mut payload, &sender);
         put(&mut payload, 200, b"from the future");
-        put_recipient(&mut payload, "c@d");
+        let plain = Addressee::from("c@d");
+        let wishes = Addressee {
+            notify: Some(Notify {
+                success: true,
+                failure: false,
+                delay: true,
+            }),
+            orcpt: Some("rfc822;e+40f"),
+            ..Addressee::from("e@f")
+        };
+        let never = Addressee {
+            notify: Some(Notify::default()),
+            ..plain
+        };
+        for recipient in [&plain, &wishes, &never] {
+            let start = payload.len();
+            put_recipient(&mut payload, recipient);
+            assert_eq!(payload.len() - start, recipient_length(recipient));
+        }
         let start = open_body(&mut payload);
         payload.extend_from_slice(b"hello");
         close_body(&mut payload, start);
         let summary = Summary {
             facts: Facts {
                 utf8_headers: true,
+                require_tls: true,
                 ..Facts::default()
             },
             accepted: 5,
@@ -257,9 +313,11 @@ mod tests {
         let items: Vec<_> = Items::of(&payload).collect();
         let expected = [
             Item::Sender("a@b"),
-            Item::Return(Return::Headers),
+            Item::Return(Ret::Headers),
             Item::Envid("x+2B"),
-            Item::Recipient("c@d"),
+            Item::Recipient(plain),
+            Item::Recipient(wishes),
+            Item::Recipient(never),
             Item::Body(b"hello"),
             Item::Head(b"H: 1"),
             Item::Facts(summary),
@@ -272,5 +330,20 @@ mod tests {
         for cut in 0..payload.len() {
             assert!(Items::of(&payload[..cut]).count() < expected.len());
         }
+    }
+
+    #[test]
+    fn a_recipient_may_hold_items_from_the_future_and_need_hold_none() {
+        let mut inner = Vec::new();
+        put(&mut inner, RECIPIENT, b"c@d");
+        let plain = Addressee::from("c@d");
+        assert_eq!(recipient(&inner), Some(plain), "as before NOTIFY was kept");
+        put(&mut inner, 200, b"from the future");
+        put(&mut inner, ORCPT, b"rfc822;x");
+        let with_orcpt = Addressee {
+            orcpt: Some("rfc822;x"),
+            ..plain
+        };
+        assert_eq!(recipient(&inner), Some(with_orcpt));
     }
 }

@@ -4,8 +4,9 @@ use super::items::{Item, Items};
 use super::read::{Answer, Job};
 use super::record::{self, Place};
 use super::shared::Shared;
-use super::{Facts, Id, Recipient, Return};
+use super::{Facts, Id, Recipient};
 use crate::limits;
+use crate::smtp::parameters::Ret;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -16,7 +17,7 @@ pub struct Message {
     pub id: Id,
     /// Empty for the null sender.
     pub sender: String,
-    pub ret: Option<Return>,
+    pub ret: Option<Ret>,
     /// In xtext, as it came.
     pub envid: Option<String>,
     pub facts: Facts,
@@ -104,14 +105,16 @@ impl Message {
                     Item::Sender(address) => address.clone_into(&mut self.sender),
                     Item::Return(ret) => self.ret = Some(ret),
                     Item::Envid(envid) => self.envid = Some(envid.to_owned()),
-                    Item::Recipient(address) => {
+                    Item::Recipient(recipient) => {
                         if wanted
                             .checked_shr(ordinal.into())
                             .is_some_and(|mask| mask & 1 == 1)
                         {
                             self.recipients.push(Recipient {
                                 ordinal,
-                                address: address.to_owned(),
+                                address: recipient.address.to_owned(),
+                                notify: recipient.notify,
+                                orcpt: recipient.orcpt.map(str::to_owned),
                             });
                         }
                         ordinal = ordinal.saturating_add(1);

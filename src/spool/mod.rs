@@ -56,7 +56,7 @@ mod ticket;
 mod transaction;
 
 pub use disk::{Disk, DiskFile};
-pub use envelope::{Facts, Last, Recipient, Return, Sender};
+pub use envelope::{Addressee, Facts, Last, Recipient, Sender};
 pub use findings::Finding;
 pub use id::Id;
 pub use message::{Message, ReadError};

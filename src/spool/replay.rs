@@ -84,9 +84,9 @@ impl Open {
         let (mut recipients, mut finishes) = (None, None);
         for item in Items::of(payload) {
             match item {
-                Item::Recipient(address) => {
+                Item::Recipient(recipient) => {
                     self.recipients = self.recipients.saturating_add(1);
-                    self.lane = Some(queue::joined(self.lane, lane_of(address)));
+                    self.lane = Some(queue::joined(self.lane, lane_of(recipient.address)));
                 }
                 Item::Facts(summary) => recipients = Some(summary.recipients),
                 Item::Finishes { id, mask } => finishes = Some((id, mask)),

@@ -6,7 +6,7 @@ use super::log::{LastPart, PartReply, PartRequest, Request};
 use super::queue;
 use super::record::{PART_FIELDS, Place};
 use super::segments::Class;
-use super::{Id, Last, Sender};
+use super::{Addressee, Id, Last, Sender};
 use crate::limits;
 use std::fmt;
 use std::io;
@@ -65,19 +65,23 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error`]; after [`Error::Full`] the transaction goes on without this recipient.
-    pub async fn recipient(&mut self, address: &str) -> Result<(), Error> {
+    pub async fn recipient<'a>(
+        &mut self,
+        recipient: impl Into<Addressee<'a>>,
+    ) -> Result<(), Error> {
+        let recipient = recipient.into();
         if self.recipients >= MOST_RECIPIENTS {
             return Err(Error::Full);
         }
-        self.make_room(items::recipient_length(address)).await?;
+        self.make_room(items::recipient_length(&recipient)).await?;
         let claim = self.claim.as_mut().ok_or_else(over)?;
         if !claim.reserve() {
             return Err(Error::Full);
         }
-        let lane = (claim.shared.lane_of)(address);
+        let lane = (claim.shared.lane_of)(recipient.address);
         self.lane = Some(queue::joined(self.lane, lane));
         self.recipients += 1;
-        items::put_recipient(&mut self.buffer, address);
+        items::put_recipient(&mut self.buffer, &recipient);
         Ok(())
     }
 

@@ -36,4 +36,7 @@ impl Envelope for Mail {
     fn has_utf8_headers(&self) -> bool {
         false
     }
+    fn requires_tls(&self) -> bool {
+        false
+    }
 }

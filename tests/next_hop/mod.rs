@@ -203,6 +203,9 @@ impl Envelope for Letter {
     fn has_utf8_headers(&self) -> bool {
         false
     }
+    fn requires_tls(&self) -> bool {
+        false
+    }
 }
 
 impl Mail for Letter {

@@ -9,7 +9,7 @@ use facteur::outbound::schedule::{Clock, Parts, Schedule, Settings};
 use facteur::policy::level::Level;
 use facteur::policy::routes::Routes;
 use facteur::spool::disk::Real;
-use facteur::spool::{Counts, Facts, Last, Options, Sender, Spool};
+use facteur::spool::{Addressee, Counts, Facts, Last, Options, Sender, Spool};
 use smol::{Executor, block_on};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -147,23 +147,33 @@ impl Relay {
 
     /// Queues a message as a session would.
     pub fn submit(&self, from: &str, to: &[&str], text: &str) -> String {
+        let sender = Sender {
+            address: from,
+            ..Sender::default()
+        };
+        let to: Vec<_> = to.iter().map(|to| Addressee::from(*to)).collect();
+        self.submit_with(&sender, &to, Facts::default(), text)
+    }
+
+    /// The same, with parameters of MAIL and RCPT.
+    pub fn submit_with(
+        &self,
+        sender: &Sender<'_>,
+        to: &[Addressee<'_>],
+        facts: Facts,
+        text: &str,
+    ) -> String {
         block_on(async {
             let mut transaction = self.spool.begin((self.clock)(), None).unwrap();
-            transaction
-                .sender(&Sender {
-                    address: from,
-                    ..Sender::default()
-                })
-                .await
-                .unwrap();
+            transaction.sender(sender).await.unwrap();
             for address in to {
-                transaction.recipient(address).await.unwrap();
+                transaction.recipient(*address).await.unwrap();
             }
             transaction.data_begins();
             transaction.body(text.as_bytes()).await.unwrap();
             let last = Last {
                 head: b"Received: by relay.example\r\n",
-                facts: Facts::default(),
+                facts,
                 finishes: None,
             };
             match transaction.commit(last).await {

@@ -72,7 +72,7 @@ impl Session {
         parameters: MailParameters<'_>,
     ) -> Option<Outcome> {
         let inbound = Arc::clone(&self.inbound);
-        match Mail::begin(&inbound, self.trust, sender, parameters.size).await {
+        match Mail::begin(&inbound, self.trust, sender, parameters).await {
             Ok(mail) => {
                 self.mail = Some(Box::new(mail));
                 self.verdict(Verdict::Accept)
@@ -90,13 +90,13 @@ impl Session {
     async fn rcpt_to(
         &mut self,
         recipient: Path<'_>,
-        _parameters: RcptParameters<'_>,
+        parameters: RcptParameters<'_>,
     ) -> Option<Outcome> {
         let answer = match (
             transaction::recipient(&self.inbound, self.trust, recipient),
             &mut self.mail,
         ) {
-            (Ok(address), Some(mail)) => mail.recipient(address).await,
+            (Ok(address), Some(mail)) => mail.recipient(address, parameters).await,
             (Ok(_), None) => Err(reply::BAD_SEQUENCE),
             (Err(refusal), _) => Err(refusal),
         };

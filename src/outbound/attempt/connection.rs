@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::limits;
 use crate::net::deadline::within;
 use crate::smtp::client::{Envelope, Event, Failure, Phase};
+use crate::smtp::parameters::{Notify, Ret};
 use crate::smtp::reply_reader::Class;
 use crate::smtp::stuffing::Stuffer;
 use crate::spool::{Message, ReadError};
@@ -112,6 +113,21 @@ impl<M: Mail> Envelope for Offered<'_, M> {
     }
     fn has_utf8_headers(&self) -> bool {
         self.mail.has_utf8_headers()
+    }
+    fn requires_tls(&self) -> bool {
+        self.mail.requires_tls()
+    }
+    fn ret(&self) -> Option<Ret> {
+        self.mail.ret()
+    }
+    fn envid(&self) -> Option<&str> {
+        self.mail.envid()
+    }
+    fn notify(&self, index: usize) -> Option<Notify> {
+        self.mail.notify(*self.recipients.get(index)?)
+    }
+    fn orcpt(&self, index: usize) -> Option<&str> {
+        self.mail.orcpt(*self.recipients.get(index)?)
     }
 }
 
@@ -414,6 +430,21 @@ impl Envelope for Message {
     }
     fn has_utf8_headers(&self) -> bool {
         self.facts.utf8_headers
+    }
+    fn requires_tls(&self) -> bool {
+        self.facts.require_tls
+    }
+    fn ret(&self) -> Option<Ret> {
+        self.ret
+    }
+    fn envid(&self) -> Option<&str> {
+        self.envid.as_deref()
+    }
+    fn notify(&self, index: usize) -> Option<Notify> {
+        self.recipients.get(index)?.notify
+    }
+    fn orcpt(&self, index: usize) -> Option<&str> {
+        self.recipients.get(index)?.orcpt.as_deref()
     }
 }
 

@@ -375,6 +375,9 @@ mod tests {
         fn has_utf8_headers(&self) -> bool {
             false
         }
+        fn requires_tls(&self) -> bool {
+            false
+        }
     }
 
     #[test]

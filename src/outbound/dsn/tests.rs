@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 fn failure(address: &str, diagnostic: &str) -> Failure {
     Failure {
         address: address.to_owned(),
+        original: None,
         status: "5.1.1".to_owned(),
         host: Some("mx.example".to_owned()),
         code: 550,
@@ -20,6 +21,7 @@ fn dsn<'a>(to: &'a str, failures: &'a [Failure]) -> Dsn<'a> {
         hostname: "relay.example",
         id: "dsnid",
         original_id: "oldid",
+        envid: None,
         to,
         arrived: 1_700_000_000,
         now: 1_800_000_000,
@@ -245,7 +247,7 @@ fn addresses_of_hosts_stand_in_brackets() {
 fn every_kind_of_failure_has_words_of_its_own() {
     let unknown = advice("5.0.0", Cause::Refused);
     for status in [
-        "5.1.1", "5.1.2", "5.1.10", "5.2.2", "5.3.4", "5.4.6", "5.6.7", "5.7.1",
+        "5.1.1", "5.1.2", "5.1.10", "5.2.2", "5.3.4", "5.4.6", "5.6.7", "5.7.1", "5.7.30",
     ] {
         assert_ne!(advice(status, Cause::Refused), unknown, "{status}");
     }
@@ -260,5 +262,46 @@ fn every_kind_of_failure_has_words_of_its_own() {
     assert!(
         people.contains("r29@example.com")
             && people.matches("550 no").count() == limits::DSN_EXPLAINED
+    );
+}
+
+#[test]
+fn the_sender_finds_its_own_names_for_transaction_and_recipient() {
+    let named = |original: &str| Failure {
+        original: Some(original.to_owned()),
+        ..failure("bob@example.com", "550 5.1.1 no")
+    };
+    let failures = [
+        named("rfc822;Bob+2Bold+40example.org"),
+        named("utf-8;ren\u{e9}@example.org"),
+        named("rfc822;forged+0D+0AAction:+20delivered"),
+        failure("eve@example.com", "550 5.1.1 no"),
+    ];
+    let ascii = Dsn {
+        envid: Some("QQ+3D31+0D+0AAction:"),
+        ..dsn("ann@example.org", &failures)
+    };
+    let global = Dsn {
+        to: "\u{e4}nn@example.org",
+        ..dsn("ann@example.org", &failures)
+    };
+    let fields = |dsn: &Dsn<'_>| {
+        let mut text = String::new();
+        dsn.for_programs(&mut text);
+        let lines = text.lines().filter(|line| line.starts_with("Original-"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        fields(&ascii),
+        [
+            "Original-Envelope-Id: QQ=31  Action:",
+            "Original-Recipient: rfc822; Bob+old@example.org",
+            "Original-Recipient: utf-8; ren\\x{E9}@example.org",
+            "Original-Recipient: rfc822; forged  Action: delivered",
+        ]
+    );
+    assert_eq!(
+        fields(&global)[1],
+        "Original-Recipient: utf-8; ren\u{e9}@example.org"
     );
 }

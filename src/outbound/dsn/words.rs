@@ -82,6 +82,10 @@ pub fn advice(status: &str, cause: Cause) -> &'static str {
             "The message, or an address in it, is written with characters that the receiving side cannot take. \
              Write it with plain letters (a to z), or use another address of the recipient."
         }
+        "7.30" => {
+            "You asked for encryption all the way to the mailbox (REQUIRETLS), and that cannot be promised here. Send \
+             it without that demand, or reach the recipient in another way."
+        }
         _ if detail.starts_with("7.") => {
             "The receiving side has a rule against this message. The words above may say which; the recipient, or \
              who looks after your mail, can find out more."

@@ -9,6 +9,7 @@ use heapless::{String, VecView};
 
 use super::{Envelope, Event, Failure};
 use crate::limits;
+use crate::smtp::parameters::{Notify, Ret};
 use crate::smtp::peer_offer::Offer;
 use crate::smtp::reply_reader::{Class, EnhancedCode, Reply};
 
@@ -49,8 +50,9 @@ enum Command {
 /// RFC 5321 4.5.3.1.10 guarantees this many recipients; a 552 to a later one means "too many" and is temporary.
 const RECIPIENTS_THAT_ANY_HOST_TAKES: usize = 100;
 
-/// A command that never fits would be waited for without end.
-const _: () = assert!(limits::PEER_WRITE >= 1024);
+/// A command that never fits would be waited for without end. 128: verbs, brackets, keywords and their fixed values.
+const _: () = assert!(limits::PEER_WRITE >= 128 + limits::MAILBOX + limits::ORCPT);
+const _: () = assert!(limits::PEER_WRITE >= 128 + limits::MAILBOX + limits::ENVID);
 
 /// Appends all the parts or, where they do not fit, none.
 pub(super) fn push(out: &mut VecView<u8>, parts: &[&str]) -> bool {
@@ -124,10 +126,7 @@ impl Group {
             let fits = match command {
                 Awaited::Reset => push(out, &["RSET\r\n"]),
                 Awaited::Mail => push_mail(envelope, offer, out),
-                Awaited::Recipient => {
-                    let address = envelope.recipient(self.written);
-                    push(out, &["RCPT TO:<", address, ">\r\n"])
-                }
+                Awaited::Recipient => push_recipient(envelope, self.written, offer, out),
                 _ => push(out, &["DATA\r\n"]),
             };
             if !fits {
@@ -238,16 +237,101 @@ fn push_mail(envelope: &impl Envelope, offer: &Offer, out: &mut VecView<u8>) -> 
     } else {
         ""
     };
-    let utf8 = if needs_utf8(envelope) && offer.smtputf8 {
+    let utf8 = if uses_utf8(envelope, offer) {
         " SMTPUTF8"
     } else {
         ""
     };
+    let ret = match envelope.ret().filter(|_| offer.dsn) {
+        Some(Ret::Full) => " RET=FULL",
+        Some(Ret::Headers) => " RET=HDRS",
+        None => "",
+    };
+    let (envid, id) = parameter(" ENVID=", envelope.envid().filter(|_| offer.dsn));
     let sender = envelope.sender();
     push(
         out,
-        &["MAIL FROM:<", sender, ">", &size, body, utf8, "\r\n"],
+        &[
+            "MAIL FROM:<",
+            sender,
+            ">",
+            &size,
+            body,
+            utf8,
+            ret,
+            envid,
+            id,
+            "\r\n",
+        ],
     )
+}
+
+/// A parameter's key and value; both empty where there is none.
+fn parameter<'a>(key: &'static str, value: Option<&'a str>) -> (&'static str, &'a str) {
+    value.map_or(("", ""), |value| (key, value))
+}
+
+fn push_recipient(
+    envelope: &impl Envelope,
+    index: usize,
+    offer: &Offer,
+    out: &mut VecView<u8>,
+) -> bool {
+    let address = envelope.recipient(index);
+    let notify = envelope.notify(index).filter(|_| offer.dsn);
+    let original = envelope.orcpt(index).filter(|_| offer.dsn);
+    let plain = original
+        .filter(|_| !offer.smtputf8)
+        .and_then(|original| without_utf8(original).ok());
+    let original = match &plain {
+        Some(plain) => Some(plain.as_str()),
+        None => original.filter(|original| original.is_ascii() || offer.smtputf8),
+    };
+    let (orcpt, original) = parameter(" ORCPT=", original);
+    push(
+        out,
+        &[
+            "RCPT TO:<",
+            address,
+            ">",
+            notify.map_or("", in_words),
+            orcpt,
+            original,
+            "\r\n",
+        ],
+    )
+}
+
+/// ORCPT for a host without SMTPUTF8: `\x{E9}` for each character above 127 (RFC 6533 3). Too long, it is left out.
+fn without_utf8(orcpt: &str) -> Result<String<{ limits::ORCPT }>, core::fmt::Error> {
+    let mut text = String::new();
+    for c in orcpt.chars() {
+        match c.is_ascii() {
+            true => text.write_char(c)?,
+            false => write!(text, "\\x{{{:02X}}}", u32::from(c))?,
+        }
+    }
+    Ok(text)
+}
+
+fn in_words(notify: Notify) -> &'static str {
+    match (notify.success, notify.failure, notify.delay) {
+        (false, false, false) => " NOTIFY=NEVER",
+        (true, false, false) => " NOTIFY=SUCCESS",
+        (false, true, false) => " NOTIFY=FAILURE",
+        (false, false, true) => " NOTIFY=DELAY",
+        (true, true, false) => " NOTIFY=SUCCESS,FAILURE",
+        (true, false, true) => " NOTIFY=SUCCESS,DELAY",
+        (false, true, true) => " NOTIFY=FAILURE,DELAY",
+        (true, true, true) => " NOTIFY=SUCCESS,FAILURE,DELAY",
+    }
+}
+
+/// Whether the transaction is one with SMTPUTF8.
+fn uses_utf8(envelope: &impl Envelope, offer: &Offer) -> bool {
+    let is_utf8 = |text: &str| !text.is_ascii();
+    let mut orcpts = (0..envelope.recipients()).filter_map(|index| envelope.orcpt(index));
+    offer.smtputf8 && (needs_utf8(envelope) || offer.dsn && orcpts.any(is_utf8))
 }
 
 fn needs_utf8(envelope: &impl Envelope) -> bool {

@@ -55,7 +55,7 @@ pub async fn accept(spool: &Spool, recipients: &[&str], body: &[u8]) -> Result<I
     };
     transaction.sender(&sender).await?;
     for recipient in recipients {
-        transaction.recipient(recipient).await?;
+        transaction.recipient(*recipient).await?;
     }
     transaction.data_begins();
     for piece in body.chunks(5000) {

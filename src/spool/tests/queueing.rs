@@ -1,6 +1,7 @@
 //! Messages in and out, over restarts.
 
 use super::*;
+use crate::smtp::parameters::{Notify, Ret};
 
 #[test]
 fn messages_of_all_sizes_come_back_as_they_went_in() {
@@ -19,6 +20,12 @@ fn messages_of_all_sizes_come_back_as_they_went_in() {
     assert!(contents(&spool) == expected, "after a restart");
 }
 
+const NEVER: Notify = Notify {
+    success: false,
+    failure: false,
+    delay: false,
+};
+
 #[test]
 fn a_message_keeps_its_envelope_and_facts() {
     let disk = Fake::of(fresh(6));
@@ -26,20 +33,27 @@ fn a_message_keeps_its_envelope_and_facts() {
     let recipients: Vec<_> = (0..100)
         .map(|n| format!("{}{n}@a", "x".repeat(240)))
         .collect();
+    let orcpt = format!("rfc822;{}+40a", "y".repeat(490));
     let facts = Facts {
         eight_bit_body: true,
         utf8_headers: false,
         utf8_address: true,
+        require_tls: true,
     };
     block_on(async {
         let mut transaction = spool.begin(MICROS, Some(1000)).unwrap();
         let sender = Sender {
             address: "",
-            ret: Some(Return::Headers),
+            ret: Some(Ret::Headers),
             envid: Some("QQ314159"),
         };
         transaction.sender(&sender).await.unwrap();
         for recipient in &recipients {
+            let recipient = Addressee {
+                address: recipient,
+                notify: Some(NEVER),
+                orcpt: Some(&orcpt),
+            };
             transaction.recipient(recipient).await.unwrap();
         }
         assert_eq!(transaction.recipients(), 100);
@@ -59,7 +73,7 @@ fn a_message_keeps_its_envelope_and_facts() {
     assert_eq!((info.attempts, info.accepted), (0, NOW));
     let mut message = block_on(spool.read(&ticket)).unwrap();
     assert_eq!(message.sender, "");
-    assert_eq!(message.ret, Some(Return::Headers));
+    assert_eq!(message.ret, Some(Ret::Headers));
     assert_eq!(message.envid.as_deref(), Some("QQ314159"));
     assert_eq!((message.facts, message.size), (facts, 24));
     assert_eq!((message.accepted, message.recipients_in_all), (NOW, 100));
@@ -70,6 +84,8 @@ fn a_message_keeps_its_envelope_and_facts() {
             .map(|r| &r.address)
             .eq(&recipients)
     );
+    let wishes = |r: &Recipient| r.notify == Some(NEVER) && r.orcpt.as_ref() == Some(&orcpt);
+    assert!(message.recipients.iter().all(wishes));
     let first = block_on(whole(&mut message)).unwrap();
     assert_eq!(first, b"R: 1\r\nSubject: x\r\n\r\nhi\r\n");
     message.rewind();

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 enum Seen {
     Line(Vec<u8>),
     TooLong,
-    Bare,
+    Bare(Vec<u8>),
 }
 
 fn cut_all(pieces: &[&[u8]]) -> Vec<Seen> {
@@ -22,8 +22,8 @@ fn cut_all(pieces: &[&[u8]]) -> Vec<Seen> {
             let (what, used) = match lines.cut(&kept) {
                 Cut::Line { text, used } => (Seen::Line(text.to_vec()), used),
                 Cut::TooLong { used } => (Seen::TooLong, used),
-                Cut::Bare { .. } => {
-                    seen.push(Seen::Bare);
+                Cut::Bare { text } => {
+                    seen.push(Seen::Bare(text.to_vec()));
                     return seen;
                 }
                 Cut::Partial { used } => {

@@ -147,8 +147,15 @@ impl Relay {
                 "{line:?}"
             );
         }
-        self.heard.replies.push_str(text);
+        self.heard.replies.push_str(&without_fault(text));
     }
+}
+
+/// Where a message has several faults, which of them is named hangs on how it came in.
+fn without_fault(text: &str) -> String {
+    let faults = [reply::BARE_IN_DATA, reply::TOO_BIG, reply::MAIL_LOOP];
+    let hide = |text: String, fault: reply::Reply| text.replace(fault.0, "550 5.5.0 (some fault)");
+    faults.into_iter().fold(text.to_owned(), hide)
 }
 
 fn refuse_if(refuse: bool) -> Verdict {

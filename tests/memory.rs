@@ -3,10 +3,12 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use async_rustls::pki_types::ServerName;
+use async_rustls::rustls::{ClientConnection, StreamOwned};
 use support::facteur::Facteur;
 use support::smtp::Client;
 use support::{Folder, PATIENCE, free_port, until};
@@ -73,68 +75,114 @@ fn in_handshake(port: u16) -> TcpStream {
     stream
 }
 
-#[test]
-fn memory_stays_below_its_ceiling_with_every_session_taken() {
-    let folder = Folder::new();
-    let tls_port = free_port();
+/// Inside TLS, in the middle of a record of the greatest size: behind these commands, once this reply to them has come.
+fn in_record(tls_port: u16, commands: &str, reply: &str) -> TcpStream {
+    let socket = TcpStream::connect(("127.0.0.1", tls_port)).expect("a connection");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let config = facteur::tls::client::config();
+    let connection = ClientConnection::new(config, name).expect("a configuration");
+    let mut stream = StreamOwned::new(connection, socket);
+    stream.write_all(commands.as_bytes()).expect("sent");
+    let (mut heard, mut buffer) = (String::new(), [0; 4096]);
+    while !heard.contains(reply) {
+        let octets = stream.read(&mut buffer).expect("a reply");
+        assert_ne!(octets, 0, "closed after {heard:?}");
+        heard += &String::from_utf8_lossy(&buffer[..octets]);
+    }
+    let mut record = Vec::new();
+    let text = ["x".repeat(76), "\r\n".into()].concat().repeat(210);
+    stream
+        .conn
+        .writer()
+        .write_all(text.as_bytes())
+        .expect("room");
+    while stream.conn.wants_write() {
+        stream.conn.write_tls(&mut record).expect("memory");
+    }
+    let half = stream.sock.write_all(&record[..record.len() - 200]);
+    half.expect("all but the end of a record");
+    stream.sock
+}
+
+/// A relay whose slots are all to be had by one address that it does not trust (a trusted one leaves some to others).
+fn start(folder: &Folder, tls_port: u16) -> Facteur {
     let listen_tls = format!("127.0.0.1:{tls_port}");
     let keep = format!("in.test=maildir:{}", folder.join("mail").display());
     let sessions = SESSIONS.to_string();
-    // Not trusted, as those leave slots to strangers; and all from one address.
-    let strangers = [
-        "--relay-from",
-        "192.0.2.0/24",
-        "--sessions-per-address",
-        &sessions,
-    ];
     let flags = [
-        "--listen-tls",
-        &listen_tls,
-        "--domain",
-        &keep,
-        "--sessions",
-        &sessions,
+        ["--listen-tls", &listen_tls],
+        ["--domain", &keep],
+        ["--sessions", &sessions],
+        ["--sessions-per-address", &sessions],
+        ["--relay-from", "192.0.2.0/24"],
     ];
-    let facteur = Facteur::start(folder.as_ref(), &[&flags[..], &strangers].concat());
-    // The harness's own greeting has its slot until the server has seen it close.
+    let facteur = Facteur::start(folder.as_ref(), &flags.concat());
+    // The harness's own session has its slot until the server has seen it close.
     facteur.wait_log(&["disconnect"]);
-    let (port, pid) = (facteur.port, facteur.pid());
+    facteur
+}
+
+/// With every slot taken: the next client is turned away, and memory stays below its ceiling.
+#[track_caller]
+fn assert_below_the_ceiling(facteur: &Facteur) {
     let mut memory = Memory::default();
-
-    // The handshakes last, of which the first hold the turns for 5 seconds only; patience with commands is 10 seconds
-    // once 90 % of the slots are taken.
-    let began = Instant::now();
-    let (third, rest) = (SESSIONS / 3, SESSIONS - 2 * (SESSIONS / 3));
-    let mut data: Vec<_> = (0..rest).map(|_| in_data(port)).collect();
-    memory.see(pid);
-    let mut commands: Vec<_> = (0..third).map(|_| in_command(port)).collect();
-    memory.see(pid);
-    let handshakes: Vec<_> = (0..third).map(|_| in_handshake(tls_port)).collect();
-
     let watched = Instant::now();
     while watched.elapsed() < Duration::from_secs(1) {
-        memory.see(pid);
+        memory.see(facteur.pid());
         std::thread::sleep(Duration::from_millis(10));
     }
-    // All of them are still there.
-    let mut one_more = Client::dial(port).expect("a connection");
+    let mut one_more = Client::dial(facteur.port).expect("a connection");
     one_more.expect("421 4.3.2").expect("turned away");
 
-    let ceiling = ceiling(&facteur);
+    let ceiling = ceiling(facteur);
     println!("ceiling {ceiling} KiB, seen {memory:?}");
     assert!(memory.anonymous < ceiling, "{memory:?} above {ceiling} KiB");
     // An unoptimized program is several times as large as the one that the ceiling is for.
     if !cfg!(debug_assertions) {
         assert!(memory.resident < ceiling, "{memory:?} above {ceiling} KiB");
     }
+}
 
-    // All of them were sessions in good order: a command and a message come to their ends.
+#[test]
+fn memory_stays_below_its_ceiling_with_every_session_taken() {
+    let (folder, tls_port) = (Folder::new(), free_port());
+    let facteur = start(&folder, tls_port);
+    let port = facteur.port;
+    // The handshakes last, of which the first hold the turns for 5 seconds only; patience with commands is 10 seconds
+    // once 90 % of the slots are taken.
+    let (third, rest) = (SESSIONS / 3, SESSIONS - 2 * (SESSIONS / 3));
+    let mut data: Vec<_> = (0..rest).map(|_| in_data(port)).collect();
+    let mut commands: Vec<_> = (0..third).map(|_| in_command(port)).collect();
+    let handshakes: Vec<_> = (0..third).map(|_| in_handshake(tls_port)).collect();
+    assert_below_the_ceiling(&facteur);
+
+    // They were sessions in good order: a command and a message come to their ends.
     let command = commands.last_mut().expect("a session");
     command.say("", "500").expect("an answer");
     let message = data.last_mut().expect("a session");
     message.say(".", "250 2.0.0 Ok: queued").expect("kept");
     drop((data, handshakes, commands));
     until("the slots come back", || Client::connect(port).ok());
-    assert!(began.elapsed() < PATIENCE);
+    facteur.stop();
+}
+
+#[test]
+fn memory_stays_below_its_ceiling_with_every_session_inside_a_tls_record() {
+    let (folder, tls_port) = (Folder::new(), free_port());
+    let facteur = start(&folder, tls_port);
+    let hello = "EHLO client.test\r\n";
+    let envelope = "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@in.test>\r\nDATA\r\n";
+    let data = [hello, envelope].concat();
+    let session = |number: usize| match number % 2 {
+        0 => in_record(tls_port, &data, "354 "),
+        _ => in_record(tls_port, hello, "250 "),
+    };
+    // Those in data first, for the others' patience.
+    let sessions = (0..SESSIONS).step_by(2).chain((1..SESSIONS).step_by(2));
+    let taken: Vec<_> = sessions.map(session).collect();
+    assert_below_the_ceiling(&facteur);
+    drop(taken);
+    until("the slots come back", || Client::connect(facteur.port).ok());
     facteur.stop();
 }

@@ -22,7 +22,8 @@ pub enum Taken<'a> {
     Nothing,
     /// A piece that is to be kept.
     Text(&'a [u8]),
-    /// The message is condemned from here on: what was kept of it is of no use. Told once.
+    /// The message is condemned from here on: what was kept of it is of no use. Told once. Where a message has several
+    /// faults, which of them is named hangs on how it came in; its end names the same.
     Doomed(Reply),
     /// Twice the largest message: not worth reading on.
     FarTooBig,

@@ -20,7 +20,8 @@ pub enum Cut<'a> {
     Partial { used: usize },
     /// An over-long line has come to its end.
     TooLong { used: usize },
-    /// A CR without LF, or a LF without CR: who sends it sees other lines than we do.
+    /// A CR without LF, or a LF without CR: who sends it sees other lines than we do. `text` is what stands before it, or
+    /// nothing where that is over-long.
     Bare { text: &'a [u8] },
 }
 
@@ -40,6 +41,9 @@ impl Lines {
             },
             (b'\r', Some(b'\n')) => Cut::TooLong { used: end + 2 },
             (b'\r', None) => self.partial(input),
+            // Had it come octet by octet, it would have been skipped by now: the text must not hang on that.
+            (b'\r', Some(_)) if end + 1 >= limits::COMMAND_LINE => Cut::Bare { text: b"" },
+            _ if end >= limits::COMMAND_LINE => Cut::Bare { text: b"" },
             _ => Cut::Bare {
                 text: &input[..end],
             },
@@ -84,8 +88,9 @@ mod tests {
                 let (word, used) = match lines.cut(&kept) {
                     Cut::Line { text, used } => (String::from_utf8_lossy(text).into_owned(), used),
                     Cut::TooLong { used } => ("(too long)".into(), used),
-                    Cut::Bare { .. } => {
-                        seen.push("(bare)".into());
+                    Cut::Bare { text } => {
+                        let start = String::from_utf8_lossy(&text[..text.len().min(4)]);
+                        seen.push(format!("{start}(bare)"));
                         return seen;
                     }
                     Cut::Partial { used } => {
@@ -138,10 +143,23 @@ mod tests {
                 b"NOOP\rQUIT\r\n".to_vec(),
                 b"NOOP\r\r\n".to_vec(),
             ] {
-                assert_eq!(cut_all(&input, step), ["(bare)"], "{input:?}");
+                assert_eq!(cut_all(&input, step), ["NOOP(bare)"], "{input:?}");
             }
             assert_eq!(cut_all(&skipped("\nQUIT\r\n"), step), ["(bare)"]);
             assert_eq!(cut_all(&skipped("\rQUIT\r\n"), step), ["(bare)"]);
+        }
+    }
+
+    #[test]
+    fn what_stands_before_a_bare_cr_or_lf_is_the_same_at_every_split() {
+        for before in limits::COMMAND_LINE - 3..limits::COMMAND_LINE + 3 {
+            for end in ["\nQUIT\r\n", "\rQUIT\r\n"] {
+                let input = ["x".repeat(before), end.into()].concat().into_bytes();
+                let whole = cut_all(&input, input.len());
+                for step in [1, 2, 2_047, 2_048, 2_049] {
+                    assert_eq!(cut_all(&input, step), whole, "{before} {end:?} {step}");
+                }
+            }
         }
     }
 }

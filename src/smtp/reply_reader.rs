@@ -228,6 +228,8 @@ impl ReplyReader {
     /// Moves a line's enhanced code out of its text; servers repeat it on each line (RFC 2034 4).
     fn take_enhanced_code(&mut self) {
         let class = (self.reply.code / 100) as u8;
+        // One of a line with another class says nothing of the reply, whose code is the last line's.
+        self.reply.enhanced = self.reply.enhanced.filter(|code| code.class == class);
         let Some((code, rest)) = EnhancedCode::split_from(self.line()) else {
             return;
         };
@@ -403,6 +405,12 @@ mod tests {
         let (reply, _) = read_by(b"552 5.2.2 full\r\n", 3).unwrap();
         assert_eq!(reply.enhanced().to_string(), "5.2.2");
         assert_eq!(reply.text(), "full");
+        // The last line's code counts, and the first line's enhanced code is of another class.
+        let (reply, _) = read_by(b"250-2.0.0 Ok\r\n550 no\r\n", 3).unwrap();
+        assert_eq!(reply.enhanced().to_string(), "5.0.0");
+        assert_eq!(reply.to_string(), "550 Ok no");
+        let (reply, _) = read_by(b"250-2.0.0 Ok\r\n550 5.1.1 no\r\n", 3).unwrap();
+        assert_eq!(reply.enhanced().to_string(), "5.1.1");
     }
 
     #[test]

@@ -126,6 +126,10 @@ impl Facteur {
         line.unwrap_or_else(|| panic!("no line of the log holds {words:?}"))
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
         self.signal("TERM");
@@ -133,7 +137,7 @@ impl Facteur {
 
     /// Sends the signal of that name (`HUP`).
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         let sent = Command::new("sh")
             .args(["-c", "kill -$0 $1", name, &pid])
             .status();

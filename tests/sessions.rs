@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::facteur::Facteur;
 use support::smtp::Client;
@@ -96,7 +99,7 @@ fn clients_that_say_nothing_keep_nobody_from_tls() {
     let address = format!("127.0.0.1:{tls}");
     let facteur = Facteur::start(folder.as_ref(), &["--listen-tls", &address]);
     let silent: Vec<_> = (0..40)
-        .map(|_| std::net::TcpStream::connect(&address).expect("a connection"))
+        .map(|_| TcpStream::connect(&address).expect("a connection"))
         .collect();
     let mut swaks = program("swaks", "swaks");
     let said = succeed(
@@ -139,5 +142,45 @@ fn a_refused_message_is_in_the_log() {
     client.send("x".repeat(1_500).as_bytes()).expect("sent");
     client.say("\r\n.", "552 5.3.4").expect("refused");
     facteur.wait_log(&["refused", "a@b.test", "552 5.3.4"]);
+    facteur.stop();
+}
+
+/// A client whose next commands are always there already. It stops by itself.
+fn flood(port: u16, stop: &AtomicBool) {
+    let commands = b"RSET\r\n".repeat(1_000);
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let mut replies = socket.try_clone().expect("its other half");
+    let reader = std::thread::spawn(move || std::io::copy(&mut replies, &mut std::io::sink()));
+    let until = Instant::now() + Duration::from_secs(60);
+    while !stop.load(Ordering::Relaxed) && Instant::now() < until {
+        socket.write_all(&commands).expect("the relay reads on");
+    }
+    let served = stop.load(Ordering::Relaxed);
+    socket.shutdown(Shutdown::Both).expect("closed");
+    let _ = reader.join(); // the copy ends with the connection, however that is told
+    assert!(
+        served,
+        "the others were served only when the flood had ended"
+    );
+}
+
+#[test]
+fn clients_that_flood_commands_do_not_stop_the_others() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &[]);
+    let stop = AtomicBool::new(false);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| flood(facteur.port, &stop));
+        }
+        for _ in 0..20 {
+            let mut client = greeted(facteur.port);
+            client
+                .submit("a@b.test", "c@localhost", b"Subject: x\r\n\r\nthrough\r\n")
+                .expect("served");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
     facteur.stop();
 }

@@ -149,6 +149,8 @@ impl Session {
                     self.server.tls_is_up(proof);
                     self.hello = None;
                     self.mail = None;
+                    // The handshake had deadlines of its own: its time is not the next command's.
+                    self.waiting_since = Instant::now();
                     stream = up;
                 }
                 Next::End(end) => {

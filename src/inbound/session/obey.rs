@@ -79,8 +79,10 @@ impl Session {
             }
             Err(refusal) => {
                 info!(
-                    "refused session=i{} from=\"{sender}\" reply=\"{}\"",
-                    self.number, refusal.0
+                    "refused session=i{} from={:?} reply=\"{}\"",
+                    self.number,
+                    sender.to_string(),
+                    refusal.0
                 );
                 self.verdict(Verdict::Refuse(refusal))
             }
@@ -107,7 +109,8 @@ impl Session {
         let sender = self.mail.as_ref().map_or("", |mail| &mail.sender);
         let number = self.number;
         info!(
-            "refused session=i{number} from={sender:?} to=\"{recipient}\" reply=\"{}\"",
+            "refused session=i{number} from={sender:?} to={:?} reply=\"{}\"",
+            recipient.to_string(),
             refusal.0
         );
         self.verdict(Verdict::Refuse(refusal))

@@ -1,6 +1,7 @@
 //! The operator's side: commands, flags, boot, signals, drain.
 
 pub mod ceiling;
+pub mod check;
 pub mod config;
 pub mod flags;
 pub mod serve;
@@ -17,6 +18,7 @@ const HELP: &str = "\
 facteur: a mail relay in one small binary
 
 usage: facteur serve [flags]   receive, queue and relay mail until SIGTERM
+       facteur check [flags]   would serve start with these flags, and would mail flow? a finding a line
        facteur serve --help    every flag, with its default
        facteur --version       version, target, crypto provider, compiled-in table
        facteur --help          this text
@@ -32,25 +34,20 @@ const WRONG: u8 = 2;
 pub fn run(words: Vec<String>) -> ExitCode {
     match words.split_first() {
         Some((command, flags)) if command == "serve" => serve(flags),
+        Some((command, flags)) if command == "check" => check(flags),
         Some((word, [])) if word == "--help" || word == "-h" => say(HELP),
         Some((word, [])) if word == "--version" => say(&version()),
         Some((word, _)) => wrong(&format!(
-            "{word:?} is no command: serve, --help or --version"
+            "{word:?} is no command: serve, check, --help or --version"
         )),
-        None => wrong("a command is missing: serve, --help or --version"),
+        None => wrong("a command is missing: serve, check, --help or --version"),
     }
 }
 
 fn serve(words: &[String]) -> ExitCode {
-    let environment = std::env::var_os("FACTEUR_FLAGS").map(Into::into);
-    let flags = match Flags::of(words, environment) {
-        Ok(flags) => flags,
-        Err(Stop::Help(text)) => return say(&text),
-        Err(Stop::Wrong(why)) => return wrong(&why),
-    };
-    let config = match Config::of(flags) {
+    let config = match configured(words) {
         Ok(config) => config,
-        Err(why) => return wrong(&why),
+        Err(exit) => return exit,
     };
     let logger = SimpleLogger::new()
         .with_level(config.log)
@@ -62,6 +59,30 @@ fn serve(words: &[String]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&why),
     }
+}
+
+/// Tells each finding; the status is 1 where one stands in the way of mail.
+fn check(words: &[String]) -> ExitCode {
+    let config = match configured(words) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let report = check::run(&config, serve::unix_micros() / 1_000_000);
+    say(&report.to_string());
+    match report.has_errors() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// What the flags mean; else it is said, and this is the status.
+fn configured(words: &[String]) -> Result<Config, ExitCode> {
+    let environment = std::env::var_os("FACTEUR_FLAGS").map(Into::into);
+    let flags = Flags::of(words, environment).map_err(|stop| match stop {
+        Stop::Help(text) => say(&text),
+        Stop::Wrong(why) => wrong(&why),
+    })?;
+    Config::of(flags).map_err(|why| wrong(&why))
 }
 
 fn version() -> String {

@@ -76,7 +76,7 @@ pub fn run(config: Config) -> Result<(), String> {
 }
 
 /// Where certificates come from, so that they can be read again.
-struct Certificates {
+pub(super) struct Certificates {
     dirs: Vec<PathBuf>,
     default: Option<String>,
     hostname: String,
@@ -89,7 +89,7 @@ struct Certificates {
 }
 
 impl Certificates {
-    fn of(config: &Config) -> Arc<Self> {
+    pub(super) fn of(config: &Config) -> Arc<Self> {
         Arc::new(Self {
             dirs: config.certs.clone(),
             default: config.default_cert.clone(),
@@ -104,7 +104,7 @@ impl Certificates {
     }
 
     /// Reads the table and the folders, at SIGHUP again; None where no listener speaks TLS.
-    fn load(&self) -> Result<Option<Arc<Table>>, String> {
+    pub(super) fn load(&self) -> Result<Option<Arc<Table>>, String> {
         if !self.needed {
             return Ok(None);
         }
@@ -179,7 +179,7 @@ fn open_spool(config: &Config, routes: &Arc<Routes>) -> Result<Spool, String> {
     .map_err(|problem| problem.to_string())
 }
 
-fn unix_micros() -> u64 {
+pub(super) fn unix_micros() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -187,7 +187,7 @@ fn unix_micros() -> u64 {
 }
 
 /// Each session and each attempt needs a descriptor, the spool and the rest a few more.
-fn allow_descriptors(config: &Config) -> Result<(), String> {
+pub(super) fn allow_descriptors(config: &Config) -> Result<(), String> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let needed = (config.sessions + config.outbound + limits::DESCRIPTORS) as u64;
     let mut limit = getrlimit(Resource::Nofile);

@@ -1,0 +1,133 @@
+//! `facteur check`: would `serve` start with these flags, and would mail flow? It changes nothing.
+
+mod dns;
+mod policy;
+mod ports;
+mod spool;
+mod told;
+
+use super::ceiling::Ceiling;
+use super::config::Config;
+use super::serve;
+use std::fmt::{self, Write as _};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    /// It is as it should be.
+    Ok,
+    /// The relay starts, and somebody may be surprised later.
+    Warning,
+    /// The relay does not start, or mail does not flow.
+    Error,
+}
+
+impl fmt::Display for Gravity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// What was found, in the order of the looking.
+#[derive(Debug, Default)]
+pub struct Report {
+    text: String,
+    worst: Option<Gravity>,
+}
+
+impl Report {
+    fn add(&mut self, gravity: Gravity, what: impl fmt::Display) {
+        self.worst = self.worst.max(Some(gravity));
+        let _ = writeln!(self.text, "{gravity}: {what}"); // a String takes all
+    }
+
+    fn ok(&mut self, what: impl fmt::Display) {
+        self.add(Gravity::Ok, what);
+    }
+
+    fn warning(&mut self, what: impl fmt::Display) {
+        self.add(Gravity::Warning, what);
+    }
+
+    fn error(&mut self, what: impl fmt::Display) {
+        self.add(Gravity::Error, what);
+    }
+
+    /// Whether something stands in the way of mail.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.worst == Some(Gravity::Error)
+    }
+}
+
+/// A finding a line.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Looks at all that `serve` needs. `now` is in unix seconds.
+#[must_use]
+pub fn run(config: &Config, now: u64) -> Report {
+    let mut report = Report::default();
+    told::listen();
+    resources(config, &mut report);
+    certificates(config, now, &mut report);
+    policy::look(config, &mut report);
+    let running = spool::look(config, now, &mut report);
+    ports::look(config, running, &mut report);
+    smol::block_on(dns::look(config, &mut report));
+    report
+}
+
+/// Open files and memory.
+fn resources(config: &Config, report: &mut Report) {
+    if let Err(why) = serve::allow_descriptors(config) {
+        report.error(why);
+    }
+    let ceiling = Ceiling::of(config);
+    match machine_memory() {
+        Some(all) if ceiling.total() as u64 > all => {
+            report.warning(format_args!(
+                "{ceiling}: the machine has {} KiB in all; --sessions and --outbound set what is needed",
+                all >> 10
+            ));
+        }
+        _ => report.ok(ceiling),
+    }
+}
+
+/// Octets of memory that the machine has.
+fn machine_memory() -> Option<u64> {
+    let figures = rustix::system::sysinfo();
+    (figures.totalram as u64).checked_mul(figures.mem_unit.into())
+}
+
+/// The compiled-in table and the folders, as at boot.
+fn certificates(config: &Config, now: u64, report: &mut Report) {
+    let loaded = serve::Certificates::of(config).load();
+    told::into(report); // bad folders under --certs
+    let table = match loaded {
+        Ok(Some(table)) => table,
+        Ok(None) => return report.ok("certificates: no listener speaks TLS (--tls-in none)"),
+        Err(why) => return report.error(format_args!("certificates: {why}")),
+    };
+    if table.is_development() {
+        report.warning(
+            "certificates: only this build's own for localhost; give --certs DIR, or fill config/domains and build",
+        );
+    }
+    if now < crate::limits::CLOCK_FLOOR.as_secs() {
+        report.warning("certificates: the clock is not set, their dates are not looked at");
+    } else {
+        for trouble in table.out_of_date(now) {
+            report.warning(format_args!("certificate dates {trouble}"));
+        }
+    }
+    report.ok(format_args!("certificates {table}"));
+}

@@ -1,0 +1,82 @@
+//! Do the DNS servers answer, and do the names that the flags give lead anywhere?
+
+use super::Report;
+use crate::net::dns::{DnsError, Resolver};
+use crate::operator::config::Config;
+use crate::policy::target::{Host, Target};
+
+pub async fn look(config: &Config, report: &mut Report) {
+    let all = match config.resolvers.is_empty() {
+        true => Resolver::system().servers(),
+        false => config.resolvers.clone().into(),
+    };
+    let mut usable = None;
+    for &server in all.iter() {
+        let resolver = Resolver::new(vec![server]);
+        // Any answer will do, and the own name's is of use.
+        match resolver.addresses(&config.hostname).await {
+            Err(DnsError::Temporary(why)) => report.warning(format_args!("dns {server}: {why}")),
+            answer => {
+                report.ok(format_args!("dns {server}: answers"));
+                usable.get_or_insert((resolver, answer));
+            }
+        }
+    }
+    let Some((resolver, own)) = usable else {
+        return no_server(config, report);
+    };
+    match own {
+        Ok(addresses) => report.ok(format_args!("hostname {}: {addresses:?}", config.hostname)),
+        Err(_) => report.warning(format_args!(
+            "--hostname {}: has no address in DNS; many receivers refuse such a name in EHLO",
+            config.hostname
+        )),
+    }
+    for target in config.routes.targets() {
+        next_hop(&resolver, target, report).await;
+    }
+}
+
+/// Nobody answers: no next hop that has a name can be found.
+fn no_server(config: &Config, report: &mut Report) {
+    let rest = config.routes.target("");
+    let by_name = |target: &Target| match target {
+        Target::Mx => true,
+        Target::Smtp(hop) => !matches!(hop.host, Host::Address(_)),
+        Target::Maildir(_) => false,
+    };
+    if by_name(rest) || config.routes.targets().any(by_name) {
+        report.error(
+            "dns: no server answers, so that mail is deferred; give --resolver ADDR, or mend /etc/resolv.conf",
+        );
+    }
+}
+
+/// A next hop that a flag names must be found.
+async fn next_hop(resolver: &Resolver, target: &Target, report: &mut Report) {
+    let Target::Smtp(hop) = target else { return };
+    let name = match &hop.host {
+        Host::Exactly(name) | Host::MxOf(name) => name,
+        Host::Address(_) => return,
+    };
+    let mx = match &hop.host {
+        Host::MxOf(_) => resolver.mx(name).await,
+        _ => Ok(crate::net::dns::Mx::NoRecords),
+    };
+    use crate::net::dns::Mx;
+    match mx {
+        Ok(Mx::Hosts(hosts)) if !hosts.is_empty() => {
+            return report.ok(format_args!("next hop {target}: {} MX hosts", hosts.len()));
+        }
+        Ok(Mx::NullMx) => {
+            return report.error(format_args!(
+                "next hop {target}: takes no mail (null MX, RFC 7505)"
+            ));
+        }
+        _ => {}
+    }
+    match resolver.addresses(name).await {
+        Ok(addresses) => report.ok(format_args!("next hop {target}: {addresses:?}")),
+        Err(why) => report.error(format_args!("next hop {target}: {why}")),
+    }
+}

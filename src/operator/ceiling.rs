@@ -27,6 +27,7 @@ const PER_SESSION: usize = limits::SESSION_FIXED
     + limits::SPOOL_PART;
 
 impl Ceiling {
+    /// The ceiling of a relay with this configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
         // Where a message's parts lie apart, their segments are remembered one by one.

@@ -35,9 +35,11 @@ pub struct Connector {
     pub own_name: String,
     /// `--tls-out`.
     pub level: Level,
+    /// How TLS is spoken; the level says what of it is required.
     pub tls: Arc<ClientConfig>,
     /// Numbers sessions, so that inbound and outbound ones differ in the log.
     pub next_session: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// What happened since boot.
     pub counters: Counters,
 }
 

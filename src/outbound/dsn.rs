@@ -17,6 +17,7 @@ use words::{advice, headline, introduction};
 /// Why one recipient did not get the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// The recipient, as RCPT had it.
     pub address: String,
     /// ORCPT as it came (RFC 3461 4.2).
     pub original: Option<String>,
@@ -28,6 +29,7 @@ pub struct Failure {
     pub code: u16,
     /// What the host said with its codes, or our own words.
     pub diagnostic: String,
+    /// Who gave up.
     pub cause: Cause,
 }
 
@@ -57,7 +59,9 @@ pub struct Dsn<'a> {
     pub to: &'a str,
     /// When the message was accepted, and the present time: seconds since 1970.
     pub arrived: u64,
+    /// The present time, likewise.
     pub now: u64,
+    /// The recipients that it is about, at least one.
     pub failures: &'a [Failure],
     /// Whether the original's header lines hold octets above 127.
     pub header_8bit: bool,

@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// Finds next hops. One is made at boot and shared by all.
 #[derive(Debug)]
 pub struct Router {
+    /// Who is asked.
     pub resolver: Resolver,
     /// Port of next hops found by MX.
     pub smtp_port: u16,
@@ -54,9 +55,19 @@ pub struct Hops<'r> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteError {
     /// To try again cannot help: the recipients fail. The code is an enhanced one (RFC 3463).
-    Permanent { code: &'static str, text: String },
+    Permanent {
+        /// As `5.1.2`.
+        code: &'static str,
+        /// For the log and the DSN.
+        text: String,
+    },
     /// The recipients are deferred.
-    Temporary { code: &'static str, text: String },
+    Temporary {
+        /// As `4.4.3`.
+        code: &'static str,
+        /// For the log, and for the DSN when the message has become too old.
+        text: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

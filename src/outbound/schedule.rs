@@ -37,10 +37,15 @@ pub struct Settings {
 
 /// What the schedule works with.
 pub struct Parts {
+    /// Where the mail is.
     pub spool: Spool,
+    /// What the flags say of destinations.
     pub routes: Arc<Routes>,
+    /// What DNS says of them.
     pub router: Router,
+    /// How next hops are spoken to.
     pub connector: Connector,
+    /// Where the workers run.
     pub executor: Arc<Executor<'static>>,
     /// Microseconds since 1970.
     pub clock: Clock,

@@ -59,7 +59,12 @@ pub enum Event {
     /// MAIL was refused, and so is the message.
     SenderRefused,
     /// The verdict on one recipient. Done: accepted, unless DATA or the message is refused.
-    Recipient { index: usize, class: Class },
+    Recipient {
+        /// Its place in the envelope.
+        index: usize,
+        /// The verdict.
+        class: Class,
+    },
     /// DATA was refused, and with it the accepted recipients.
     DataRefused,
     /// The verdict on the message: never [`Class::GoOn`]. It may come before the message is sent; then it is no success,
@@ -143,6 +148,7 @@ impl Client {
         }
     }
 
+    /// What the machine waits for now.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.state {

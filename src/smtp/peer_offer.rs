@@ -28,6 +28,7 @@ pub struct Offer {
 pub enum Size {
     /// SIZE is understood; no limit was given.
     NoLimit,
+    /// The largest message that it takes.
     Octets(u64),
 }
 

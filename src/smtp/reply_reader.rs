@@ -13,8 +13,11 @@ use crate::limits;
 /// An enhanced status code, `class.subject.detail` (RFC 3463).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnhancedCode {
+    /// 2, 4 or 5.
     pub class: u8,
+    /// What it is about: addresses, mailbox, mail system, network, protocol, content, policy.
     pub subject: u16,
+    /// Which of these.
     pub detail: u16,
 }
 
@@ -83,6 +86,7 @@ enum Place {
 }
 
 impl ReplyReader {
+    /// A reader at the beginning of a reply.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -251,6 +255,7 @@ impl Reply {
         self.code
     }
 
+    /// What the reply's first digit says.
     #[must_use]
     pub fn class(&self) -> Class {
         match self.code / 100 {

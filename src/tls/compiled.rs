@@ -29,12 +29,20 @@ pub enum Source {
     /// In the binary: a run of certificates, and a key in the DER. The first certificate's dates are apart, so that boot
     /// can look at them without touching the DER's pages.
     Embedded {
+        /// Certificates in DER, one after another.
         chain: Span,
+        /// The private key in DER.
         key: Span,
+        /// When the leaf is valid, where that could be read.
         valid: Option<Validity>,
     },
     /// On the disk, read at boot: two absolute paths in the text.
-    Files { chain: Span, key: Span },
+    Files {
+        /// Where the chain's path stands.
+        chain: Span,
+        /// Where the key's path stands.
+        key: Span,
+    },
 }
 
 /// The table. Names are sorted by their bytes; chains are in the order of the file's lines.

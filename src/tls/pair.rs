@@ -47,7 +47,12 @@ pub enum PairError {
     /// The private key does not parse or is of a kind that cannot sign here.
     BadKey(PathBuf, rustls::Error),
     /// The key fits no certificate of the chain.
-    Mismatch { chain: PathBuf, key: PathBuf },
+    Mismatch {
+        /// The chain's file.
+        chain: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
     /// A certificate of the chain (counted from 1) issued none of the others: a link is missing, or it is a stranger.
     Unlinked(PathBuf, usize),
 }

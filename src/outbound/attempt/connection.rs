@@ -20,6 +20,7 @@ use super::outcome::{Outcome, Reason};
 
 /// A message to hand over: its envelope, and its octets in chunks.
 pub trait Mail: Envelope + Send + Sync {
+    /// Why the text cannot be read; it goes to the log.
     type Error: fmt::Display + Send;
     /// The queue id, for the log.
     fn id(&self) -> impl fmt::Display;
@@ -34,6 +35,7 @@ pub trait Mail: Envelope + Send + Sync {
 pub struct FinalDot(AtomicBool);
 
 impl FinalDot {
+    /// Whether it may be with the next hop already: from here on the attempt is not cut off.
     #[must_use]
     pub fn is_passed(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -55,7 +57,9 @@ pub struct Connection {
 pub struct Peer {
     /// The session's id in the log.
     pub session: SessionNumber,
+    /// The name that DNS or the flags gave, else the address.
     pub host: String,
+    /// Where it leads.
     pub address: SocketAddr,
     /// None: in clear.
     pub tls: Option<Established>,

@@ -12,7 +12,12 @@ use crate::outbound::route::RouteError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A host took the message for it.
-    Delivered { host: String, reply: String },
+    Delivered {
+        /// Its name.
+        host: String,
+        /// What it said to the final dot.
+        reply: String,
+    },
     /// To try again can help.
     Deferred(Reason),
     /// To try again cannot help.

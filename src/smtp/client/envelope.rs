@@ -4,13 +4,17 @@ use crate::smtp::parameters::{Notify, Ret};
 
 /// What a transaction says of its message. The addresses are without angle brackets; the null sender is empty.
 pub trait Envelope {
+    /// MAIL's address; empty: the null sender.
     fn sender(&self) -> &str;
+    /// How many recipients there are.
     fn recipients(&self) -> usize;
     /// The recipient of this index, below [`Envelope::recipients`].
     fn recipient(&self, index: usize) -> &str;
     /// Octets of the message with its header, before dot-stuffing.
     fn size(&self) -> u64;
+    /// Whether its body has octets above 127: 8BITMIME is needed (RFC 6152).
     fn has_8bit_body(&self) -> bool;
+    /// Whether its header has: SMTPUTF8 is needed (RFC 6531).
     fn has_utf8_headers(&self) -> bool;
     /// REQUIRETLS (RFC 8689).
     fn requires_tls(&self) -> bool;

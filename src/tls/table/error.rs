@@ -10,25 +10,58 @@ use crate::limits;
 #[derive(Debug)]
 pub enum TableError {
     /// A file of the compiled-in table that is read at boot.
-    Entry { name: String, error: PairError },
+    Entry {
+        /// The table's name for it.
+        name: String,
+        /// What is wrong.
+        error: PairError,
+    },
     /// Its certificate is for other names.
     NotCovered {
+        /// The table's name for it.
         name: String,
+        /// The certificate's file.
         chain: PathBuf,
+        /// The names that it is for.
         has: Vec<String>,
     },
     /// An embedded chain does not parse with this crypto provider.
-    Embedded { name: String, problem: String },
+    Embedded {
+        /// The table's name for it.
+        name: String,
+        /// What the provider says.
+        problem: String,
+    },
     /// A `--certs` folder that cannot be listed.
-    Folder { dir: PathBuf, error: std::io::Error },
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
     /// More than [`limits::CERTIFICATE_FOLDERS`] certificates under `--certs`.
     TooMany(usize),
     /// `--default-cert` names a folder that was skipped.
-    BadDefault { name: String, reason: String },
+    BadDefault {
+        /// The folder.
+        name: String,
+        /// Why it was skipped.
+        reason: String,
+    },
     /// The folder of the hostname, whose certificate is the default, was skipped.
-    BadHostname { name: String, reason: String },
+    BadHostname {
+        /// The folder.
+        name: String,
+        /// Why it was skipped.
+        reason: String,
+    },
     /// `--default-cert` names nothing; what it could have named.
-    UnknownDefault { name: String, names: Vec<String> },
+    UnknownDefault {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        names: Vec<String>,
+    },
 }
 
 impl fmt::Display for TableError {

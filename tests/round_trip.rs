@@ -21,12 +21,16 @@ fn local_part() -> impl Strategy<Value = String> {
     prop_oneof![3 => atoms, 1 => QUOTED]
 }
 
+fn name() -> impl Strategy<Value = String> {
+    prop::collection::vec(LABEL, 1..5).prop_map(|labels| labels.join("."))
+}
+
 fn domain() -> impl Strategy<Value = String> {
-    let name = prop::collection::vec(LABEL, 1..5).prop_map(|labels| labels.join("."));
-    let four = any::<[u8; 4]>().prop_map(|octets| format!("[{}]", std::net::Ipv4Addr::from(octets)));
+    let four =
+        any::<[u8; 4]>().prop_map(|octets| format!("[{}]", std::net::Ipv4Addr::from(octets)));
     let six = (any::<u128>(), "(IPv6|ipv6)")
         .prop_map(|(bits, tag)| format!("[{tag}:{}]", std::net::Ipv6Addr::from(bits)));
-    prop_oneof![6 => name, 1 => four, 1 => six]
+    prop_oneof![6 => name(), 1 => four, 1 => six]
 }
 
 fn mailbox() -> impl Strategy<Value = String> {
@@ -35,7 +39,7 @@ fn mailbox() -> impl Strategy<Value = String> {
 
 /// A path, and how it is written once its source route is dropped.
 fn path() -> impl Strategy<Value = (String, String)> {
-    let routed = (prop::collection::vec(domain(), 0..3), mailbox()).prop_map(|(hops, mailbox)| {
+    let routed = (prop::collection::vec(name(), 0..3), mailbox()).prop_map(|(hops, mailbox)| {
         let route: Vec<String> = hops.iter().map(|hop| format!("@{hop}")).collect();
         let colon = if route.is_empty() { "" } else { ":" };
         let route = route.join(",");
@@ -78,7 +82,8 @@ fn original_recipient() -> impl Strategy<Value = String> {
     prop_oneof![
         (kind, xtext()).prop_map(|(kind, address)| format!("{kind};{address}")),
         xtext().prop_map(|address| format!("rfc822;{address}")),
-        ("(utf-8|UTF-8|Utf-8)", utf8_address()).prop_map(|(kind, address)| format!("{kind};{address}")),
+        ("(utf-8|UTF-8|Utf-8)", utf8_address())
+            .prop_map(|(kind, address)| format!("{kind};{address}")),
     ]
 }
 
@@ -92,7 +97,12 @@ fn nearly(text: impl Strategy<Value = String>) -> impl Strategy<Value = String> 
             chars.remove(at);
         }
         let (before, behind) = chars.split_at(at.min(chars.len()));
-        before.iter().copied().chain(odd.chars()).chain(behind.iter().copied()).collect()
+        before
+            .iter()
+            .copied()
+            .chain(odd.chars())
+            .chain(behind.iter().copied())
+            .collect()
     })
 }
 
@@ -114,9 +124,10 @@ fn harmless(text: &str) -> Result<(), TestCaseError> {
 }
 
 fn check_domain(read: Domain<'_>, text: &str) -> Result<(), TestCaseError> {
-    prop_assert_eq!(read.to_string(), text);
-    prop_assert_eq!(Domain::parse(&read.to_string()), Ok(read));
-    prop_assert_eq!(Domain::parse(&text.to_ascii_uppercase()), Ok(read));
+    let (written, upper) = (read.to_string(), text.to_ascii_uppercase());
+    prop_assert_eq!(&written, text);
+    prop_assert_eq!(Domain::parse(&written), Ok(read));
+    prop_assert_eq!(Domain::parse(&upper), Ok(read));
     prop_assert!(!text.is_empty() && text.len() <= limits::DOMAIN);
     prop_assert!(!text.contains([' ', '@', '"', '<', '>']), "{:?}", text);
     prop_assert_eq!(read.literal().is_some(), text.starts_with('['));
@@ -124,15 +135,16 @@ fn check_domain(read: Domain<'_>, text: &str) -> Result<(), TestCaseError> {
     // What it is known by is known by the same, and DNS can hold it.
     if let (None, Ok(known)) = (read.literal(), idn::a_labels(text)) {
         prop_assert!(known.is_ascii() && !known.bytes().any(|b| b.is_ascii_uppercase()));
-        prop_assert_eq!(idn::a_labels(&known).as_deref(), Ok(&*known));
+        prop_assert_eq!(idn::key(&known), &*known);
         prop_assert!(Domain::parse(&known).is_ok(), "{:?} is {:?}", text, known);
     }
     Ok(())
 }
 
 fn check_mailbox(read: Mailbox<'_>, text: &str) -> Result<(), TestCaseError> {
-    prop_assert_eq!(read.to_string(), text);
-    prop_assert_eq!(Mailbox::parse(&read.to_string()), Ok(read));
+    let written = read.to_string();
+    prop_assert_eq!(&written, text);
+    prop_assert_eq!(Mailbox::parse(&written), Ok(read));
     let (local, domain) = (read.local_part(), read.domain());
     prop_assert_eq!(format!("{local}@{domain}"), text);
     prop_assert_eq!(LocalPart::parse(local.as_str()), Ok(local));
@@ -146,7 +158,9 @@ fn check_mailbox(read: Mailbox<'_>, text: &str) -> Result<(), TestCaseError> {
 fn check_path(read: Path<'_>) -> Result<(), TestCaseError> {
     let written = read.to_string();
     prop_assert_eq!(Path::parse(&written), Ok((read, "")));
-    let inside = written.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+    let inside = written
+        .strip_prefix('<')
+        .and_then(|rest| rest.strip_suffix('>'));
     let inside = inside.expect("angle brackets");
     match read {
         Path::Null => prop_assert_eq!(inside, ""),
@@ -179,7 +193,11 @@ fn check_utf8_address(read: Utf8Address<'_>, text: &str) -> Result<(), TestCaseE
     prop_assert_eq!(read.to_string(), text);
     prop_assert!(!text.contains([' ', '+', '=']) && !text.contains(char::is_control));
     let address: String = read.chars().collect();
-    prop_assert!(!address.is_empty() && !address.contains(char::is_control), "{:?}", address);
+    prop_assert!(
+        !address.is_empty() && !address.contains(char::is_control),
+        "{:?}",
+        address
+    );
     let ascii = read.in_ascii().to_string();
     prop_assert!(ascii.is_ascii());
     let again = Utf8Address::parse(&ascii).expect("in ASCII");

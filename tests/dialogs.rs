@@ -146,8 +146,10 @@ impl Relay {
     fn recipient(&self, recipient: Path<'_>) -> Verdict {
         match recipient {
             _ if self.trusted => Verdict::Accept,
-            Path::Mailbox(mailbox) if mailbox.domain() == "local.example" => Verdict::Accept,
-            Path::Bare(local) if local.eq_ignore_ascii_case("postmaster") => Verdict::Accept,
+            Path::Mailbox(mailbox) if mailbox.domain().as_str() == "local.example" => {
+                Verdict::Accept
+            }
+            Path::Bare(local) if local.is_postmaster() => Verdict::Accept,
             _ => Verdict::Refuse(reply::RELAY_DENIED),
         }
     }

@@ -21,6 +21,10 @@ const ZONE: &str = "
     down.test      does servfail
     illegal.test   MX 10 a\\032b.test
 
+    # bücher.test and ü.test.
+    xn--bcher-kva.test  MX 10 b.one.test
+    xn--tda.test   A 192.0.2.15
+
     # Hosts that cannot be found.
     holes.test     MX 10 gone.test
     holes.test     MX 20 down.test
@@ -135,7 +139,7 @@ fn mail_hosts_come_in_order_with_their_addresses() {
     );
     goes_to(
         walk(&router, "mx", "Bare.Test"),
-        &["Bare.Test 192.0.2.13:25"],
+        &["bare.test 192.0.2.13:25"],
     );
 }
 
@@ -162,6 +166,19 @@ fn a_host_is_looked_up_when_its_turn_comes() {
 }
 
 #[test]
+fn a_domain_beyond_ascii_is_looked_up_by_its_a_labels() {
+    let server = DnsServer::start(ZONE);
+    let router = router(&server);
+    for domain in ["b\u{fc}cher.test", "BU\u{308}CHER.Test"] {
+        goes_to(walk(&router, "mx", domain), &["b.one.test 192.0.2.12:25"]);
+    }
+    goes_to(
+        walk(&router, "mx", "\u{fc}.test"),
+        &["xn--tda.test 192.0.2.15:25"],
+    );
+}
+
+#[test]
 fn a_domain_that_takes_no_mail_fails_at_once() {
     let server = DnsServer::start(ZONE);
     let router = router(&server);
@@ -182,7 +199,18 @@ fn a_domain_that_takes_no_mail_fails_at_once() {
     );
     fails(walk(&router, "mx", "a..test"), "5.1.2", "is no domain");
     fails(walk(&router, "mx", ""), "5.1.2", "is no domain");
-    fails(walk(&router, "mx", "b\u{fc}cher.test"), "5.1.2", "xn--");
+    // Nothing of IDNA's: the reading direction would turn.
+    fails(
+        walk(&router, "mx", "a\u{202e}b.test"),
+        "5.1.2",
+        "is no domain",
+    );
+    assert!(
+        !server
+            .asked()
+            .iter()
+            .any(|question| question.contains("b.test"))
+    );
 }
 
 #[test]

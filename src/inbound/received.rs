@@ -1,6 +1,6 @@
 //! The lines that are put before a message: Received (RFC 5321 4.4), and from trusted clients what is missing.
 
-use crate::smtp::address;
+use crate::smtp::address::Domain;
 use crate::smtp::date::Date;
 use crate::smtp::header::Seen;
 use crate::tls::Established;
@@ -28,8 +28,8 @@ impl Trace<'_> {
     #[must_use]
     pub fn received(&self) -> String {
         let literal = literal(self.client);
-        let mut line = match address::check_domain(self.hello) {
-            Ok(()) if self.hello.is_ascii() => format!("Received: from {} ({literal})", self.hello),
+        let mut line = match Domain::parse(self.hello) {
+            Ok(name) if name.is_ascii() => format!("Received: from {name} ({literal})"),
             _ => format!("Received: from {literal} (helo={})", printable(self.hello)),
         };
         let _ = write!(

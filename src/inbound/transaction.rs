@@ -42,7 +42,7 @@ fn full_address(
 /// The recipient's address, if it may have mail from this client.
 pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<String, Reply> {
     if let Path::Bare(local) = path
-        && local.eq_ignore_ascii_case("postmaster")
+        && local.is_postmaster()
     {
         return inbound
             .relay
@@ -55,6 +55,7 @@ pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<Stri
         Recipient::Accepted => Ok(address),
         Recipient::RelayDenied => Err(reply::RELAY_DENIED),
         Recipient::Unknown => Err(reply::UNKNOWN_MAILBOX),
+        Recipient::NoDomain => Err(reply::NO_DOMAIN),
     }
 }
 
@@ -119,7 +120,7 @@ impl Mail {
         let recipient = Addressee {
             address: &address,
             notify: parameters.notify,
-            orcpt: parameters.orcpt,
+            orcpt: parameters.orcpt.map(|original| original.as_str()),
         };
         self.spooled
             .recipient(recipient)

@@ -1,5 +1,6 @@
 //! The values that flags take, read once: what a flag cannot mean never leaves this module.
 
+use crate::policy::idn;
 use crate::policy::level::Level;
 use crate::policy::target::{self, Target};
 use crate::smtp::address::Mailbox;
@@ -92,7 +93,8 @@ pub fn domain(text: &str) -> Result<Named, String> {
         Some((name, target)) => (name, Some(target.parse()?)),
         None => (text, None),
     };
-    let name = target::host_name(name).ok_or_else(|| format!("{name:?} is no domain"))?;
+    let wrong = || format!("{name:?} is no domain, such as example.org or bücher.example");
+    let name = target::host_name(name).ok_or_else(wrong)?;
     Ok(Named { name, target })
 }
 
@@ -123,14 +125,17 @@ pub fn host_name(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{text:?} is no host name, such as mx.example.org"))
 }
 
-/// A mailbox.
+/// A mailbox; its domain becomes A-labels, so that every host takes it.
 ///
 /// # Errors
 /// One line that says what is accepted.
 pub fn mailbox(text: &str) -> Result<String, String> {
-    match Mailbox::parse(text) {
-        Ok(mailbox) if mailbox.is_ascii() => Ok(mailbox.as_str().to_owned()),
-        _ => Err(format!("{text:?} is no address, such as ann@example.org")),
+    let wrong = || format!("{text:?} is no address, such as ann@example.org");
+    let mailbox = Mailbox::parse(text).map_err(|_| wrong())?;
+    let local = mailbox.local_part();
+    match idn::a_labels(mailbox.domain().as_str()) {
+        Ok(domain) if local.as_str().is_ascii() => Ok(format!("{local}@{domain}")),
+        _ => Err(wrong()),
     }
 }
 
@@ -183,6 +188,12 @@ mod tests {
                 target: None
             }
         );
+        assert_eq!(
+            domain("BÜCHER.example").unwrap().name,
+            "xn--bcher-kva.example"
+        );
+        assert_eq!(mailbox("a@ü.example").unwrap(), "a@xn--tda.example");
+        assert_eq!(host_name("ü.example").unwrap(), "xn--tda.example");
         assert_eq!(route(".a=smtp:[b]").unwrap().name, ".a");
     }
 
@@ -197,6 +208,12 @@ mod tests {
         assert!(domain("a b").is_err() && domain("*").is_err() && domain("a=b").is_err());
         assert!(route("a").is_err() && route("**=smtp:[b]").is_err() && route("*=x").is_err());
         assert!(resolver("127.0.0.1:0").is_err() && host_name("-").is_err());
-        assert!(mailbox("ann").is_err() && count("0").is_err() && log_level("loud").is_err());
+        assert!(
+            domain("\u{2100}.example")
+                .unwrap_err()
+                .contains("bücher.example")
+        );
+        assert!(mailbox("ann").is_err() && mailbox("é@x").is_err());
+        assert!(count("0").is_err() && log_level("loud").is_err());
     }
 }

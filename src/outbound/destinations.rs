@@ -1,19 +1,23 @@
 //! A message's recipients by where they go.
 
+use crate::policy::idn;
 use crate::policy::relay::unquoted;
 use crate::policy::routes::{Lane, Routes, domain};
 use crate::policy::target::Target;
 use crate::smtp::parameters::Notify;
 use crate::spool::Recipient;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Recipients that one transaction can serve.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Group<'r, 'm> {
+    /// Whose connections it shares.
     pub lane: Lane,
+    /// Where they go.
     pub target: &'r Target,
-    /// The domain of the first of them, as it was given.
-    pub domain: &'m str,
+    /// The domain of the first of them, as [`idn::key`] has it.
+    pub domain: Cow<'m, str>,
     /// Their bits.
     pub mask: u128,
 }
@@ -21,17 +25,19 @@ pub struct Group<'r, 'm> {
 /// Where a connection, an attempt or a failure belongs.
 #[derive(Clone, Debug)]
 pub struct Destination {
+    /// The next hop.
     pub target: Target,
-    /// The recipients' domain, lower-cased; it tells destinations apart where the target is its MX.
+    /// The recipients' domain, as [`idn::key`] has it; it tells destinations apart where the target is its MX.
     pub domain: String,
 }
 
 impl Destination {
+    /// Where the group's mail goes.
     #[must_use]
     pub fn of(group: &Group<'_, '_>) -> Self {
         Self {
             target: group.target.clone(),
-            domain: group.domain.to_ascii_lowercase(),
+            domain: group.domain.clone().into_owned(),
         }
     }
 
@@ -59,11 +65,11 @@ impl fmt::Display for Destination {
 pub fn groups<'r, 'm>(routes: &'r Routes, recipients: &'m [Recipient]) -> Vec<Group<'r, 'm>> {
     let mut groups: Vec<Group<'r, 'm>> = Vec::with_capacity(1);
     for recipient in recipients {
-        let domain = domain(&recipient.address);
-        let target = routes.target(domain);
+        let domain = idn::key(domain(&recipient.address));
+        let target = routes.target(&domain);
         match groups
             .iter_mut()
-            .find(|group| is_same((group.target, group.domain), (target, domain)))
+            .find(|group| is_same((group.target, &group.domain), (target, &domain)))
         {
             Some(group) => group.mask |= recipient.bit(),
             None => groups.push(Group {
@@ -78,10 +84,11 @@ pub fn groups<'r, 'm>(routes: &'r Routes, recipients: &'m [Recipient]) -> Vec<Gr
 }
 
 fn is_same(one: (&Target, &str), other: (&Target, &str)) -> bool {
-    one.0 == other.0 && (*one.0 != Target::Mx || one.1.eq_ignore_ascii_case(other.1))
+    one.0 == other.0 && (*one.0 != Target::Mx || one.1 == other.1)
 }
 
 /// Leaves one of the recipients with the same address: local parts are told apart by case, domains are not (RFC 5321 2.4).
+/// U-labels and A-labels stay two, for a host may take only one of them.
 /// Returns the bits of each that is left, with those of its twins: what becomes of it becomes of them, and what one of them
 /// wants told is told.
 #[must_use]
@@ -156,6 +163,8 @@ mod tests {
             "c@two.example",
             "d@FAR.test",
             "e@other.test",
+            "f@ü.test",
+            "g@xn--tda.test",
         ];
         let recipients: Vec<_> = (0..)
             .zip(addresses)
@@ -169,14 +178,15 @@ mod tests {
         let found = groups(&routes, &recipients);
         let masks: Vec<_> = found
             .iter()
-            .map(|group| (group.domain, group.mask))
+            .map(|group| (group.domain.as_ref(), group.mask))
             .collect();
         assert_eq!(
             masks,
             [
                 ("one.example", 0b101),
                 ("far.test", 0b1010),
-                ("other.test", 0b10000)
+                ("other.test", 0b10000),
+                ("xn--tda.test", 0b110_0000)
             ]
         );
         assert!(

@@ -8,8 +8,9 @@
 mod words;
 
 use crate::limits;
+use crate::smtp::address::{self, Encoded, OriginalRecipient};
 use crate::smtp::date::Date;
-use crate::smtp::xtext;
+use crate::smtp::xtext::XText;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use words::{advice, headline, introduction};
@@ -255,7 +256,7 @@ impl Dsn<'_> {
             let recipient = match self.form() {
                 _ if address.is_ascii() => format!("rfc822; {address}"),
                 Form::Global => format!("utf-8; {address}"),
-                Form::Ascii => format!("utf-8; {}", address_xtext(&address)),
+                Form::Ascii => format!("utf-8; {}", address::in_ascii(&address)),
             };
             let _ = write!(
                 text,
@@ -281,26 +282,31 @@ impl Dsn<'_> {
 
     /// What the sender calls the transaction, out of its xtext (RFC 3464 2.2.1, RFC 3461 6.3).
     fn envelope_id(&self) -> String {
-        self.envid.map_or_else(String::new, |envid| {
-            let envid = clean(&decoded(envid), Form::Ascii);
-            format!("Original-Envelope-Id: {envid}\r\n")
-        })
+        let read = self.envid.map(|envid| XText::parse(envid, limits::ENVID));
+        let Some(Ok(envid)) = read else {
+            return String::new();
+        };
+        let envid = clean(&decoded(envid), Form::Ascii);
+        format!("Original-Envelope-Id: {envid}\r\n")
     }
 
     /// Whom the sender wrote to, out of its xtext (RFC 3464 2.3.1). None where it would not fit into one line.
     fn original_recipient(&self, failure: &Failure) -> String {
-        let parts = failure
-            .original
-            .as_deref()
-            .and_then(|orcpt| orcpt.split_once(';'));
-        let Some((kind, address)) = parts else {
+        let read = failure.original.as_deref().map(OriginalRecipient::parse);
+        let Some(Ok(original)) = read else {
             return String::new();
         };
-        let mut address = clean(&decoded(address), Form::Global);
-        if self.form() == Form::Ascii && !address.is_ascii() {
-            address = address_xtext(&address);
-        }
-        let field = format!("Original-Recipient: {kind}; {address}\r\n");
+        let address: String = match original.address() {
+            Encoded::XText(text) => decoded(text),
+            Encoded::Utf8(address) => address.chars().collect(),
+        };
+        let address = match clean(&address, Form::Global) {
+            beyond if self.form() == Form::Ascii && !beyond.is_ascii() => {
+                address::in_ascii(&beyond).to_string()
+            }
+            plain => plain,
+        };
+        let field = format!("Original-Recipient: {}; {address}\r\n", original.kind());
         if field.len() > LONGEST_LINE {
             return String::new();
         }
@@ -308,9 +314,9 @@ impl Dsn<'_> {
     }
 }
 
-/// What xtext, or an address in UTF-8, stands for.
-fn decoded(text: &str) -> String {
-    let octets: Vec<u8> = xtext::octets(text).collect();
+/// What xtext stands for.
+fn decoded(text: XText<'_>) -> String {
+    let octets: Vec<u8> = text.octets().collect();
     String::from_utf8_lossy(&octets).into_owned()
 }
 
@@ -389,19 +395,6 @@ fn clean(text: &str, form: Form) -> String {
             c => c,
         })
         .collect()
-}
-
-/// `\x{E9}` for each character above 127, and for what it must quote (RFC 6533 3, utf-8-addr-xtext).
-fn address_xtext(address: &str) -> String {
-    let mut text = String::with_capacity(address.len() * 4);
-    for c in address.chars() {
-        if c.is_ascii_graphic() && !matches!(c, '\\' | '+' | '=') {
-            text.push(c);
-        } else {
-            let _ = write!(text, "\\x{{{:02X}}}", u32::from(c));
-        }
-    }
-    text
 }
 
 /// Words in lines of up to 76 columns, each line indented; a longer word stands alone, cut at 900 octets.

@@ -6,10 +6,12 @@
 mod own;
 
 use crate::net::dns::{DnsError, Mx, Resolver};
+use crate::policy::idn;
 use crate::policy::target::{Host, NextHop, Security, Target};
+use crate::smtp::address::Domain;
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// Finds next hops. One is made at boot and shared by all.
 #[derive(Debug)]
@@ -153,8 +155,9 @@ impl Router {
             port: self.smtp_port,
             implicit_tls: false,
         };
-        if let Some(literal) = domain.strip_prefix('[') {
-            let address = address_literal(literal).ok_or_else(|| {
+        if domain.starts_with('[') {
+            let literal = Domain::parse(domain).ok().and_then(|read| read.literal());
+            let address = literal.ok_or_else(|| {
                 permanent(
                     "5.1.2",
                     format!("{domain:?} is no address that mail can be sent to"),
@@ -162,6 +165,7 @@ impl Router {
             })?;
             return Ok(vec![self.resolved(address, service, NamedBy::Recipient)?]);
         }
+        let domain = &*idn::a_labels(domain).map_err(|idn::NotADomain| no_name(domain))?;
         match self.resolver.mx(domain).await {
             Ok(Mx::Hosts(hosts)) => self.before_us(domain, hosts, service),
             Ok(Mx::NoRecords) => self.domain_itself(domain, service),
@@ -381,17 +385,6 @@ fn named(name: &str, service: Service, named_by: NamedBy) -> Candidate {
     })
 }
 
-/// `192.0.2.1]` or `IPv6:2001:db8::1]` (RFC 5321 4.1.3).
-fn address_literal(rest: &str) -> Option<IpAddr> {
-    let inside = rest.strip_suffix(']')?;
-    match inside.split_at_checked(5) {
-        Some((tag, address)) if tag.eq_ignore_ascii_case("IPv6:") => {
-            address.parse().ok().map(|six: Ipv6Addr| six.into())
-        }
-        _ => inside.parse().ok().map(IpAddr::V4),
-    }
-}
-
 fn permanent(code: &'static str, text: String) -> RouteError {
     RouteError::Permanent { code, text }
 }
@@ -414,6 +407,10 @@ fn no_such_domain(domain: &str) -> RouteError {
     permanent("5.1.2", format!("the domain {domain} does not exist"))
 }
 
+fn no_name(domain: &str) -> RouteError {
+    permanent("5.1.2", format!("{domain:?} is no domain"))
+}
+
 /// What an unsuccessful look-up means depends on who gave us the name.
 fn unresolved(name: &str, named_by: NamedBy, error: &DnsError) -> RouteError {
     match (named_by, error) {
@@ -425,13 +422,7 @@ fn unresolved(name: &str, named_by: NamedBy, error: &DnsError) -> RouteError {
             "5.1.2",
             format!("the domain {name} has neither a mail host nor an address"),
         ),
-        (NamedBy::Recipient, DnsError::IllegalName) if !name.is_ascii() => permanent(
-            "5.1.2",
-            format!("{name:?} is no domain as DNS writes it, which is xn--..."),
-        ),
-        (NamedBy::Recipient, DnsError::IllegalName) => {
-            permanent("5.1.2", format!("{name:?} is no domain"))
-        }
+        (NamedBy::Recipient, DnsError::IllegalName) => no_name(name),
         (NamedBy::MxRecord, error) => temporary("4.4.4", format!("mail host {name}: {error}")),
         (NamedBy::Flag, error) => temporary("4.4.4", format!("next hop {name}: {error}")),
     }

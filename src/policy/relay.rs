@@ -1,5 +1,6 @@
 //! Who may send what to whom.
 
+use super::idn;
 use super::routes::Routes;
 use super::target::Target;
 use std::net::IpAddr;
@@ -79,8 +80,9 @@ impl FromStr for Network {
 /// What the relay accepts, built once from the flags.
 #[derive(Clone, Debug, Default)]
 pub struct Relay {
+    /// The trusted networks.
     pub relay_from: Vec<Network>,
-    /// The `--domain`s, lower-cased.
+    /// The `--domain`s: A-labels in lower case, as [`super::target::host_name`] gives them.
     pub domains: Vec<String>,
     /// The mailbox that `<Postmaster>` without a domain stands for.
     pub postmaster: Option<String>,
@@ -89,7 +91,10 @@ pub struct Relay {
 /// The answer to RCPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient {
+    /// It may be sent to.
     Accepted,
+    /// Its domain is none that IDNA allows: 553 5.1.2.
+    NoDomain,
     /// Nothing allows it: 550 5.7.1.
     RelayDenied,
     /// Ours, but no such mailbox: 550 5.1.1.
@@ -97,6 +102,7 @@ pub enum Recipient {
 }
 
 impl Relay {
+    /// Whether the client is one of ours.
     #[must_use]
     pub fn trust(&self, client: IpAddr) -> Trust {
         if self.relay_from.iter().any(|network| network.holds(client)) {
@@ -115,10 +121,13 @@ impl Relay {
         let Some((local, domain)) = address.rsplit_once('@') else {
             return Recipient::Unknown;
         };
-        let target = routes.target(domain);
+        let Ok(domain) = idn::a_labels(domain) else {
+            return Recipient::NoDomain;
+        };
+        let target = routes.target(&domain);
         if trust == Trust::Stranger {
             let remote = !matches!(target, Target::Maildir(_));
-            if !self.is_ours(domain) || (remote && local.contains(['%', '!', '@'])) {
+            if !self.is_ours(&domain) || (remote && local.contains(['%', '!', '@'])) {
                 return Recipient::RelayDenied;
             }
         }
@@ -133,9 +142,8 @@ impl Relay {
     /// Whether the domain is a `--domain`.
     #[must_use]
     pub fn is_ours(&self, domain: &str) -> bool {
-        self.domains
-            .iter()
-            .any(|ours| ours.eq_ignore_ascii_case(domain))
+        let key = idn::key(domain);
+        self.domains.iter().any(|ours| *ours == key)
     }
 }
 
@@ -212,6 +220,36 @@ mod tests {
         ] {
             assert_eq!(ask(Trust::Stranger, address), stranger, "{address}");
             assert_eq!(ask(Trust::Trusted, address), trusted, "{address}");
+        }
+    }
+
+    #[test]
+    fn our_domain_is_ours_however_it_is_written() {
+        let relay = Relay {
+            domains: vec!["xn--bcher-kva.example".into()],
+            ..Relay::default()
+        };
+        let ask = |trust, address| relay.recipient(trust, address, &Routes::default());
+        for address in [
+            "a@bücher.example",
+            "é@BÜCHER.example",
+            "a@XN--bcher-kva.example",
+        ] {
+            assert_eq!(
+                ask(Trust::Stranger, address),
+                Recipient::Accepted,
+                "{address}"
+            );
+        }
+        for address in ["a@bucher.example", "a@xn--bcher-kva.bücher.example"] {
+            assert_eq!(
+                ask(Trust::Stranger, address),
+                Recipient::RelayDenied,
+                "{address}"
+            );
+        }
+        for trust in [Trust::Stranger, Trust::Trusted] {
+            assert_eq!(ask(trust, "a@x\u{ff20}bücher.example"), Recipient::NoDomain);
         }
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 /// The retry schedule: `FIRST..LAST`, doubling from the one to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
+    /// The wait after the first attempt.
     pub first: Duration,
+    /// The longest wait.
     pub last: Duration,
 }
 

@@ -1,5 +1,6 @@
 //! Which target a recipient's domain has: `--domain`, `--route`, `--relay`, else DNS.
 
+use super::idn;
 use super::target::{Target, host_name};
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane(pub u32);
 
-/// The routing table, built once from the flags.
+/// The routing table, built once from the flags. Its names are A-labels in lower case.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     exact: HashMap<String, Target>,
@@ -25,18 +26,19 @@ impl Routes {
     /// # Errors
     /// One line that says what is accepted, or which NAME came twice.
     pub fn add(&mut self, name: &str, target: Target) -> Result<(), String> {
-        let folded = name.to_ascii_lowercase();
-        let new = match folded.strip_prefix('.') {
-            _ if folded == "*" => {
-                let new = self.rest.is_none();
-                self.rest.get_or_insert(target);
-                new
-            }
-            Some(parent) if host_name(parent).is_some() => {
-                insert(&mut self.parents, parent, target)
-            }
-            None if host_name(&folded).is_some() => insert(&mut self.exact, &folded, target),
-            _ => return Err(format!("{name:?} is no domain, .parent or *")),
+        let wrong = || format!("{name:?} is no domain, .parent or *");
+        let new = if name == "*" {
+            let new = self.rest.is_none();
+            self.rest.get_or_insert(target);
+            new
+        } else if let Some(parent) = name.strip_prefix('.') {
+            insert(
+                &mut self.parents,
+                host_name(parent).ok_or_else(wrong)?,
+                target,
+            )
+        } else {
+            insert(&mut self.exact, host_name(name).ok_or_else(wrong)?, target)
         };
         if new {
             Ok(())
@@ -53,11 +55,14 @@ impl Routes {
     /// The target for a recipient's domain: its own entry, the nearest `.parent`, the rest.
     #[must_use]
     pub fn target(&self, domain: &str) -> &Target {
-        let folded = domain.to_ascii_lowercase();
-        if let Some(target) = self.exact.get(&folded) {
+        self.target_of_key(&idn::key(domain))
+    }
+
+    fn target_of_key(&self, key: &str) -> &Target {
+        if let Some(target) = self.exact.get(key) {
             return target;
         }
-        let mut below = folded.as_str();
+        let mut below = key;
         while let Some((_, parent)) = below.split_once('.') {
             if let Some(target) = self.parents.get(parent) {
                 return target;
@@ -70,9 +75,9 @@ impl Routes {
     /// The lane of a recipient, by its address.
     #[must_use]
     pub fn lane(&self, address: &str) -> Lane {
-        let domain = domain(address);
-        match self.target(domain) {
-            Target::Mx => Lane(hash(domain.to_ascii_lowercase().as_bytes())),
+        let key = idn::key(domain(address));
+        match self.target_of_key(&key) {
+            Target::Mx => Lane(hash(key.as_bytes())),
             target => Lane(hash(target.to_string().as_bytes())),
         }
     }
@@ -87,9 +92,9 @@ impl Routes {
 }
 
 /// Adds what is not there; whether it was not.
-fn insert(table: &mut HashMap<String, Target>, name: &str, target: Target) -> bool {
-    let new = !table.contains_key(name);
-    table.entry(name.to_owned()).or_insert(target);
+fn insert(table: &mut HashMap<String, Target>, name: String, target: Target) -> bool {
+    let new = !table.contains_key(&name);
+    table.entry(name).or_insert(target);
     new
 }
 
@@ -165,6 +170,32 @@ mod tests {
                 .unwrap_err()
                 .contains("is no domain")
         );
+        assert!(routes.add("..example", Target::Mx).is_err());
+    }
+
+    #[test]
+    fn a_domain_is_one_however_it_is_written() {
+        for given in ["bücher.example", "XN--bcher-kva.example.", "BÜCHER.example"] {
+            let mut routes = Routes::default();
+            routes.add(given, "smtp:[a]".parse().unwrap()).unwrap();
+            routes
+                .add(&format!(".{given}"), "smtp:[b]".parse().unwrap())
+                .unwrap();
+            for (domain, target) in [
+                ("bücher.example", "smtp:[a]"),
+                ("bu\u{308}cher.EXAMPLE", "smtp:[a]"),
+                ("xn--bcher-kva.example", "smtp:[a]"),
+                ("neue.bücher.example", "smtp:[b]"),
+                ("bucher.example", "mx"),
+            ] {
+                assert_eq!(routes.target(domain).to_string(), target, "{domain}");
+            }
+            assert!(routes.add("Bücher.example", Target::Mx).is_err());
+        }
+        let routes = Routes::default();
+        let lanes = ["a@ü.test", "b@Ü.test", "c@xn--tda.test"].map(|address| routes.lane(address));
+        assert!(lanes[0] == lanes[1] && lanes[1] == lanes[2]);
+        assert_ne!(routes.lane("a@ü.test"), routes.lane("a@u.test"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where mail for a domain goes: the TARGET of `--route`, `--domain` and `--relay`.
 
+use super::idn;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -19,9 +20,11 @@ pub enum Target {
 /// A next hop that a flag names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
+    /// Where it is.
     pub host: Host,
     /// None: the default of the transport (25, or 465 with implicit TLS).
     pub port: Option<u16>,
+    /// Whether TLS comes first.
     pub security: Security,
 }
 
@@ -34,12 +37,14 @@ pub enum Security {
     Implicit,
 }
 
+/// How a flag names a next hop. Names are A-labels in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// The MX hosts of this name.
     MxOf(String),
     /// This very host: written `[HOST]`, or given by `--relay`.
     Exactly(String),
+    /// This address.
     Address(IpAddr),
 }
 
@@ -170,10 +175,11 @@ fn port(digits: &str) -> Option<u16> {
     digits.parse().ok().filter(|&port| port != 0)
 }
 
-/// A host name as a flag may give it: letters, digits, `-`, `_` and dots; lower-cased, without a last dot.
+/// A host name as a flag may give it: letters, digits, `-`, `_` and dots, beyond ASCII whatever IDNA allows. As A-labels,
+/// lower-cased, without a last dot.
 #[must_use]
 pub fn host_name(text: &str) -> Option<String> {
-    let name = text.strip_suffix('.').unwrap_or(text);
+    let name = idn::a_labels(text.strip_suffix('.').unwrap_or(text)).ok()?;
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
@@ -181,7 +187,7 @@ pub fn host_name(text: &str) -> Option<String> {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    (name.len() <= 253 && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
+    (name.len() <= 253 && name.split('.').all(label)).then(|| name.into_owned())
 }
 
 impl fmt::Display for Target {
@@ -237,6 +243,13 @@ mod tests {
             "smtp:[mail.example]:587"
         );
         assert_eq!(
+            "smtp:Bücher.example:26"
+                .parse::<Target>()
+                .unwrap()
+                .to_string(),
+            "smtp:xn--bcher-kva.example:26"
+        );
+        assert_eq!(
             Target::smarthost("smtps:mail.example").unwrap().to_string(),
             "smtps:[mail.example]"
         );
@@ -253,6 +266,7 @@ mod tests {
             "mail.example",
             "smtp:",
             "smtp:a b",
+            "smtp:\u{2100}.example",
             "smtp:x:0",
             "smtp:x:99999",
             "smtp:[x",

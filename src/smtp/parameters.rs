@@ -1,5 +1,6 @@
 //! The parameters of MAIL and RCPT: `KEY=VALUE` words behind the path (RFC 5321 4.1.2).
 
+use super::address::OriginalRecipient;
 use super::reply::{self, Reply};
 use super::xtext::XText;
 use crate::limits;
@@ -26,28 +27,36 @@ pub struct MailParameters<'a> {
 pub struct RcptParameters<'a> {
     /// NOTIFY (RFC 3461 4.1).
     pub notify: Option<Notify>,
-    /// ORCPT (RFC 3461 4.2): address type and address, as they came.
-    pub orcpt: Option<&'a str>,
+    /// ORCPT (RFC 3461 4.2).
+    pub orcpt: Option<OriginalRecipient<'a>>,
 }
 
+/// What BODY claims of the message (RFC 6152).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
+    /// `7BIT`.
     SevenBit,
+    /// `8BITMIME`.
     EightBitMime,
 }
 
 /// How much of the message a DSN returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ret {
+    /// `FULL`: all of it.
     Full,
+    /// `HDRS`: its header.
     Headers,
 }
 
 /// When a DSN is wanted; nothing set is NEVER.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notify {
+    /// When it has been delivered.
     pub success: bool,
+    /// When it cannot be.
     pub failure: bool,
+    /// When it takes long.
     pub delay: bool,
 }
 
@@ -181,22 +190,11 @@ fn notify(value: Option<&str>) -> Result<Notify, Reply> {
     Ok(found)
 }
 
-/// `rfc822;ann+40example.org`: an address type and the address in xtext, or in UTF-8.
-fn orcpt(value: Option<&str>, utf8: bool) -> Result<&str, Reply> {
-    let value = value
-        .filter(|value| value.len() <= limits::ORCPT)
-        .ok_or(reply::BAD_PARAMETER)?;
-    let (kind, address) = value.split_once(';').ok_or(reply::BAD_PARAMETER)?;
-    let is_type = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let plain = XText::parse(address, limits::ORCPT).is_ok();
-    // RFC 6533 3: with SMTPUTF8 the type utf-8 has characters as they are, or as \x{HEX}.
-    let visible = |c: char| c > ' ' && !c.is_control() && !matches!(c, '+' | '=');
-    let in_utf8 = kind.eq_ignore_ascii_case("utf-8")
-        && !address.is_empty()
-        && (utf8 || address.is_ascii())
-        && address.chars().all(visible);
-    if is_type && (plain || in_utf8) {
-        Ok(value)
+/// RFC 6533 3: characters above 127 only in a transaction with SMTPUTF8.
+fn orcpt(value: Option<&str>, utf8: bool) -> Result<OriginalRecipient<'_>, Reply> {
+    let read = OriginalRecipient::parse(value.unwrap_or("")).map_err(|_| reply::BAD_PARAMETER)?;
+    if utf8 || read.is_ascii() {
+        Ok(read)
     } else {
         Err(reply::BAD_PARAMETER)
     }
@@ -262,7 +260,7 @@ mod tests {
                 delay: true
             })
         );
-        assert_eq!(both.orcpt, Some("rfc822;ann+2Bx@example.org"));
+        assert_eq!(both.orcpt.unwrap().as_str(), "rfc822;ann+2Bx@example.org");
         assert_eq!(
             parse(" NOTIFY=NEVER").unwrap().notify,
             Some(Notify::default())
@@ -279,6 +277,8 @@ mod tests {
             " ORCPT=rfc822;a=b",
             " ORCPT=rfc822;a+zz",
             " ORCPT=utf-8;ren\u{e9}e@x",
+            " ORCPT=utf-8;ren\\x{zz}e@x",
+            " ORCPT",
             " ORCPT=rfc822;a ORCPT=rfc822;a",
         ] {
             assert_eq!(parse(text).unwrap_err().code(), 501, "{text}");

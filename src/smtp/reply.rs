@@ -66,6 +66,7 @@ replies! {
     UTF8_SENDER = "550 5.6.7 This address needs SMTPUTF8";
     RELAY_DENIED = "550 5.7.1 Relay access denied";
     TOO_BIG = "552 5.3.4 Message size exceeds the limit";
+    NO_DOMAIN = "553 5.1.2 This is no domain name that IDNA allows";
     UTF8_RECIPIENT = "553 5.6.7 This address needs SMTPUTF8";
     MAIL_LOOP = "554 5.4.6 Too many hops";
     UNKNOWN_PARAMETER = "555 5.5.4 Parameter not recognized";

@@ -9,6 +9,7 @@ use heapless::{String, VecView};
 
 use super::{Envelope, Event, Failure};
 use crate::limits;
+use crate::smtp::address::OriginalRecipient;
 use crate::smtp::parameters::{Notify, Ret};
 use crate::smtp::peer_offer::Offer;
 use crate::smtp::reply_reader::{Class, EnhancedCode, Reply};
@@ -280,13 +281,14 @@ fn push_recipient(
     let address = envelope.recipient(index);
     let notify = envelope.notify(index).filter(|_| offer.dsn);
     let original = envelope.orcpt(index).filter(|_| offer.dsn);
-    let plain = original
-        .filter(|_| !offer.smtputf8)
-        .and_then(|original| without_utf8(original).ok());
-    let original = match &plain {
-        Some(plain) => Some(plain.as_str()),
-        None => original.filter(|original| original.is_ascii() || offer.smtputf8),
-    };
+    let mut plain: String<{ limits::ORCPT }> = String::new();
+    let original = original.and_then(|original| match OriginalRecipient::parse(original).ok()? {
+        fit if offer.smtputf8 || fit.is_ascii() => Some(original),
+        // Where it becomes too long, it is left out.
+        utf8 => write!(plain, "{}", utf8.in_ascii())
+            .ok()
+            .map(|()| plain.as_str()),
+    });
     let (orcpt, original) = parameter(" ORCPT=", original);
     push(
         out,
@@ -300,18 +302,6 @@ fn push_recipient(
             "\r\n",
         ],
     )
-}
-
-/// ORCPT for a host without SMTPUTF8: `\x{E9}` for each character above 127 (RFC 6533 3). Too long, it is left out.
-fn without_utf8(orcpt: &str) -> Result<String<{ limits::ORCPT }>, core::fmt::Error> {
-    let mut text = String::new();
-    for c in orcpt.chars() {
-        match c.is_ascii() {
-            true => text.write_char(c)?,
-            false => write!(text, "\\x{{{:02X}}}", u32::from(c))?,
-        }
-    }
-    Ok(text)
 }
 
 fn in_words(notify: Notify) -> &'static str {

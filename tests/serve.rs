@@ -73,6 +73,31 @@ fn a_stranger_may_not_relay() {
     facteur.stop();
 }
 
+/// RFC 6531, RFC 5890: U-labels and A-labels, in any case, are one domain, whichever of them the flag has.
+#[test]
+fn our_domain_is_ours_in_any_script_and_case() {
+    let folder = Folder::new();
+    let keep = format!("b\u{fc}cher.test=maildir:{}", folder.join("mail").display());
+    let flags = ["--relay-from", "192.0.2.0/24", "--domain", &keep];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    let sender = "MAIL FROM:<a@client.test> SMTPUTF8";
+    client.say(sender, "250").expect("MAIL");
+    for (address, answer) in [
+        ("to@b\u{fc}cher.test", "250"),
+        ("ren\u{e9}@B\u{dc}CHER.test", "250"),
+        ("to@XN--bcher-kva.test", "250"),
+        ("to@bucher.test", "550 5.7.1"),
+        ("to@x\u{202e}b\u{fc}cher.test", "553 5.1.2"),
+    ] {
+        let command = format!("RCPT TO:<{address}>");
+        client.say(&command, answer).expect("an answer");
+    }
+    client.say("QUIT", "221").expect("QUIT");
+    facteur.stop();
+}
+
 /// CVE-2011-0411: what comes in the clear behind STARTTLS must not be taken for something said inside TLS.
 #[test]
 fn a_command_in_the_segment_of_starttls_is_never_executed() {

@@ -67,9 +67,9 @@ pub(super) enum Answer {
 }
 
 impl Question {
-    /// None where the text is no name in DNS.
+    /// None where the text is no name in DNS. Domains beyond ASCII have come to their A-labels before.
     pub(super) fn new(name: &str, rtype: Rtype) -> Option<Self> {
-        let name = crate::policy::target::host_name(name)?;
+        let name = crate::policy::target::host_name(name).filter(|_| name.is_ascii())?;
         let name = Name::vec_from_str(&name).ok()?;
         Some(Self { name, rtype })
     }

@@ -274,6 +274,7 @@ fn the_sender_finds_its_own_names_for_transaction_and_recipient() {
     let failures = [
         named("rfc822;Bob+2Bold+40example.org"),
         named("utf-8;ren\u{e9}@example.org"),
+        named("utf-8;r\\x{e9}n\u{e9}@example.org"),
         named("rfc822;forged+0D+0AAction:+20delivered"),
         failure("eve@example.com", "550 5.1.1 no"),
     ];
@@ -297,11 +298,15 @@ fn the_sender_finds_its_own_names_for_transaction_and_recipient() {
             "Original-Envelope-Id: QQ=31  Action:",
             "Original-Recipient: rfc822; Bob+old@example.org",
             "Original-Recipient: utf-8; ren\\x{E9}@example.org",
+            "Original-Recipient: utf-8; r\\x{E9}n\\x{E9}@example.org",
             "Original-Recipient: rfc822; forged  Action: delivered",
         ]
     );
     assert_eq!(
-        fields(&global)[1],
-        "Original-Recipient: utf-8; ren\u{e9}@example.org"
+        fields(&global)[1..3],
+        [
+            "Original-Recipient: utf-8; ren\u{e9}@example.org",
+            "Original-Recipient: utf-8; r\u{e9}n\u{e9}@example.org",
+        ]
     );
 }

@@ -31,10 +31,7 @@ fuzz_target!(|line: &[u8]| {
                     orcpt: Some(orcpt), ..
                 }) = RcptParameters::parse(rest, utf8)
                 {
-                    assert!(
-                        !orcpt.contains(char::is_control) && !orcpt.contains(' '),
-                        "{orcpt:?}"
-                    );
+                    assert!(rest.contains(orcpt.as_str()), "{orcpt:?}");
                     assert!(utf8 || orcpt.is_ascii(), "{orcpt:?}");
                 }
             }

@@ -330,8 +330,7 @@ impl Session {
             false => limits::DATA_RATE_GRACE,
             true => limits::DATA_CROWDED,
         };
-        elapsed > grace
-            && so_far < elapsed.as_secs() * limits::DATA_RATE_FLOOR as u64
+        elapsed > grace && so_far < elapsed.as_secs() * limits::DATA_RATE_FLOOR as u64
     }
 }
 

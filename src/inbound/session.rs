@@ -307,10 +307,10 @@ impl Session {
     }
 
     fn patience(&self) -> Duration {
-        if self.inbound.slots.crowded() && !self.server.in_data() {
-            limits::COMMAND_IDLE_CROWDED
-        } else {
-            self.server.patience()
+        match (self.inbound.slots.crowded(), self.server.in_data()) {
+            (false, _) => self.server.patience(),
+            (true, false) => limits::COMMAND_IDLE_CROWDED,
+            (true, true) => limits::DATA_CROWDED,
         }
     }
 
@@ -326,8 +326,11 @@ impl Session {
         let so_far = so_far + octets as u64;
         self.data = Some((began, so_far));
         let elapsed = began.elapsed();
-        elapsed > limits::DATA_RATE_GRACE
-            && so_far < elapsed.as_secs() * limits::DATA_RATE_FLOOR as u64
+        let grace = match self.inbound.slots.crowded() {
+            false => limits::DATA_RATE_GRACE,
+            true => limits::DATA_CROWDED,
+        };
+        elapsed > grace && so_far < elapsed.as_secs() * limits::DATA_RATE_FLOOR as u64
     }
 }
 

@@ -3,6 +3,7 @@
 // Each test binary includes this folder and uses a part of it.
 #![allow(dead_code)]
 
+pub mod endings;
 pub mod facteur;
 pub mod numbered;
 pub mod postfix;
@@ -10,7 +11,9 @@ pub mod sink;
 pub mod smtp;
 
 use std::fs;
-use std::net::TcpListener;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,6 +81,14 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// A socket that will connect from this address of the loopback network.
+pub fn socket_from(source: Ipv4Addr) -> io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketType, bind, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::from((source, 0)))?;
+    Ok(socket)
 }
 
 /// A command for a Debian program; a missing one is a failure that names the package.

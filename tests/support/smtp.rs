@@ -1,10 +1,11 @@
 //! A plain SMTP client that a test leads word by word.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::PATIENCE;
+use super::{PATIENCE, until};
 
 pub struct Client {
     stream: BufReader<TcpStream>,
@@ -20,7 +21,17 @@ impl Client {
 
     /// Connects.
     pub fn dial(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::over(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// Connects from this address of the loopback network.
+    pub fn dial_from(source: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let socket = super::socket_from(source)?;
+        rustix::net::connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -41,6 +52,26 @@ impl Client {
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Waits until the server has read all that these clients sent: what they send next comes to it in another read. Told
+    /// by the kernel's table of connections, in which each has its unacknowledged and its unread octets.
+    pub fn wait_read(clients: &[Self]) {
+        let port = |address: io::Result<SocketAddr>| format!("{:04X}", address.expect("IP").port());
+        until("the server's reads", || {
+            let table = fs::read_to_string("/proc/net/tcp").expect("Linux");
+            let queues: Vec<_> = table.lines().filter_map(queues).collect();
+            let is_empty = |from: &str, to: &str| {
+                let its = queues.iter().find(|(ends, _)| *ends == (from, to));
+                its.is_some_and(|(_, queues)| *queues == "00000000:00000000")
+            };
+            let has_read = |client: &Self| {
+                let stream = client.stream.get_ref();
+                let (own, its) = (port(stream.local_addr()), port(stream.peer_addr()));
+                is_empty(&own, &its) && is_empty(&its, &own)
+            };
+            clients.iter().all(has_read).then_some(())
+        });
     }
 
     /// One reply, all its lines.
@@ -91,4 +122,12 @@ impl Client {
             _ => Ok(String::from_utf8_lossy(&rest).into_owned()),
         }
     }
+}
+
+/// Of a line of the kernel's table: the ports of both ends, and `sent:received`, the octets that wait.
+fn queues(line: &str) -> Option<((&str, &str), &str)> {
+    let mut words = line.split_whitespace().skip(1);
+    let mut port = || words.next()?.split(':').nth(1);
+    let ends = (port()?, port()?);
+    Some((ends, words.nth(1)?))
 }

@@ -135,7 +135,12 @@ impl Relay {
             }
             Step::Close(_) | Step::Vanish => return self.over = true,
             Step::Output => return self.flush(),
-            Step::Input | Step::Next | Step::Hello { .. } | Step::Reset | Step::Doomed(_) => return,
+            Step::Input
+            | Step::Next
+            | Step::Hello { .. }
+            | Step::Reset
+            | Step::Doomed
+            | Step::Refused(_) => return,
         };
         match self.server.verdict(&self.settings, verdict, &mut self.out) {
             Step::Next => {}

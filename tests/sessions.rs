@@ -147,8 +147,11 @@ fn a_refused_message_is_in_the_log() {
 
 /// A client whose next commands are always there already. It stops by itself.
 fn flood(port: u16, stop: &AtomicBool) {
-    let commands = b"RSET\r\n".repeat(1_000);
+    // Beyond the hundredth recipient each gets a 452, and a 4xx never ends a session.
+    let commands = b"RCPT TO:<c@localhost>\r\n".repeat(1_000);
     let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let envelope = b"EHLO client.test\r\nMAIL FROM:<a@b.test>\r\n";
+    socket.write_all(envelope).expect("sent");
     let mut replies = socket.try_clone().expect("its other half");
     let reader = std::thread::spawn(move || std::io::copy(&mut replies, &mut std::io::sink()));
     let until = Instant::now() + Duration::from_secs(60);

@@ -6,7 +6,7 @@
 //! # what it shows
 //! with: stranger tls=may size=1000      who the client is, what is offered (these are the defaults)
 //! C: NOOP                               the client's line; lines that follow one another arrive in one read
-//! C| raw\n                              the client's octets, with \r \n \0 \\ and no CR LF of their own
+//! C| raw\n                              the client's octets, with \r \n \0 \t \xff \\ and no CR LF of their own
 //! S: 250 2.0.0 Ok                       the whole next line from the server; a last * stands for any rest
 //! S: (handshake)                        TLS comes up here
 //! S: (closed)                           the server closes here
@@ -206,11 +206,25 @@ fn verdict(answer: Result<(), Reply>) -> Verdict {
 }
 
 fn octets(raw: &str) -> Vec<u8> {
-    raw.replace("\\r", "\r")
-        .replace("\\n", "\n")
-        .replace("\\0", "\0")
-        .replace("\\\\", "\\")
-        .into_bytes()
+    let mut octets = Vec::new();
+    let mut rest = raw;
+    while let Some((before, escaped)) = rest.split_once('\\') {
+        octets.extend_from_slice(before.as_bytes());
+        let known = [
+            ("r", b'\r'),
+            ("n", b'\n'),
+            ("0", 0),
+            ("t", b'\t'),
+            ("xff", 0xff),
+            ("\\", b'\\'),
+        ];
+        let found = known.iter().find(|(word, _)| escaped.starts_with(word));
+        let (word, octet) = found.expect("one of the escapes above");
+        octets.push(*octet);
+        rest = &escaped[word.len()..];
+    }
+    octets.extend_from_slice(rest.as_bytes());
+    octets
 }
 
 fn matches(expected: &str, seen: &str) -> bool {

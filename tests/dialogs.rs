@@ -19,7 +19,7 @@
 //! In any line `{255*x}` stands for 255 times x.
 //!
 //! The relay's own policy decides: it has Maildirs for `@local.example` and a next hop for `@far.example`, and a trusted
-//! client's mail goes anywhere. Without its spool, `full@local.example` finds it full.
+//! client's mail goes anywhere. There is no spool; `full@local.example` gets what a full one says.
 
 use facteur::policy::relay::{Recipient, Relay as Policy, Trust};
 use facteur::policy::routes::Routes;

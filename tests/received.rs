@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use support::facteur::Facteur;
 use support::smtp::Client;
-use support::{Folder, maildir_messages, program, succeed, until};
+use support::{Folder, free_port, maildir_messages, program, succeed, until};
 
 /// A relay with a Maildir for each user of in.test.
 fn relay(folder: &Folder, flags: &[&str]) -> Facteur {
@@ -206,6 +206,33 @@ fn nothing_is_added_to_a_stranger_s_message() {
     assert!(
         !message.contains("Date: ") && !message.contains("Message-ID: "),
         "{message}"
+    );
+    facteur.stop();
+}
+
+/// IPv4-mapped addresses count as IPv4 everywhere: who is trusted, and what Received says.
+#[test]
+fn an_ipv4_client_of_an_ipv6_listener_is_one_of_ipv4() {
+    let (Ok(_), port) = (std::net::TcpListener::bind("[::]:0"), free_port()) else {
+        eprintln!("skipped: no IPv6 here");
+        return;
+    };
+    let folder = Folder::new();
+    let listen = format!("[::]:{port}");
+    let flags = ["--listen", &listen, "--relay-from", "127.0.0.0/8"];
+    let facteur = relay(&folder, &flags);
+    let mut client = Client::connect(port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    client.say("MAIL FROM:<a@b.test>", "250").expect("MAIL");
+    client.say("RCPT TO:<c@d.test>", "250").expect("trusted");
+    client.say("RSET", "250").expect("RSET");
+    client
+        .submit("a@b.test", "bob@in.test", WHOLE.as_bytes())
+        .expect("accepted");
+    let received = field(&message_for(&folder, "bob"), "Received: ");
+    assert!(
+        received.contains("from client.test ([127.0.0.1]) by"),
+        "{received}"
     );
     facteur.stop();
 }

@@ -23,9 +23,14 @@ enum Say {
     BadRcpt,
     Data(&'static str),
     Chunk(&'static str, bool),
+    /// So many empty chunks in one go.
+    NoChunks(usize),
     Rset,
-    Noop,
+    /// So many in one go.
+    Noops(usize),
     Vrfy,
+    Help,
+    BadMail,
     Unknown,
     TooLong,
     EmptyLine,
@@ -40,8 +45,10 @@ struct Model {
     chunks: bool,
     chunk_failed: bool,
     bare: bool,
+    /// Since the last accepted message.
     errors: usize,
     refused: usize,
+    idle: usize,
 }
 
 impl Model {
@@ -50,19 +57,21 @@ impl Model {
             greeted,
             errors,
             refused,
+            idle,
             ..
         } = *self;
         *self = Self {
             greeted,
             errors,
             refused,
+            idle,
             ..Self::default()
         };
     }
 
     fn accepted(&mut self) -> Vec<u16> {
         self.reset();
-        (self.errors, self.refused) = (0, 0);
+        (self.errors, self.refused, self.idle) = (0, 0, 0);
         vec![250]
     }
 
@@ -79,6 +88,8 @@ impl Model {
                 self.transaction = true;
                 vec![250]
             }
+            Say::BadMail if !self.greeted || self.transaction => vec![503],
+            Say::BadMail => vec![552],
             Say::BadRcpt => vec![501],
             Say::Rcpt | Say::RcptElsewhere
                 if !self.transaction || self.chunks || self.chunk_failed =>
@@ -116,27 +127,49 @@ impl Model {
                 self.reset();
                 vec![250]
             }
-            Say::Noop => vec![250],
+            Say::Noops(times) => vec![250; *times],
+            Say::NoChunks(times) => (0..*times)
+                .flat_map(|_| self.expect(&Say::Chunk("", false)))
+                .collect(),
             Say::Vrfy => vec![252],
+            Say::Help => vec![214],
             Say::Unknown | Say::TooLong | Say::EmptyLine => vec![500],
         }
     }
 
-    /// The codes, and 421 behind them when there were enough errors.
+    /// The codes up to the 421 when there was enough of them, and that.
     fn expect_all(&mut self, say: &Say) -> Vec<u16> {
         let mut codes = self.expect(say);
-        self.errors += codes
-            .iter()
-            .filter(|code| matches!(code, 500..=504 | 555))
-            .count();
-        self.refused += codes
-            .iter()
-            .filter(|code| **code == 550 && matches!(say, Say::RcptElsewhere))
-            .count();
-        if self.errors >= 20 || self.refused >= 100 {
-            codes.push(421);
+        for at in 0..codes.len() {
+            match codes[at] {
+                500..=504 | 555 => self.errors += 1,
+                550 if matches!(say, Say::RcptElsewhere) => self.refused += 1,
+                code if code >= 505 || say.leads_nowhere() => self.idle += 1,
+                _ => {}
+            }
+            if self.errors + self.idle.saturating_sub(100) >= 20 || self.refused >= 100 {
+                codes.truncate(at + 1);
+                codes.push(421);
+                break;
+            }
         }
         codes
+    }
+}
+
+impl Say {
+    /// Whether a client that says nothing else has no business here, whatever good answer it gets.
+    fn leads_nowhere(&self) -> bool {
+        matches!(
+            self,
+            Self::Hello
+                | Self::NoChunks(_)
+                | Self::Chunk("", false)
+                | Self::Rset
+                | Self::Noops(_)
+                | Self::Vrfy
+                | Self::Help
+        )
     }
 }
 
@@ -160,7 +193,10 @@ fn octets(say: &Say, data_accepted: bool) -> Vec<u8> {
             format!("BDAT {}{last}\r\n{text}", text.len()).into_bytes()
         }
         Say::Rset => line("RSET"),
-        Say::Noop => line("NOOP x"),
+        Say::Noops(times) => b"NOOP x\r\n".repeat(*times),
+        Say::NoChunks(times) => b"BDAT 0\r\n".repeat(*times),
+        Say::Help => line("HELP"),
+        Say::BadMail => line("MAIL FROM:<ann@client.example> SIZE=1001"),
         Say::Vrfy => line("VRFY bob"),
         Say::Unknown => line("FOO"),
         Say::TooLong => line(&"x".repeat(2_100)),
@@ -241,7 +277,10 @@ fn sayings() -> impl Strategy<Value = Say> {
         6 => text.clone().prop_map(|text| Say::Data(if text.starts_with('.') { "x" } else { text })),
         8 => (text, any::<bool>()).prop_map(|(text, last)| Say::Chunk(text, last)),
         1 => Just(Say::Rset),
-        1 => Just(Say::Noop),
+        1 => (1usize..60).prop_map(Say::Noops),
+        1 => (1usize..60).prop_map(Say::NoChunks),
+        1 => Just(Say::Help),
+        1 => Just(Say::BadMail),
         1 => Just(Say::Vrfy),
         1 => Just(Say::Unknown),
         1 => Just(Say::TooLong),

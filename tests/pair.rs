@@ -224,7 +224,8 @@ impl Pair {
                 Step::Mail { .. } | Step::Data | Step::Rcpt { .. } => self.verdict(&step),
                 Step::Body(text) => self.kept.extend_from_slice(text),
                 Step::EndOfData(_) => self.server_says(|server, out| server.accepted("Q1", out)),
-                Step::Next | Step::Hello { .. } | Step::Reset | Step::Doomed(_) => {}
+                Step::Next | Step::Hello { .. } | Step::Reset | Step::Doomed | Step::Refused(_) => {
+                }
                 Step::Output | Step::Vanish => panic!("{step:?}"),
             }
         }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -145,10 +145,111 @@ fn a_refused_message_is_in_the_log() {
     facteur.stop();
 }
 
+#[test]
+fn past_the_last_slot_implicit_tls_is_closed_without_a_word() {
+    let folder = Folder::new();
+    let tls = free_port();
+    let address = format!("127.0.0.1:{tls}");
+    let flags = ["--sessions", "1", "--listen-tls", &address];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    let _only = until("the slot", || Client::connect(facteur.port).ok());
+    let mut second = Client::dial(tls).expect("a connection");
+    assert_eq!(second.rest().expect("closed"), "");
+    facteur.wait_log(&["turned away", "421 4.3.2"]);
+    facteur.stop();
+}
+
+#[test]
+fn a_reply_of_many_lines_is_one_write() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &[]);
+    let socket = TcpStream::connect(("127.0.0.1", facteur.port)).expect("a connection");
+    let read = || {
+        let mut octets = [0; 4096];
+        let count = (&socket).read(&mut octets).expect("a reply");
+        String::from_utf8_lossy(&octets[..count]).into_owned()
+    };
+    assert!(read().starts_with("220 "));
+    for _ in 0..20 {
+        (&socket).write_all(b"EHLO client.test\r\n").expect("sent");
+        let reply = read();
+        let last = reply.trim_end().lines().last().unwrap_or("");
+        assert!(
+            reply.ends_with("\r\n") && last.starts_with("250 "),
+            "{reply}"
+        );
+    }
+    facteur.stop();
+}
+
+#[test]
+fn after_a_failed_handshake_nothing_is_said_in_clear() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &[]);
+    let mut client = greeted(facteur.port);
+    client.say("STARTTLS", "220").expect("STARTTLS");
+    // Its first octet is no handshake's; what follows it would be a session in clear.
+    let commands = "EHLO client.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@localhost>\r\nDATA\r\n";
+    client.send(commands.as_bytes()).expect("sent");
+    let rest = client.octets().expect("an alert, and the end");
+    assert!(
+        matches!(rest[..], [0x15, 3, _, 0, 2, 2, _]),
+        "a fatal alert: {rest:?}"
+    );
+    facteur.wait_log(&["disconnect", "TLS: "]);
+    facteur.stop();
+}
+
+#[test]
+fn a_full_spool_says_so_at_once_where_it_is_told_the_size() {
+    let folder = Folder::new();
+    // Three of its six segments of 4 MiB are kept free of mail, and nobody takes what is in it.
+    let flags = [
+        "--spool-size",
+        "24M",
+        "--message-size",
+        "5M",
+        "--relay",
+        "127.0.0.1:9",
+    ];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    let mut client = greeted(facteur.port);
+    let mail = "MAIL FROM:<a@b.test>";
+    // SIZE is no reservation: together these claims are far more than there is room for.
+    let mut claims: Vec<_> = (0..8).map(|_| greeted(facteur.port)).collect();
+    for claim in &mut claims {
+        claim
+            .say(&format!("{mail} SIZE=5000000"), "250")
+            .expect("room for one");
+    }
+    let line = [&[b'x'; 998][..], b"\r\n"].concat();
+    for _ in 0..2 {
+        client
+            .submit("a@b.test", "c@d.test", &line.repeat(4_000))
+            .expect("room");
+    }
+    client
+        .say(&format!("{mail} SIZE=5000000"), "452 4.3.1")
+        .expect("no room for that");
+    client.say(mail, "250").expect("room for something");
+    client.say("RCPT TO:<c@d.test>", "250").expect("RCPT");
+    client.say("DATA", "354").expect("DATA");
+    client.send(&line.repeat(5_000)).expect("sent");
+    client.say(".", "452 4.3.1").expect("no room for that");
+    facteur.wait_log(&["refused", "from=\"a@b.test\"", "recipients=1", "452 4.3.1"]);
+    client
+        .submit("a@b.test", "c@d.test", &line)
+        .expect("room for a little");
+    facteur.stop();
+}
+
 /// A client whose next commands are always there already. It stops by itself.
 fn flood(port: u16, stop: &AtomicBool) {
-    let commands = b"RSET\r\n".repeat(1_000);
+    // Beyond the hundredth recipient each gets a 452, and a 4xx never ends a session.
+    let commands = b"RCPT TO:<c@localhost>\r\n".repeat(1_000);
     let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let envelope = b"EHLO client.test\r\nMAIL FROM:<a@b.test>\r\n";
+    socket.write_all(envelope).expect("sent");
     let mut replies = socket.try_clone().expect("its other half");
     let reader = std::thread::spawn(move || std::io::copy(&mut replies, &mut std::io::sink()));
     let until = Instant::now() + Duration::from_secs(60);

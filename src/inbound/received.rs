@@ -9,12 +9,18 @@ use std::net::IpAddr;
 
 /// What a Received line tells.
 pub struct Trace<'a> {
+    /// The client's name for itself.
     pub hello: &'a str,
     /// EHLO, not HELO.
     pub extended: bool,
+    /// Where the connection came from.
     pub client: IpAddr,
+    /// Our name.
     pub hostname: &'a str,
+    /// What was agreed on, inside TLS.
     pub tls: Option<&'a Established>,
+    /// MAIL had SMTPUTF8.
+    pub utf8: bool,
     /// The queue id.
     pub id: String,
     /// The recipient, where there is only one: with more, `for` would tell one of another.
@@ -54,12 +60,14 @@ impl Trace<'_> {
         line
     }
 
-    /// RFC 3848.
+    /// RFC 3848, and RFC 6531 4.3 for what was sent with SMTPUTF8.
     fn with(&self) -> &'static str {
-        match (self.extended, self.tls) {
-            (false, _) => "SMTP",
-            (true, None) => "ESMTP",
-            (true, Some(_)) => "ESMTPS",
+        match (self.extended, self.utf8, self.tls) {
+            (false, ..) => "SMTP",
+            (true, false, None) => "ESMTP",
+            (true, false, Some(_)) => "ESMTPS",
+            (true, true, None) => "UTF8SMTP",
+            (true, true, Some(_)) => "UTF8SMTPS",
         }
     }
 
@@ -108,6 +116,7 @@ mod tests {
             client: "192.0.2.1".parse().unwrap(),
             hostname: "mx.example",
             tls: None,
+            utf8: false,
             id: "q1".into(),
             only_recipient: Some("bob@local.example"),
             now: 1_795_492_800,
@@ -132,6 +141,14 @@ mod tests {
                 .received()
                 .contains("([192.0.2.1])\r\n\tby mx.example with SMTP id q1;\r\n")
         );
+        let utf8 = Trace {
+            hello: "[192.0.2.1]",
+            utf8: true,
+            ..trace()
+        };
+        assert!(utf8.received().starts_with(
+            "Received: from [192.0.2.1] ([192.0.2.1])\r\n\tby mx.example with UTF8SMTP id q1\r\n"
+        ));
     }
 
     #[test]

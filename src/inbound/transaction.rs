@@ -7,15 +7,21 @@ use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
 use crate::smtp::parameters::{MailParameters, RcptParameters};
 use crate::smtp::reply::{self, Reply};
-use crate::spool::{Addressee, Durable, Error, Facts, Last, Refusal, Sender, Transaction};
+use crate::spool::{Addressee, Durable, Error, Facts, Id, Last, Refusal, Sender, Transaction};
 
 /// An open transaction.
 pub struct Mail {
-    spooled: Transaction,
+    id: Id,
+    /// None: given up, and nothing more is kept.
+    spooled: Option<Transaction>,
+    /// Empty: the null sender.
     pub sender: String,
     /// The first recipient: it stands in Received if it stays the only one.
     first: Option<String>,
+    /// How many were accepted.
     pub recipients: usize,
+    /// SMTPUTF8.
+    smtputf8: bool,
     utf8_address: bool,
     /// REQUIRETLS.
     require_tls: bool,
@@ -99,7 +105,9 @@ impl Mail {
             .await
             .map_err(|problem| told(&problem))?;
         Ok(Self {
-            spooled,
+            id: spooled.id(),
+            spooled: Some(spooled),
+            smtputf8: parameters.smtputf8,
             utf8_address: !address.is_ascii(),
             sender: address,
             require_tls: parameters.require_tls,
@@ -122,7 +130,8 @@ impl Mail {
             notify: parameters.notify,
             orcpt: parameters.orcpt.map(|original| original.as_str()),
         };
-        self.spooled
+        let spooled = self.spooled.as_mut().ok_or(reply::DISK_ERROR)?;
+        spooled
             .recipient(recipient)
             .await
             .map_err(|problem| told(&problem))?;
@@ -134,7 +143,9 @@ impl Mail {
 
     /// DATA.
     pub fn data_begins(&mut self) {
-        self.spooled.data_begins();
+        if let Some(spooled) = &mut self.spooled {
+            spooled.data_begins();
+        }
     }
 
     /// A piece of the message.
@@ -142,15 +153,20 @@ impl Mail {
     /// # Errors
     /// The reply that the end of data will get.
     pub async fn body(&mut self, text: &[u8]) -> Result<(), Reply> {
-        self.spooled
-            .body(text)
-            .await
-            .map_err(|problem| told(&problem))
+        match &mut self.spooled {
+            Some(spooled) => spooled.body(text).await.map_err(|problem| told(&problem)),
+            None => Ok(()),
+        }
+    }
+
+    /// The message will be refused: its room in the spool is free from now on.
+    pub fn give_up(&mut self) {
+        self.spooled = None;
     }
 
     /// The queue id, as it stands in logs and Received.
     pub fn id(&self) -> String {
-        self.spooled.id().to_string()
+        self.id.to_string()
     }
 
     /// The end of data: returns once the message is on the disk. `trace` tells where it came from.
@@ -167,6 +183,7 @@ impl Mail {
         let trace = Trace {
             only_recipient: only,
             id: self.id(),
+            utf8: self.smtputf8,
             ..trace
         };
         let mut head = trace.received();
@@ -189,9 +206,7 @@ impl Mail {
             facts,
             finishes: None,
         };
-        self.spooled
-            .commit(last)
-            .await
-            .map_err(|problem| told(&problem))
+        let spooled = self.spooled.ok_or(reply::DISK_ERROR)?;
+        spooled.commit(last).await.map_err(|problem| told(&problem))
     }
 }

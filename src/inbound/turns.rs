@@ -13,6 +13,7 @@ pub struct Turns {
 }
 
 impl Turns {
+    /// So many at once.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self {

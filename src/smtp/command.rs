@@ -6,53 +6,113 @@ use super::reply::{self, Reply};
 /// One command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
+    /// The client's name for itself: the first word, whatever it is.
     Ehlo(&'a str),
+    /// As for EHLO.
     Helo(&'a str),
     /// The path and the parameters behind it.
     Mail(Path<'a>, &'a str),
+    /// As for MAIL; never the null path.
     Rcpt(Path<'a>, &'a str),
+    /// DATA, without an argument.
     Data,
     /// BDAT (RFC 3030): so many octets follow, and whether they are the last.
     Bdat(u64, bool),
+    /// RSET, without an argument.
     Rset,
+    /// NOOP; its words mean nothing.
     Noop,
+    /// VRFY of something.
     Vrfy,
+    /// EXPN, with or without a list.
     Expn,
+    /// HELP; its words mean nothing.
     Help,
+    /// QUIT, without an argument.
     Quit,
+    /// STARTTLS, without an argument (RFC 3207 4).
     StartTls,
-    /// A request of another protocol: a browser was made to speak to us.
-    Http,
+    /// AUTH (RFC 4954), whatever stands behind it: there are no accounts.
+    Auth,
 }
 
 /// The first words of HTTP requests.
 const HTTP: [&[u8]; 6] = [b"GET", b"POST", b"CONNECT", b"PUT", b"OPTIONS", b"HEAD"];
 
-/// Whether a line begins as an HTTP request does.
+/// Whether a line begins as an HTTP request does: a browser was made to speak to us.
 #[must_use]
 pub fn is_http(line: &[u8]) -> bool {
     let word = line.split(|&b| b == b' ').next().unwrap_or(line);
     HTTP.contains(&word)
 }
 
+/// The first word of a command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Mail,
+    Rcpt,
+    Data,
+    Bdat,
+    Ehlo,
+    Helo,
+    Rset,
+    Noop,
+    Quit,
+    StartTls,
+    Vrfy,
+    Expn,
+    Help,
+    Auth,
+}
+
+impl Verb {
+    /// In any case (RFC 5321 2.4).
+    fn read(word: &[u8]) -> Option<Self> {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        Some(match () {
+            () if is("MAIL") => Self::Mail,
+            () if is("RCPT") => Self::Rcpt,
+            () if is("DATA") => Self::Data,
+            () if is("BDAT") => Self::Bdat,
+            () if is("EHLO") => Self::Ehlo,
+            () if is("HELO") => Self::Helo,
+            () if is("RSET") => Self::Rset,
+            () if is("NOOP") => Self::Noop,
+            () if is("QUIT") => Self::Quit,
+            () if is("STARTTLS") => Self::StartTls,
+            () if is("VRFY") => Self::Vrfy,
+            () if is("EXPN") => Self::Expn,
+            () if is("HELP") => Self::Help,
+            () if is("AUTH") => Self::Auth,
+            () => return None,
+        })
+    }
+
+    /// Whether it is taken where TLS is required and not up (RFC 3207 4). A chunk is still read as one, and refused later:
+    /// its octets must not become commands.
+    fn leads_to_tls(self) -> bool {
+        matches!(
+            self,
+            Self::Ehlo
+                | Self::Helo
+                | Self::Noop
+                | Self::Rset
+                | Self::StartTls
+                | Self::Quit
+                | Self::Bdat
+        )
+    }
+}
+
 impl<'a> Command<'a> {
     /// Reads a line where TLS is required and not up: only what leads there is taken (RFC 3207 4).
     ///
     /// # Errors
-    /// The reply that the line gets: 530 for all other commands. A chunk is still read as one, and refused later: its octets
-    /// must not become commands.
+    /// The reply that the line gets: 530 for all other commands.
     pub fn parse_in_clear(line: &'a [u8]) -> Result<Self, Reply> {
-        let word = line.split(|&b| b == b' ').next().unwrap_or(line);
-        let may_come = [
-            b"EHLO".as_slice(),
-            b"HELO",
-            b"NOOP",
-            b"RSET",
-            b"STARTTLS",
-            b"QUIT",
-            b"BDAT",
-        ];
-        if is_http(line) || may_come.iter().any(|verb| word.eq_ignore_ascii_case(verb)) {
+        let (word, _) = cut_verb(line);
+        let leads_on = Verb::read(word).is_some_and(Verb::leads_to_tls);
+        if leads_on || begins_chunk(line) {
             Self::parse(line)
         } else {
             Err(reply::TLS_FIRST)
@@ -64,34 +124,49 @@ impl<'a> Command<'a> {
     /// # Errors
     /// The reply that the line gets.
     pub fn parse(line: &'a [u8]) -> Result<Self, Reply> {
-        if is_http(line) {
-            return Ok(Self::Http);
-        }
-        let Ok(line) = core::str::from_utf8(line) else {
-            return Err(reply::BAD_SYNTAX);
+        let (word, rest) = cut_verb(line);
+        let (verb, argument) = match (Verb::read(word), core::str::from_utf8(rest)) {
+            (None, _) | (_, Err(_)) if begins_chunk(line) => return Err(reply::BAD_CHUNK),
+            (None, _) => return Err(reply::UNKNOWN_COMMAND),
+            (Some(_), Err(_)) => return Err(reply::BAD_SYNTAX),
+            (Some(verb), Ok(rest)) => (verb, rest.trim_start_matches(' ')),
         };
-        let line = line.trim_end_matches([' ', '\t']); // RFC 5321 4.1.1: trailing white space is tolerated
-        let (verb, rest) = line.split_at(line.find(' ').unwrap_or(line.len()));
-        let argument = rest.trim_start_matches(' ');
-        let is = |name: &str| verb.eq_ignore_ascii_case(name);
-        match () {
-            () if is("MAIL") => mail(argument),
-            () if is("RCPT") => rcpt(argument),
-            () if is("DATA") => without_argument(Self::Data, argument),
-            () if is("BDAT") => bdat(argument),
-            () if is("EHLO") => Ok(Self::Ehlo(hello_word(argument)?)),
-            () if is("HELO") => Ok(Self::Helo(hello_word(argument)?)),
-            () if is("RSET") => without_argument(Self::Rset, argument),
-            () if is("NOOP") => Ok(Self::Noop),
-            () if is("QUIT") => without_argument(Self::Quit, argument),
-            () if is("STARTTLS") => without_argument(Self::StartTls, argument),
-            () if is("VRFY") && argument.is_empty() => Err(reply::ARGUMENT_NEEDED),
-            () if is("VRFY") => Ok(Self::Vrfy),
-            () if is("EXPN") => Ok(Self::Expn),
-            () if is("HELP") => Ok(Self::Help),
-            () => Err(reply::UNKNOWN_COMMAND),
+        match verb {
+            Verb::Mail => mail(argument),
+            Verb::Rcpt => rcpt(argument),
+            Verb::Data => without_argument(Self::Data, argument),
+            Verb::Bdat => bdat(argument),
+            Verb::Ehlo => Ok(Self::Ehlo(hello_word(argument)?)),
+            Verb::Helo => Ok(Self::Helo(hello_word(argument)?)),
+            Verb::Rset => without_argument(Self::Rset, argument),
+            Verb::Noop => Ok(Self::Noop),
+            Verb::Quit => without_argument(Self::Quit, argument),
+            Verb::StartTls => without_argument(Self::StartTls, argument),
+            Verb::Vrfy if argument.is_empty() => Err(reply::ARGUMENT_NEEDED),
+            Verb::Vrfy => Ok(Self::Vrfy),
+            Verb::Expn => Ok(Self::Expn),
+            Verb::Help => Ok(Self::Help),
+            Verb::Auth => Ok(Self::Auth),
         }
     }
+}
+
+/// Whether a line was meant to announce a chunk (RFC 3030), if not well: what follows it is no command.
+#[must_use]
+pub fn begins_chunk(line: &[u8]) -> bool {
+    line.get(..4)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
+}
+
+/// The first word, and what stands behind it; white space at the end is tolerated (RFC 5321 4.1.1).
+fn cut_verb(line: &[u8]) -> (&[u8], &[u8]) {
+    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let end = line
+        .iter()
+        .rposition(|b| !is_blank(b))
+        .map_or(0, |at| at + 1);
+    let line = &line[..end];
+    line.split_at(line.iter().position(|&b| b == b' ').unwrap_or(end))
 }
 
 fn without_argument<'a>(command: Command<'a>, argument: &str) -> Result<Command<'a>, Reply> {
@@ -200,7 +275,16 @@ mod tests {
         ] {
             assert_eq!(code(line), expected, "{line}");
         }
-        assert_eq!(Command::parse(b"NOOP \xff").map_err(Reply::code), Err(501));
+        for (line, expected) in [
+            (b"NOOP \xff".as_slice(), reply::BAD_SYNTAX),
+            (b"RCPT TO:<\xff@b>", reply::BAD_SYNTAX),
+            (b"\xff\xfe", reply::UNKNOWN_COMMAND),
+            (b"\0", reply::UNKNOWN_COMMAND),
+            (b"RCPT TO:<a\0@b>", reply::BAD_RECIPIENT),
+            (b"BDAT 6\xff", reply::BAD_CHUNK),
+        ] {
+            assert_eq!(Command::parse(line), Err(expected), "{line:?}");
+        }
     }
 
     #[test]
@@ -215,11 +299,17 @@ mod tests {
             "BDAT 1 FIRST",
             "BDAT 99999999999999999999",
             "BDAT LAST",
+            "BDAT\t6",
+            "bdat6",
         ] {
             assert_eq!(
                 Command::parse(line.as_bytes()),
                 Err(reply::BAD_CHUNK),
                 "{line}"
+            );
+            assert_eq!(
+                Command::parse_in_clear(line.as_bytes()),
+                Err(reply::BAD_CHUNK)
             );
         }
     }
@@ -234,8 +324,12 @@ mod tests {
             "OPTIONS *",
             "HEAD /",
         ] {
-            assert_eq!(Command::parse(line.as_bytes()), Ok(Command::Http));
+            assert!(is_http(line.as_bytes()), "{line}");
         }
-        assert_eq!(code("GETX /"), 500);
+        assert!(
+            !["GETX /", "get /", "NOOP", ""]
+                .iter()
+                .any(|line| is_http(line.as_bytes()))
+        );
     }
 }

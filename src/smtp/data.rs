@@ -17,7 +17,7 @@ pub enum LineEnds {
 /// A piece of the message as it should be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Octets of the message, dots removed.
+    /// Octets to keep, in order.
     Text(&'a [u8]),
     /// The end of data was read.
     End,

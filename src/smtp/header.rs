@@ -8,7 +8,9 @@ const NAME: usize = 11;
 pub struct Seen {
     /// Received lines (RFC 5321 6.3).
     pub received: usize,
+    /// A Date field.
     pub date: bool,
+    /// A Message-ID field.
     pub message_id: bool,
     /// An octet above 127 in the header.
     pub eight_bit_header: bool,
@@ -55,6 +57,7 @@ impl Default for Watch {
 }
 
 impl Watch {
+    /// What was seen so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.seen

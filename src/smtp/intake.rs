@@ -10,6 +10,7 @@ use crate::limits;
 pub struct Summary {
     /// Octets, as kept.
     pub size: u64,
+    /// What its header and body hold.
     pub seen: Seen,
     /// A CR or LF that stood alone was made CR LF.
     pub mended: bool,
@@ -22,9 +23,9 @@ pub enum Taken<'a> {
     Nothing,
     /// A piece that is to be kept.
     Text(&'a [u8]),
-    /// The message is condemned from here on: what was kept of it is of no use. Told once. Where a message has several
-    /// faults, which of them is named hangs on how it came in; its end names the same.
-    Doomed(Reply),
+    /// The message is condemned from here on: what was kept of it is of no use. Told once, as early as can be; for what, its
+    /// end tells.
+    Doomed,
     /// Twice the largest message: not worth reading on.
     FarTooBig,
     /// The end: the message, or the refusal that it earned.
@@ -39,7 +40,10 @@ pub struct Intake {
     watch: Watch,
     size: u64,
     largest: u64,
+    /// Why, where that is not a fault of the message.
     doomed: Option<Reply>,
+    /// Nothing more is kept.
+    condemned: bool,
 }
 
 impl Intake {
@@ -53,6 +57,7 @@ impl Intake {
             size: 0,
             largest,
             doomed: None,
+            condemned: false,
         }
     }
 
@@ -69,6 +74,7 @@ impl Intake {
     /// Condemns the message from outside; the first reason stays.
     pub fn doom(&mut self, refusal: Reply) {
         self.doomed.get_or_insert(refusal);
+        self.condemned = true;
     }
 
     /// Takes the front of the input: how much of it is used, and what came of it.
@@ -106,31 +112,33 @@ impl Intake {
         if self.size > self.largest.saturating_mul(2) {
             return Some(Taken::FarTooBig);
         }
-        if self.doomed.is_some() {
+        if self.condemned {
             return None;
         }
-        let Some(why) = self.fault() else {
+        if self.fault().is_none() {
             return Some(Taken::Text(text));
-        };
-        self.doomed = Some(why);
-        Some(Taken::Doomed(why))
+        }
+        self.condemned = true;
+        Some(Taken::Doomed)
     }
 
+    /// The worst fault so far: what comes first here is named, in whatever order and reads they came in.
     fn fault(&self) -> Option<Reply> {
         if self.line_ends == LineEnds::Strict && self.scanner.bare() {
             Some(reply::BARE_IN_DATA)
-        } else if self.size > self.largest {
-            Some(reply::TOO_BIG)
         } else if self.watch.seen().received > limits::RECEIVED_LINES {
             Some(reply::MAIL_LOOP)
+        } else if self.size > self.largest {
+            Some(reply::TOO_BIG)
         } else {
             None
         }
     }
 
     fn end(&self) -> Result<Summary, Reply> {
-        // A strict scanner may find a bare line end behind the last piece of text.
-        match self.doomed.or_else(|| self.fault()) {
+        // A strict scanner may find a bare line end behind the last piece of text. A fault of the message's own is named before
+        // a trouble of ours: it would be there at the next try, too.
+        match self.fault().or(self.doomed) {
             Some(refusal) => Err(refusal),
             None => Ok(Summary {
                 size: self.size,
@@ -145,25 +153,63 @@ impl Intake {
 mod tests {
     use super::*;
 
-    /// Reads to the end; what condemned the message on the way must be what its end says.
-    fn end(message: &str, line_ends: LineEnds) -> Result<u64, Reply> {
-        let (mut intake, mut input) = (Intake::new(line_ends, 100), message.as_bytes());
-        let mut doomed = None;
-        loop {
-            let (used, taken) = intake.take(input);
-            input = &input[used..];
-            match taken {
-                Taken::End(end) => {
-                    assert!(doomed.is_none() || end.err() == doomed, "{message:?}");
-                    return end.map(|summary| summary.size);
+    /// Reads to the end in pieces of so many octets.
+    fn end_by(mut intake: Intake, message: &str, step: usize) -> Result<u64, Reply> {
+        let mut doomed = false;
+        for mut input in message.as_bytes().chunks(step) {
+            loop {
+                let (used, taken) = intake.take(input);
+                input = &input[used..];
+                match taken {
+                    Taken::End(end) => {
+                        assert!(!doomed || end.is_err(), "{message:?}");
+                        return end.map(|summary| summary.size);
+                    }
+                    Taken::FarTooBig => return Err(reply::FAR_TOO_BIG),
+                    Taken::Doomed => assert!(!std::mem::replace(&mut doomed, true), "told once"),
+                    Taken::Text(_) => assert!(!doomed, "nothing is kept of a condemned message"),
+                    Taken::Nothing => break,
                 }
-                Taken::FarTooBig => return Err(reply::FAR_TOO_BIG),
-                Taken::Doomed(why) => assert_eq!(doomed.replace(why), None, "told once"),
-                Taken::Text(_) => {
-                    assert_eq!(doomed, None, "nothing is kept of a condemned message")
-                }
-                Taken::Nothing => panic!("no end in {message:?}"),
             }
+        }
+        panic!("no end in {message:?}")
+    }
+
+    fn end(message: &str, line_ends: LineEnds) -> Result<u64, Reply> {
+        end_by(Intake::new(line_ends, 100), message, message.len())
+    }
+
+    #[test]
+    fn of_several_faults_the_same_is_named_at_every_split() {
+        let received = "Received: x\r\n".repeat(limits::RECEIVED_LINES + 1);
+        let largest = received.len() as u64;
+        for (faults, expected) in [
+            (
+                received.clone() + "too big\r\na\nb\r\n",
+                reply::BARE_IN_DATA,
+            ),
+            (format!("a:\n{received}too big"), reply::BARE_IN_DATA),
+            (format!("a:\r\n{received}"), reply::MAIL_LOOP),
+            ("x".repeat(received.len()), reply::TOO_BIG),
+            (format!("a\nb{}", received.repeat(2)), reply::FAR_TOO_BIG),
+        ] {
+            let message = faults + "\r\n.\r\n";
+            for step in [1, 2, 3, 7, 1_000, message.len()] {
+                let intake = Intake::new(LineEnds::Strict, largest);
+                assert_eq!(end_by(intake, &message, step), Err(expected), "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_message_is_named_before_ours() {
+        for (text, expected) in [
+            ("a\nb\r\n.\r\n", reply::BARE_IN_DATA),
+            ("ab\r\n.\r\n", reply::SPOOL_FULL),
+        ] {
+            let mut intake = Intake::new(LineEnds::Strict, 100);
+            intake.doom(reply::SPOOL_FULL);
+            assert_eq!(end_by(intake, text, 1), Err(expected));
         }
     }
 
@@ -203,11 +249,13 @@ mod tests {
 
     #[test]
     fn a_loop_is_cut() {
-        let mut intake = Intake::new(LineEnds::Strict, 1 << 20);
-        let message = "Received: x\r\n".repeat(limits::RECEIVED_LINES + 1) + "\r\n.\r\n";
-        assert_eq!(
-            intake.take(message.as_bytes()).1,
-            Taken::Doomed(reply::MAIL_LOOP)
-        );
+        for (lines, loops) in [
+            (limits::RECEIVED_LINES, false),
+            (limits::RECEIVED_LINES + 1, true),
+        ] {
+            let message = "Received: x\r\n".repeat(lines) + "\r\n.\r\n";
+            let end = end_by(Intake::new(LineEnds::Strict, 1 << 20), &message, 1_000);
+            assert_eq!(end.err(), loops.then_some(reply::MAIL_LOOP));
+        }
     }
 }

@@ -6,30 +6,49 @@ use memchr::memchr2;
 /// Cuts command lines; keeps one fact between reads: whether an over-long line is being skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    skipping: bool,
+    /// The line's first octets, where one is being skipped.
+    skipping: Option<Start>,
     /// The last skipped byte was CR.
     after_cr: bool,
 }
 
+/// The first octets of an over-long line: enough to tell what it was meant to be.
+pub type Start = [u8; 8];
+
 /// What stands at the front of the input, and how much of it that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut<'a> {
-    /// A whole line; `text` is without its CR LF.
-    Line { text: &'a [u8], used: usize },
+    /// A whole line.
+    Line {
+        /// The line without its CR LF.
+        text: &'a [u8],
+        /// The octets it took, with them.
+        used: usize,
+    },
     /// No whole line yet. What is behind `used` must be shown again, with more behind it.
-    Partial { used: usize },
+    Partial {
+        /// The octets that are done with.
+        used: usize,
+    },
     /// An over-long line has come to its end.
-    TooLong { used: usize },
-    /// A CR without LF, or a LF without CR: who sends it sees other lines than we do. `text` is what stands before it, or
-    /// nothing where that is over-long.
-    Bare { text: &'a [u8] },
+    TooLong {
+        /// How it began.
+        start: Start,
+        /// The octets it took since it was last looked at, with its CR LF.
+        used: usize,
+    },
+    /// A CR without LF, or a LF without CR: who sends it sees other lines than we do.
+    Bare {
+        /// What stands before it, or nothing where that is over-long.
+        text: &'a [u8],
+    },
 }
 
 impl Lines {
     /// Looks at the front of the input.
     pub fn cut<'a>(&mut self, input: &'a [u8]) -> Cut<'a> {
-        if self.skipping {
-            return self.skip(input);
+        if let Some(start) = self.skipping {
+            return self.skip(start, input);
         }
         let Some(end) = memchr2(b'\r', b'\n', input) else {
             return self.partial(input);
@@ -39,7 +58,10 @@ impl Lines {
                 text: &input[..end],
                 used: end + 2,
             },
-            (b'\r', Some(b'\n')) => Cut::TooLong { used: end + 2 },
+            (b'\r', Some(b'\n')) => Cut::TooLong {
+                start: start(input),
+                used: end + 2,
+            },
             (b'\r', None) => self.partial(input),
             // Had it come octet by octet, it would have been skipped by now: the text must not hang on that.
             (b'\r', Some(_)) if end + 1 >= limits::COMMAND_LINE => Cut::Bare { text: b"" },
@@ -54,17 +76,20 @@ impl Lines {
         if input.len() < limits::COMMAND_LINE {
             return Cut::Partial { used: 0 };
         }
-        self.skipping = true;
+        self.skipping = Some(start(input));
         self.after_cr = input.last() == Some(&b'\r');
         Cut::Partial { used: input.len() }
     }
 
-    fn skip<'a>(&mut self, input: &'a [u8]) -> Cut<'a> {
+    fn skip<'a>(&mut self, start: Start, input: &'a [u8]) -> Cut<'a> {
         for (at, byte) in input.iter().enumerate() {
             match (self.after_cr, byte) {
                 (true, b'\n') => {
                     *self = Self::default();
-                    return Cut::TooLong { used: at + 1 };
+                    return Cut::TooLong {
+                        start,
+                        used: at + 1,
+                    };
                 }
                 (false, b'\r') => self.after_cr = true,
                 (false, b'\n') | (true, _) => return Cut::Bare { text: &input[..0] },
@@ -73,6 +98,10 @@ impl Lines {
         }
         Cut::Partial { used: input.len() }
     }
+}
+
+fn start(input: &[u8]) -> Start {
+    input.first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,7 +116,10 @@ mod tests {
             loop {
                 let (word, used) = match lines.cut(&kept) {
                     Cut::Line { text, used } => (String::from_utf8_lossy(text).into_owned(), used),
-                    Cut::TooLong { used } => ("(too long)".into(), used),
+                    Cut::TooLong { start, used } => {
+                        assert_eq!(&start, b"xxxxxxxx");
+                        ("(too long)".into(), used)
+                    }
                     Cut::Bare { text } => {
                         let start = String::from_utf8_lossy(&text[..text.len().min(4)]);
                         seen.push(format!("{start}(bare)"));

@@ -19,7 +19,14 @@ impl Reply {
 }
 
 macro_rules! replies {
-    ($($name:ident = $text:literal;)*) => { $(pub const $name: Reply = Reply($text);)* };
+    ($($name:ident = $text:literal;)*) => {
+        $(
+            #[doc = concat!("`", $text, "`")]
+            pub const $name: Reply = Reply($text);
+        )*
+        #[cfg(test)]
+        const ALL: &[Reply] = &[$($name),*];
+    };
 }
 
 replies! {
@@ -102,6 +109,19 @@ pub fn write_line(out: &mut VecView<u8>, line: fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use heapless::Vec;
+
+    /// RFC 2034 4: every 2xx, 4xx and 5xx has its enhanced code, of the same class; 3xx has none.
+    #[test]
+    fn every_reply_has_the_enhanced_code_of_its_class() {
+        for Reply(text) in ALL {
+            let (code, words) = text.split_once(' ').expect("a text");
+            let enhanced = words.split(' ').next().unwrap_or("");
+            let digits: std::vec::Vec<_> = enhanced.split('.').map(str::parse::<u16>).collect();
+            let same_class = matches!(digits[..], [Ok(class), Ok(_), Ok(_)] if enhanced.starts_with(&code[..1]) && class > 1);
+            assert_eq!(same_class, !code.starts_with('3'), "{text}");
+            assert!(text.len() < 80 && text.is_ascii(), "{text}");
+        }
+    }
 
     #[test]
     fn a_reply_is_written_whole_or_not_at_all() {

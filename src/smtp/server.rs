@@ -20,9 +20,11 @@ use core::marker::PhantomData;
 use core::time::Duration;
 use heapless::VecView;
 
+mod budget;
 mod message;
 
 pub use super::steps::{Ended, Settings, Step, Verdict};
+use budget::Budget;
 use message::Chunk;
 
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +58,7 @@ pub struct Server<D, T> {
     /// The message being read.
     intake: Option<Intake>,
     recipients: usize,
-    errors: usize,
-    refused_recipients: usize,
+    budget: Budget,
     durable: PhantomData<fn(D)>,
 }
 
@@ -75,8 +76,7 @@ impl<D: Display, T> Server<D, T> {
             chunk_failed: false,
             intake: None,
             recipients: 0,
-            errors: 0,
-            refused_recipients: 0,
+            budget: Budget::default(),
             durable: PhantomData,
         }
     }
@@ -155,8 +155,14 @@ impl<D: Display, T> Server<D, T> {
     ) -> (usize, Step<'a>) {
         match self.lines.cut(input) {
             Cut::Partial { used } => (used, Step::Input),
-            Cut::TooLong { used } => (used, self.refuse(reply::LINE_TOO_LONG, out)),
-            Cut::Bare { text } if command::is_http(text) => (input.len(), self.vanish()),
+            Cut::Bare { text } | Cut::Line { text, .. } if command::is_http(text) => {
+                (input.len(), self.vanish())
+            }
+            Cut::TooLong { start, .. } if command::is_http(&start) => (input.len(), self.vanish()),
+            Cut::TooLong { start, .. } if command::begins_chunk(&start) => {
+                (input.len(), self.bad_chunk(out))
+            }
+            Cut::TooLong { used, .. } => (used, self.refuse(reply::LINE_TOO_LONG, out)),
             Cut::Bare { .. } => {
                 reply::write(out, reply::BARE_LINE_END);
                 (input.len(), self.close(Ended::BareLineEnd))
@@ -169,10 +175,7 @@ impl<D: Display, T> Server<D, T> {
                     Command::parse(text)
                 };
                 let step = match self.check(settings, parsed) {
-                    Err(reply::BAD_CHUNK) => {
-                        reply::write(out, reply::BAD_CHUNK);
-                        self.close(Ended::BadChunk)
-                    }
+                    Err(reply::BAD_CHUNK) => self.bad_chunk(out),
                     Ok(command) => self.obey(settings, command, input.len() > used, out),
                     Err(refusal) => self.refuse(refusal, out),
                 };
@@ -208,7 +211,7 @@ impl<D: Display, T> Server<D, T> {
             Command::Data if self.recipients == 0 => Err(reply::BAD_SEQUENCE),
             Command::StartTls if self.tls.is_some() => Err(reply::ALREADY_TLS),
             Command::StartTls if !settings.starttls => Err(reply::NOT_IMPLEMENTED),
-            Command::Expn => Err(reply::NOT_IMPLEMENTED),
+            Command::Expn | Command::Auth => Err(reply::NOT_IMPLEMENTED),
             _ => Ok(command),
         }
     }
@@ -242,17 +245,16 @@ impl<D: Display, T> Server<D, T> {
             Command::Rset => {
                 self.forget_transaction();
                 reply::write(out, reply::RESET_OK);
-                Step::Reset
+                self.idle(Step::Reset, out)
             }
             Command::Quit => {
                 reply::write(out, reply::BYE);
                 self.close(Ended::Quit)
             }
-            Command::Http => self.vanish(),
-            Command::Noop => self.answer(reply::OK, out),
-            Command::Vrfy => self.answer(reply::CANNOT_VERIFY, out),
-            Command::Help => self.answer(reply::HELP, out),
-            Command::Expn => self.answer(reply::NOT_IMPLEMENTED, out),
+            Command::Noop => self.idle_answer(reply::OK, out),
+            Command::Vrfy => self.idle_answer(reply::CANNOT_VERIFY, out),
+            Command::Help => self.idle_answer(reply::HELP, out),
+            Command::Expn | Command::Auth => self.refuse(reply::NOT_IMPLEMENTED, out),
         }
     }
 
@@ -276,7 +278,7 @@ impl<D: Display, T> Server<D, T> {
         } else {
             reply::write_line(out, format_args!("250 {}", settings.hostname));
         }
-        Step::Hello { word, extended }
+        self.idle(Step::Hello { word, extended }, out)
     }
 
     fn mail<'a>(
@@ -313,7 +315,7 @@ impl<D: Display, T> Server<D, T> {
             Err(refusal) => return self.refuse(refusal, out),
         };
         if !recipient.is_ascii() && !self.utf8 {
-            return self.refuse(reply::UTF8_RECIPIENT, out);
+            return self.refuse_recipient(reply::UTF8_RECIPIENT, out);
         }
         self.state = State::AwaitRcpt;
         Step::Rcpt {
@@ -387,8 +389,7 @@ impl<D: Display, T> Server<D, T> {
         if matches!(self.state, State::AwaitEnd) {
             self.state = State::Command;
             self.forget_transaction();
-            self.errors = 0;
-            self.refused_recipients = 0;
+            self.budget = Budget::default();
             reply::write_line(out, format_args!("250 2.0.0 Ok: queued as {proof}"));
         }
     }
@@ -402,9 +403,9 @@ impl<D: Display, T> Server<D, T> {
 
     /// The handshake behind [`Step::StartTls`] is done: all that was said before is forgotten (RFC 3207 4.2).
     pub fn tls_is_up(&mut self, proof: T) {
-        let errors = self.errors;
+        let budget = self.budget;
         *self = Self {
-            errors,
+            budget,
             ..Self::in_tls(proof)
         };
     }
@@ -423,24 +424,39 @@ impl<D: Display, T> Server<D, T> {
     /// Writes a refusal; too many of them end the session.
     fn refuse(&mut self, refusal: Reply, out: &mut VecView<u8>) -> Step<'static> {
         reply::write(out, refusal);
-        self.errors += usize::from(matches!(refusal.code(), 500..=504 | 555));
-        self.enough_errors(out)
+        self.budget.refused(refusal);
+        self.unless_spent(Step::Next, out)
     }
 
     fn refuse_recipient(&mut self, refusal: Reply, out: &mut VecView<u8>) -> Step<'static> {
-        self.refused_recipients += usize::from(refusal.code() >= 500);
         reply::write(out, refusal);
-        self.enough_errors(out)
+        self.budget.refused_recipient(refusal);
+        self.unless_spent(Step::Next, out)
     }
 
-    fn enough_errors(&mut self, out: &mut VecView<u8>) -> Step<'static> {
-        if self.errors < limits::COMMAND_ERRORS
-            && self.refused_recipients < limits::REFUSED_RECIPIENTS
-        {
-            return Step::Next;
+    fn idle_answer(&mut self, reply: Reply, out: &mut VecView<u8>) -> Step<'static> {
+        reply::write(out, reply);
+        self.idle(Step::Next, out)
+    }
+
+    /// A command that leads nowhere was answered: goes on with this step, unless it was one too many.
+    fn idle<'a>(&mut self, step: Step<'a>, out: &mut VecView<u8>) -> Step<'a> {
+        self.budget.idle();
+        self.unless_spent(step, out)
+    }
+
+    fn unless_spent<'a>(&mut self, step: Step<'a>, out: &mut VecView<u8>) -> Step<'a> {
+        if !self.budget.spent() {
+            return step;
         }
         reply::write(out, reply::TOO_MANY_ERRORS);
         self.close(Ended::TooManyErrors)
+    }
+
+    /// The octets of a chunk whose size is not known must not become commands.
+    fn bad_chunk(&mut self, out: &mut VecView<u8>) -> Step<'static> {
+        reply::write(out, reply::BAD_CHUNK);
+        self.close(Ended::BadChunk)
     }
 
     fn forget_transaction(&mut self) {

@@ -115,11 +115,17 @@ impl Client {
 
     /// All that comes until the server closes.
     pub fn rest(&mut self) -> io::Result<String> {
+        let rest = self.octets()?;
+        Ok(String::from_utf8_lossy(&rest).into_owned())
+    }
+
+    /// The same, where it is no text.
+    pub fn octets(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             // A close with unread bytes on the other side is a reset.
             Err(e) if e.kind() != io::ErrorKind::ConnectionReset => Err(e),
-            _ => Ok(String::from_utf8_lossy(&rest).into_owned()),
+            _ => Ok(rest),
         }
     }
 }

@@ -31,8 +31,12 @@ impl Session {
                 self.body(text).await;
                 None
             }
-            Step::Doomed(why) => {
-                self.doomed(why);
+            Step::Doomed => {
+                self.doomed();
+                None
+            }
+            Step::Refused(why) => {
+                self.refused(why);
                 None
             }
             Step::EndOfData(summary) => self.end_of_data(summary).await,
@@ -120,12 +124,19 @@ impl Session {
         let Some(mail) = &mut self.mail else { return };
         if let Err(refusal) = mail.body(text).await {
             self.server.doom(refusal);
-            self.doomed(refusal);
+            self.doomed();
         }
     }
 
     /// The message will be refused at its end: its room is free at once.
-    fn doomed(&mut self, why: Reply) {
+    fn doomed(&mut self) {
+        if let Some(mail) = &mut self.mail {
+            mail.give_up();
+        }
+    }
+
+    /// The message was refused at its end.
+    fn refused(&mut self, why: Reply) {
         if let Some(mail) = self.mail.take() {
             self.log_refused(&mail.id(), &mail.sender, mail.recipients, why);
         }
@@ -185,6 +196,7 @@ impl Session {
             client: self.peer.ip(),
             hostname: &inbound.hostname,
             tls: self.server.tls(),
+            utf8: false,
             id: String::new(),
             only_recipient: None,
             now: (inbound.clock)() / 1_000_000,

@@ -73,7 +73,7 @@ impl<D: Display, T> Server<D, T> {
         match taken {
             Taken::Nothing => (used, Step::Input),
             Taken::Text(text) => (used, Step::Body(text)),
-            Taken::Doomed(why) => (used, Step::Doomed(why)),
+            Taken::Doomed => (used, Step::Doomed),
             Taken::FarTooBig => {
                 reply::write(out, reply::FAR_TOO_BIG);
                 (used, self.close(Ended::FarTooBig))
@@ -86,7 +86,7 @@ impl<D: Display, T> Server<D, T> {
                 self.state = State::Command;
                 self.forget_transaction();
                 match self.refuse(refusal, out) {
-                    Step::Next => (used, Step::Reset),
+                    Step::Next => (used, Step::Refused(refusal)),
                     closed => (used, closed),
                 }
             }
@@ -128,7 +128,10 @@ impl<D: Display, T> Server<D, T> {
                     out,
                     format_args!("250 2.0.0 {} octets received", chunk.size),
                 );
-                (used, Step::Next)
+                match chunk.size {
+                    0 => (used, self.idle(Step::Next, out)),
+                    _ => (used, Step::Next),
+                }
             }
             (taken, _) => self.taken(used, taken, out),
         }

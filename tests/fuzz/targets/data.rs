@@ -8,11 +8,10 @@ use facteur::smtp::reply::Reply;
 use facteur_fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 
-/// A condemned message is that at every split; which of several faults is named may differ.
 #[derive(Debug, PartialEq)]
 enum End {
     Open,
-    Refused,
+    Refused(Reply),
     FarTooBig,
     /// The message, and how many octets of input it took.
     Whole(Vec<u8>, Summary, usize),
@@ -29,25 +28,25 @@ fn intake(pieces: &[&[u8]], framing: Framing, line_ends: LineEnds, largest: u64)
         Framing::Dot => Intake::new(line_ends, largest),
         Framing::Chunks => Intake::of_chunks(line_ends, largest),
     };
-    let (mut kept, mut doomed, mut total) = (Vec::new(), None::<Reply>, 0);
+    let (mut kept, mut doomed, mut total) = (Vec::new(), false, 0);
     let mut take = |taken: Taken<'_>, total: usize| match taken {
         Taken::Nothing => None,
         Taken::Text(text) => {
-            assert_eq!(doomed, None, "nothing is kept of a condemned message");
+            assert!(!doomed, "nothing is kept of a condemned message");
             kept.extend_from_slice(text);
             None
         }
-        Taken::Doomed(why) => {
-            assert_eq!(doomed.replace(why), None, "told once");
+        Taken::Doomed => {
+            assert!(!std::mem::replace(&mut doomed, true), "told once");
             None
         }
         Taken::FarTooBig => Some(End::FarTooBig),
         Taken::End(Err(why)) => {
-            assert!(doomed.is_none_or(|told| told == why));
             assert!(why.code() >= 550);
-            Some(End::Refused)
+            Some(End::Refused(why))
         }
         Taken::End(Ok(summary)) => {
+            assert!(!doomed);
             assert_eq!(summary.size, kept.len() as u64);
             Some(End::Whole(std::mem::take(&mut kept), summary, total))
         }

@@ -21,7 +21,7 @@ fn cut_all(pieces: &[&[u8]]) -> Vec<Seen> {
         loop {
             let (what, used) = match lines.cut(&kept) {
                 Cut::Line { text, used } => (Seen::Line(text.to_vec()), used),
-                Cut::TooLong { used } => (Seen::TooLong, used),
+                Cut::TooLong { used, .. } => (Seen::TooLong, used),
                 Cut::Bare { text } => {
                     seen.push(Seen::Bare(text.to_vec()));
                     return seen;

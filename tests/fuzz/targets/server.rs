@@ -122,7 +122,7 @@ impl Relay {
                 self.heard.ended = Some(None);
                 return (used, false);
             }
-            Step::Next | Step::Hello { .. } | Step::Reset | Step::Doomed(_) => return (used, true),
+            Step::Next | Step::Hello { .. } | Step::Reset | Step::Doomed | Step::Refused(_) => return (used, true),
         };
         if let Step::Close(why) = self.server.verdict(&self.settings, verdict, &mut out) {
             self.heard.ended = Some(Some(why));
@@ -147,15 +147,8 @@ impl Relay {
                 "{line:?}"
             );
         }
-        self.heard.replies.push_str(&without_fault(text));
+        self.heard.replies.push_str(text);
     }
-}
-
-/// Where a message has several faults, which of them is named hangs on how it came in.
-fn without_fault(text: &str) -> String {
-    let faults = [reply::BARE_IN_DATA, reply::TOO_BIG, reply::MAIL_LOOP];
-    let hide = |text: String, fault: reply::Reply| text.replace(fault.0, "550 5.5.0 (some fault)");
-    faults.into_iter().fold(text.to_owned(), hide)
 }
 
 fn refuse_if(refuse: bool) -> Verdict {

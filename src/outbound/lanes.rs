@@ -19,16 +19,13 @@ use std::collections::{HashMap, VecDeque};
 pub enum Key {
     /// Messages whose recipients are not yet sorted by destination.
     Mixed,
-    /// One destination, which all its recipients have.
     To(Lane),
 }
 
 /// Whether a message comes for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// Its first attempt.
     Fresh,
-    /// An attempt has failed before.
     Retry,
 }
 
@@ -50,7 +47,6 @@ pub enum Pushed<W> {
 pub enum Taken<T, W, F> {
     /// Work: a message for the connection that is open.
     Message {
-        /// The queue's entry.
         ticket: T,
         /// The lane's failure, where the message was waiting when it happened.
         failed: Option<F>,
@@ -180,7 +176,6 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         messages * size_of::<Node<T>>() + lanes + lines
     }
 
-    /// How many workers there are, idle ones too.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers

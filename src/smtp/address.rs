@@ -111,10 +111,26 @@ impl<'a> LocalPart<'a> {
         self.0
     }
 
+    /// Its characters as they are meant: quotes around it say nothing (RFC 5321 4.1.2), nor do backslashes before others.
+    fn plain(&self) -> impl Iterator<Item = char> {
+        let inside = self
+            .0
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        let quoted = inside.is_some();
+        let mut chars = inside.unwrap_or(self.0).chars();
+        core::iter::from_fn(move || match chars.next() {
+            Some('\\') if quoted => chars.next(),
+            other => other,
+        })
+    }
+
     /// Whether it names the postmaster (RFC 5321 4.5.1: in any case).
     #[must_use]
     pub fn is_postmaster(&self) -> bool {
-        self.0.eq_ignore_ascii_case("postmaster")
+        self.plain()
+            .map(|c| c.to_ascii_lowercase())
+            .eq("postmaster".chars())
     }
 }
 

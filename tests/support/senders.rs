@@ -39,6 +39,12 @@ impl Senders {
         Self::stamping(port, sessions, Box::new(|| 0))
     }
 
+    /// How many were acknowledged so far.
+    pub fn count(&self) -> usize {
+        let all = self.shared.acknowledged.lock();
+        all.expect("no session panics").len()
+    }
+
     /// Asks `stamp` after each 250.
     pub fn stamping(port: u16, sessions: usize, stamp: Stamp) -> Self {
         let shared = Arc::new(State {

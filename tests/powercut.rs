@@ -195,7 +195,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("powercut.log");
-            let log = self.log.iter().any(|log| std::fs::copy(log, &kept).is_ok());
+            let mut copy = std::process::Command::new("cp");
+            let mut copied = |log| copy.arg("--sparse=always").args([log, &kept]).status();
+            let log = self.log.as_ref().and_then(|log| copied(log).ok()).is_some();
             tell(&format!(
                 "FAILED at entry {} ({:?}, seed {}) of {}",
                 self.point,

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use support::facteur::{Facteur, refused};
 use support::sink::Sink;
 use support::smtp::Client;
-use support::{Folder, PATIENCE, free_port, numbered, said, until};
+use support::{Folder, numbered, said, until};
 
 #[test]
 fn a_port_in_use_is_one_line_and_nothing_on_the_disk() {

@@ -249,6 +249,38 @@ fn no_error_of_a_file_call_loses_an_acknowledged_message() {
     }
 }
 
+/// What MAIL, or else the end of data, is told by a relay all of whose writes fail, and MAIL a moment later.
+fn told(error: &'static str, base: &Folder) -> [String; 2] {
+    let folder = copy(base);
+    let fault = Fault {
+        call: "pwrite64",
+        error,
+        when: "1+",
+    };
+    let flags = flags(&folder, "127.0.0.1:9");
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let mut facteur = Facteur::launch(free_port(), folder.as_ref(), &flags, |command| {
+        fault.inject(&folder, &command)
+    });
+    facteur.wait_greeting().expect("it starts");
+    [(); 2].map(|()| {
+        let mut client = Client::connect(facteur.port).expect("a session");
+        client.say("EHLO client.test", "250").expect("EHLO");
+        let sent = client.submit("a@client.test", "b@example.test", b"x\r\n");
+        sent.expect_err("refused").to_string()
+    })
+}
+
+#[test]
+fn a_full_disk_is_452_and_a_broken_one_451() {
+    let base = queued();
+    for (error, reply) in [("ENOSPC", "452 4.3.1"), ("EIO", "451 4.3.0")] {
+        for said in told(error, &base) {
+            assert!(said.contains(reply), "{error}: {said}");
+        }
+    }
+}
+
 #[test]
 fn two_processes_do_not_share_a_spool() {
     let folder = Folder::new();

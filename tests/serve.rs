@@ -1,17 +1,13 @@
-//! `facteur serve` as its owner meets it: what it refuses at start, whom it relays for, how it drains, and that no kill
-//! loses what it has acknowledged.
+//! `facteur serve` as its owner meets it: what it refuses at start, whom it relays for, how it drains.
 
 mod support;
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
 
 use support::facteur::{Facteur, refused};
 use support::sink::Sink;
 use support::smtp::Client;
-use support::{Folder, PATIENCE, free_port, numbered, said, until};
+use support::{Folder, numbered, said, until};
 
 #[test]
 fn a_port_in_use_is_one_line_and_nothing_on_the_disk() {
@@ -175,120 +171,4 @@ fn sigterm_lets_an_attempt_past_the_dot_end() {
     facteur.stop();
     assert_eq!(sink.complaints(), Vec::<String>::new());
     assert_eq!(sink.count(), 2);
-}
-
-/// The first promise: 250 means on the disk.
-#[test]
-fn no_kill_loses_an_acknowledged_message() {
-    let folder = Folder::new();
-    let sink = Sink::start();
-    let port = free_port();
-    let address = sink.address();
-    let start = || {
-        Facteur::start_on(
-            port,
-            folder.as_ref(),
-            &["--relay", &address, "--spool-size", "128M", "--log", "warn"],
-        )
-    };
-    let load = Load::start(port, 16);
-    for round in 0..4 {
-        let facteur = start();
-        load.wait_acknowledged(200);
-        if round % 2 == 0 {
-            // Every second time with a queue that has grown, and attempts that wait for their reply.
-            sink.hold();
-            sink.wait_held();
-            load.wait_acknowledged(100);
-        }
-        facteur.kill();
-        sink.go_on();
-        sink.next_epoch();
-    }
-    let facteur = start();
-    load.wait_acknowledged(200);
-    let acknowledged = load.stop();
-    assert!(acknowledged.len() >= 1200, "only {}", acknowledged.len());
-    sink.wait_taken(&acknowledged);
-    facteur.stop();
-    assert_eq!(sink.complaints(), Vec::<String>::new());
-}
-
-/// Sessions that send numbered messages one after another, connect again whenever they lose the relay, and remember what
-/// was answered with 250.
-struct Load {
-    shared: Arc<LoadState>,
-    sessions: Vec<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct LoadState {
-    next: AtomicU64,
-    stop: AtomicBool,
-    acknowledged: Mutex<Vec<u64>>,
-    grown: Condvar,
-}
-
-impl Load {
-    fn start(port: u16, sessions: usize) -> Self {
-        let shared = Arc::new(LoadState::default());
-        let start = |_| {
-            let shared = shared.clone();
-            std::thread::spawn(move || {
-                while !shared.stop.load(Ordering::Relaxed) {
-                    if shared.session(port).is_err() {
-                        // The relay is away for a moment: that is the test.
-                        std::thread::sleep(std::time::Duration::from_millis(20));
-                    }
-                }
-            })
-        };
-        let sessions = (0..sessions).map(start).collect();
-        Self { shared, sessions }
-    }
-
-    /// Waits for so many more.
-    #[track_caller]
-    fn wait_acknowledged(&self, more: usize) {
-        let all = self.shared.acknowledged.lock().expect("no session panics");
-        let wanted = all.len() + more;
-        let waited = self
-            .shared
-            .grown
-            .wait_timeout_while(all, PATIENCE, |all| all.len() < wanted);
-        let count = waited.expect("no session panics").0.len();
-        assert!(
-            count >= wanted,
-            "only {count} of {wanted} messages acknowledged"
-        );
-    }
-
-    fn stop(self) -> Vec<u64> {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        for session in self.sessions {
-            session.join().expect("no session panics");
-        }
-        std::mem::take(&mut self.shared.acknowledged.lock().expect("no session panics"))
-    }
-}
-
-impl LoadState {
-    fn session(&self, port: u16) -> std::io::Result<()> {
-        let mut client = Client::connect(port)?;
-        client.say("EHLO client.test", "250")?;
-        while !self.stop.load(Ordering::Relaxed) {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            client.submit(
-                "a@client.test",
-                "b@example.test",
-                &numbered::message(number),
-            )?;
-            self.acknowledged
-                .lock()
-                .expect("no session panics")
-                .push(number);
-            self.grown.notify_all();
-        }
-        client.say("QUIT", "221").map(drop)
-    }
 }

@@ -93,7 +93,7 @@ impl Log {
                 .any(|range| range.generation == place.generation && range.from <= place.offset)
         });
         let result = match follows_failed || self.mend_at.is_some() {
-            true => Err(Error::Io(io::Error::other("an earlier write failed"))),
+            true => Err(self.refusal()),
             false => self.append_part(&mut part),
         };
         match result {
@@ -171,7 +171,7 @@ impl Log {
             return Err(Error::Full);
         }
         if self.current.is_some() && !self.flush(Kind::End) {
-            return Err(Error::Io(io::Error::other("sync failed")));
+            return Err(self.refusal());
         }
         self.begin_segment()?;
         self.upkeep();
@@ -222,8 +222,9 @@ impl Log {
                     from: record::FIRST,
                     to: record::END,
                 });
+                self.note_problem(&problem);
                 self.mend_later();
-                Err(Error::Io(problem))
+                Err(self.refusal())
             }
         }
     }
@@ -245,7 +246,7 @@ impl Log {
             payload,
         );
         if self.stage.len() >= limits::SPOOL_STAGE && !self.write_stage() {
-            return Err(Error::Io(io::Error::other("write failed")));
+            return Err(self.refusal());
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The spool's only file calls, as a trait, so that tests can cut the power between any two of them.
 
+use super::filesystem::{self, FileSystem};
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -38,6 +39,13 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// The system's.
     fn free(&self, folder: &Path) -> io::Result<Option<u64>>;
+    /// The kind of file system that holds a folder.
+    ///
+    /// # Errors
+    /// The system's.
+    fn file_system(&self, _folder: &Path) -> io::Result<FileSystem> {
+        Ok(FileSystem::InPlace)
+    }
     /// The names in a folder; those that are not UTF-8 are left out.
     ///
     /// # Errors
@@ -105,6 +113,7 @@ impl Disk for Real {
             .truncate(true)
             .mode(0o600)
             .open(path)?;
+        filesystem::write_in_place(&file);
         Ok(Box::new(file))
     }
 
@@ -119,6 +128,10 @@ impl Disk for Real {
     fn free(&self, folder: &Path) -> io::Result<Option<u64>> {
         let figures = rustix::fs::statvfs(folder)?;
         Ok(figures.f_bavail.checked_mul(figures.f_frsize))
+    }
+
+    fn file_system(&self, folder: &Path) -> io::Result<FileSystem> {
+        FileSystem::of(folder)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {

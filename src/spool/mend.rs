@@ -41,14 +41,25 @@ impl Log {
         self.note_failure(range);
         self.stage.clear();
         self.shared.state().segments.set_current(None);
+        self.note_problem(&problem);
         // Before the answers: whoever tries again at once is refused at MAIL.
         self.mend_later();
         for (part, _) in std::mem::take(&mut self.waiting) {
-            let refused = match problem.kind() {
-                io::ErrorKind::StorageFull => Error::Full,
-                kind => Error::Io(kind.into()),
-            };
-            part.answer(Err(refused));
+            part.answer(Err(self.refusal()));
+        }
+    }
+
+    /// Remembers whether the disk is full or broken: on file systems that copy what is written over it may be full.
+    pub fn note_problem(&self, problem: &io::Error) {
+        let full = problem.kind() == io::ErrorKind::StorageFull;
+        self.shared.disk_full.store(full, Ordering::Relaxed);
+    }
+
+    /// What those are told whom the disk's last error concerns.
+    pub fn refusal(&self) -> Error {
+        match self.shared.disk_full.load(Ordering::Relaxed) {
+            true => Error::Full,
+            false => Error::Io(io::Error::other("an earlier write failed")),
         }
     }
 

@@ -32,6 +32,7 @@ mod checkpoint;
 mod claim;
 pub mod disk;
 mod envelope;
+mod filesystem;
 mod findings;
 mod folder;
 mod generations;
@@ -57,6 +58,7 @@ mod transaction;
 
 pub use disk::{Disk, DiskFile};
 pub use envelope::{Addressee, Facts, Last, Recipient, Sender};
+pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;
 pub use message::{Message, ReadError};
@@ -195,7 +197,10 @@ impl Spool {
     ) -> Result<Transaction, Refusal> {
         let shared = &self.handle.shared;
         if shared.is_read_only() {
-            return Err(Refusal::ReadOnly);
+            return Err(match shared.disk_full.load(Ordering::Relaxed) {
+                true => Refusal::Full,
+                false => Refusal::ReadOnly,
+            });
         }
         let mut state = shared.state();
         let room = match class {

@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::folder::{self, Folder};
 use super::record::{SegmentHeader, VERSION};
 use super::shared::Shared;
-use super::{Finding, Handle, LaneOf, Options, Spool, log as writer, read, recover};
+use super::{FileSystem, Finding, Handle, LaneOf, Options, Spool, log as writer, read, recover};
 use crate::limits;
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -119,6 +119,9 @@ pub fn open(
         return Err(OpenError::Small { size });
     }
     let folder = Folder::lock(&options.dir, &*disk)?;
+    if let Ok(Some(warning)) = disk.file_system(&options.dir).map(FileSystem::warning) {
+        ::log::warn!("spool {}: {warning}", options.dir.display());
+    }
     let survey = Survey::of(&folder, &*disk, options, wanted)?;
     let Some(SegmentHeader { salt, .. }) = survey.headers.first().copied() else {
         // Nothing in it can be read: there is no telling what it is.

@@ -66,6 +66,8 @@ pub struct Shared {
     pub tallies: Tallies,
     /// No fresh segment has proved good since an error.
     pub read_only: AtomicBool,
+    /// That error was a full disk.
+    pub disk_full: AtomicBool,
     /// No new transactions.
     pub closing: AtomicBool,
     due: (Sender<()>, Receiver<()>),
@@ -92,6 +94,7 @@ impl Shared {
             reads: ReadQueue::default(),
             tallies: Tallies::default(),
             read_only: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             due: smol::channel::bounded(1),
             fill_stop: (Mutex::new(false), Condvar::new()),

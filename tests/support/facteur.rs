@@ -62,9 +62,23 @@ impl Facteur {
 
     #[track_caller]
     pub fn start_on(port: u16, folder: &Path, flags: &[&str]) -> Self {
+        let mut facteur = Self::launch(port, folder, flags, |command| command);
+        if let Err(status) = facteur.wait_greeting() {
+            panic!("facteur ended at start with {status}");
+        }
+        facteur
+    }
+
+    /// Starts it, changed by `under` (another program in front), without waiting.
+    pub fn launch(
+        port: u16,
+        folder: &Path,
+        flags: &[&str],
+        under: impl FnOnce(Command) -> Command,
+    ) -> Self {
         let listen = format!("127.0.0.1:{port}");
         let flags = [&["--listen", &listen][..], flags].concat();
-        let mut command = command(folder, &flags);
+        let mut command = under(command(folder, &flags));
         let mut child = command
             .stderr(Stdio::piped())
             .spawn()
@@ -75,27 +89,26 @@ impl Facteur {
             let log = log.clone();
             move || log.follow(stderr)
         });
-        let mut facteur = Self {
+        Self {
             child,
             port,
             log,
             reader: Some(reader),
-        };
-        facteur.wait_greeting();
-        facteur
+        }
     }
 
+    /// Waits until it greets, or has ended.
     #[track_caller]
-    fn wait_greeting(&mut self) {
+    pub fn wait_greeting(&mut self) -> Result<(), ExitStatus> {
         until("a greeting", || {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                panic!("facteur ended at start with {status}");
+                return Some(Err(status));
             }
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
             let mut code = [0; 3];
             stream.read_exact(&mut code).ok()?;
-            (&code == b"220").then_some(())
-        });
+            (&code == b"220").then_some(Ok(()))
+        })
     }
 
     pub fn address(&self) -> String {

@@ -7,6 +7,7 @@ pub mod endings;
 pub mod facteur;
 pub mod numbered;
 pub mod postfix;
+pub mod senders;
 pub mod sink;
 pub mod smtp;
 

@@ -1,6 +1,6 @@
 //! A next hop that records which numbered messages it took, and that a test can hold before its final 250.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
@@ -8,10 +8,22 @@ use std::sync::{Arc, Condvar, Mutex};
 use super::PATIENCE;
 use super::numbered;
 
+/// A message that was answered with 250.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    pub number: u64,
+    /// What the sink's stamp said right before the 250.
+    pub stamp: u64,
+    /// Counted from the sink's start.
+    pub connection: usize,
+}
+
 #[derive(Default)]
 struct State {
     /// How often each (number, epoch) came.
     taken: BTreeMap<(u64, u32), u32>,
+    deliveries: Vec<Delivery>,
+    accepted: usize,
     damaged: Vec<String>,
     /// What a connection belongs to: the test counts it up when the sender has been killed.
     epoch: u32,
@@ -21,10 +33,13 @@ struct State {
     is_holding: bool,
 }
 
-#[derive(Default)]
+/// Tells when something happened, by whatever the test counts.
+pub type Stamp = Box<dyn Fn() -> u64 + Send + Sync>;
+
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    stamp: Stamp,
 }
 
 pub struct Sink {
@@ -34,22 +49,32 @@ pub struct Sink {
 
 impl Sink {
     pub fn start() -> Self {
+        Self::stamping(Box::new(|| 0))
+    }
+
+    /// One that asks `stamp` before each 250.
+    pub fn stamping(stamp: Stamp) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            stamp,
+        });
         std::thread::spawn({
             let shared = shared.clone();
             move || {
                 // Ends with the test's process.
                 for stream in listener.incoming().flatten() {
                     let shared = shared.clone();
-                    let epoch = shared.update(|state| {
+                    let from = shared.update(|state| {
                         state.connections += 1;
-                        state.epoch
+                        state.accepted += 1;
+                        (state.epoch, state.accepted)
                     });
                     std::thread::spawn(move || {
                         // A lost connection is what the tests are about.
-                        let _ = session(stream, &shared, epoch);
+                        let _ = session(stream, &shared, from);
                         shared.update(|state| state.connections -= 1);
                     });
                 }
@@ -127,6 +152,42 @@ impl Sink {
     pub fn count(&self) -> usize {
         self.shared.update(|state| state.taken.len())
     }
+
+    /// All that was answered with 250, in that order.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.update(|state| state.deliveries.clone())
+    }
+
+    /// Waits for so many deliveries since the last call of this, and gives them.
+    #[track_caller]
+    pub fn take_deliveries(&self, count: usize) -> Vec<Delivery> {
+        let what = format!("{count} deliveries");
+        self.shared
+            .wait(&what, |state| state.deliveries.len() >= count);
+        self.shared
+            .update(|state| std::mem::take(&mut state.deliveries))
+    }
+
+    /// Messages that came again though the 250 of an earlier time must have been recorded: its connection brought another
+    /// message after it.
+    pub fn repeated(&self) -> Vec<u64> {
+        let deliveries = self.deliveries();
+        let mut last = BTreeMap::new();
+        for (at, delivery) in deliveries.iter().enumerate() {
+            last.insert(delivery.connection, at);
+        }
+        let mut recorded = BTreeSet::new();
+        let mut repeated = Vec::new();
+        for (at, delivery) in deliveries.iter().enumerate() {
+            if recorded.contains(&delivery.number) {
+                repeated.push(delivery.number);
+            }
+            if last[&delivery.connection] != at {
+                recorded.insert(delivery.number);
+            }
+        }
+        repeated
+    }
 }
 
 impl Shared {
@@ -146,7 +207,7 @@ impl Shared {
         assert!(ready(&state), "not within {PATIENCE:?}: {what}");
     }
 
-    fn take(&self, message: &[u8], epoch: u32) {
+    fn take(&self, message: &[u8], (epoch, connection): (u32, usize)) {
         self.update(|state| state.held += 1);
         let state = self.state.lock().expect("no session panics");
         let mut state = self
@@ -155,14 +216,22 @@ impl Shared {
             .expect("as above");
         state.held -= 1;
         match numbered::verify(message) {
-            Ok(number) => *state.taken.entry((number, epoch)).or_default() += 1,
+            Ok(number) => {
+                *state.taken.entry((number, epoch)).or_default() += 1;
+                let stamp = (self.stamp)();
+                state.deliveries.push(Delivery {
+                    number,
+                    stamp,
+                    connection,
+                });
+            }
             Err(damage) => state.damaged.push(damage),
         }
         self.changed.notify_all();
     }
 }
 
-fn session(stream: TcpStream, shared: &Shared, epoch: u32) -> io::Result<()> {
+fn session(stream: TcpStream, shared: &Shared, from: (u32, usize)) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
@@ -181,7 +250,7 @@ fn session(stream: TcpStream, shared: &Shared, epoch: u32) -> io::Result<()> {
             b"DATA" => {
                 stream.get_mut().write_all(b"354 go on\r\n")?;
                 let message = data(&mut stream)?;
-                shared.take(&message, epoch);
+                shared.take(&message, from);
                 b"250 2.0.0 taken\r\n"
             }
             b"QUIT" => return stream.get_mut().write_all(b"221 2.0.0 bye\r\n"),

@@ -4,6 +4,7 @@ pub mod ceiling;
 pub mod config;
 pub mod flags;
 pub mod serve;
+pub mod spool_key;
 pub mod values;
 
 use crate::tls;
@@ -11,6 +12,7 @@ use config::Config;
 use flags::{Flags, Stop};
 use simple_logger::SimpleLogger;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -18,6 +20,8 @@ facteur: a mail relay in one small binary
 
 usage: facteur serve [flags]   receive, queue and relay mail until SIGTERM
        facteur serve --help    every flag, with its default
+       facteur spool-key [FILE]
+                               make a key for serve's --spool-key: a new file of mode 0600, or standard output
        facteur --version       version, target, crypto provider, compiled-in table
        facteur --help          this text
 
@@ -32,12 +36,13 @@ const WRONG: u8 = 2;
 pub fn run(words: Vec<String>) -> ExitCode {
     match words.split_first() {
         Some((command, flags)) if command == "serve" => serve(flags),
+        Some((command, words)) if command == "spool-key" => spool_key(words),
         Some((word, [])) if word == "--help" || word == "-h" => say(HELP),
         Some((word, [])) if word == "--version" => say(&version()),
         Some((word, _)) => wrong(&format!(
-            "{word:?} is no command: serve, --help or --version"
+            "{word:?} is no command: serve, spool-key, --help or --version"
         )),
-        None => wrong("a command is missing: serve, --help or --version"),
+        None => wrong("a command is missing: serve, spool-key, --help or --version"),
     }
 }
 
@@ -61,6 +66,23 @@ fn serve(words: &[String]) -> ExitCode {
     match serve::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&why),
+    }
+}
+
+fn spool_key(words: &[String]) -> ExitCode {
+    let made = match words {
+        [] => spool_key::make(None),
+        [word] if word == "--help" || word == "-h" => return say(HELP),
+        [file] if !file.starts_with('-') => spool_key::make(Some(Path::new(file))),
+        [word] | [_, word, ..] => {
+            return wrong(&format!(
+                "spool-key {word:?}: it takes one file's name, or nothing"
+            ));
+        }
+    };
+    match made {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&format!("spool-key: {why}")),
     }
 }
 

@@ -249,8 +249,12 @@ impl Log {
         };
         let file = self.shared.disk.open(path)?;
         if let Some(at) = self.in_clear.iter().position(|&n| n == place.segment) {
-            folder::wipe(&*file, header)?;
+            let wiped = folder::wipe(&*file, header);
+            self.count_written(limits::SPOOL_SEGMENT);
+            self.shared.tallies.flushes.fetch_add(2, Ordering::Relaxed);
+            wiped?;
             self.in_clear.remove(at);
+            log::info!("spool wiped segment={:06}.seg", place.segment);
         }
         folder::write_header(&*file, header)?;
         Ok((file, life))

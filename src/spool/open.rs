@@ -150,10 +150,11 @@ pub fn open(
     recovery.state.segments.coming = survey.missing.len();
     recovery.state.queue.new_id(now.saturating_mul(1_000_000));
     ::log::info!(
-        "spool open segments={} entries={} missing={}",
+        "spool open segments={} entries={} missing={} sealed={}",
         survey.present.len(),
         recovery.state.queue.waiting(),
-        survey.missing.len()
+        survey.missing.len(),
+        sealer.is_some()
     );
     let (current, holes, noted) = (recovery.current, recovery.holes, recovery.noted);
     let in_clear = sealer

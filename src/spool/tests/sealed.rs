@@ -169,7 +169,7 @@ fn records(image: &Image) -> impl Iterator<Item = (Place, Kind, Vec<u8>)> {
 fn no_life_ever_has_two_records_of_one_nonce() {
     set_key(Some(&key()));
     let mut image = fresh(SEGMENTS);
-    let mut seen: HashMap<(u64, u32, Vec<u8>), (u32, Vec<u8>)> = HashMap::new();
+    let mut seen = HashMap::new();
     let mut places: HashMap<Place, usize> = HashMap::new();
     let mut note = |image: &Image| {
         for (place, _, payload) in records(image) {

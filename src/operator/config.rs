@@ -61,6 +61,8 @@ pub struct Config {
     pub mx_loopback: bool,
     /// Where the queue is, and its size.
     pub spool: spool::Options,
+    /// The file of its key, which boot reads.
+    pub spool_key: Option<PathBuf>,
     /// The least level that is logged.
     pub log: log::LevelFilter,
 }
@@ -115,7 +117,9 @@ impl Config {
             spool: spool::Options {
                 dir: flags.spool.unwrap_or_else(|| "facteur-spool".into()),
                 size: spool_size,
+                key: None,
             },
+            spool_key: flags.spool_key,
             log: flags.log.unwrap_or(log::LevelFilter::Info),
         })
     }

@@ -126,6 +126,11 @@ pub struct Flags {
     #[argh(option, arg_name = "size")]
     pub spool_size: Option<Size>,
 
+    /// file of the key that seals the queue at rest, mode 0600; facteur spool-key makes one (default: none, the queue is
+    /// in clear)
+    #[argh(option, arg_name = "file")]
+    pub spool_key: Option<PathBuf>,
+
     /// error, warn, info, debug or trace, to standard error (default: info)
     #[argh(option, arg_name = "level", from_str_fn(values::log_level))]
     pub log: Option<log::LevelFilter>,
@@ -246,6 +251,7 @@ impl Flags {
             no_mx_loopback: self.no_mx_loopback || lower.no_mx_loopback,
             spool: self.spool.or(lower.spool),
             spool_size: self.spool_size.or(lower.spool_size),
+            spool_key: self.spool_key.or(lower.spool_key),
             log: self.log.or(lower.log),
         }
     }

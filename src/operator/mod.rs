@@ -5,6 +5,7 @@ pub mod check;
 pub mod config;
 pub mod flags;
 pub mod serve;
+pub mod spool_key;
 pub mod values;
 
 use crate::tls;
@@ -12,6 +13,7 @@ use config::Config;
 use flags::{Flags, Stop};
 use simple_logger::SimpleLogger;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -20,11 +22,15 @@ facteur: a mail relay in one small binary
 usage: facteur serve [flags]   receive, queue and relay mail until SIGTERM
        facteur check [flags]   would serve start with these flags, and would mail flow? a finding a line
        facteur serve --help    every flag, with its default
+       facteur spool-key [FILE]
+                               make a key for serve's --spool-key: a new file of mode 0600, or standard output
        facteur --version       version, target, crypto provider, compiled-in table
        facteur --help          this text
 
 exit status: 0 done, 1 failed, 2 wrong command or flag
 ";
+
+const COMMANDS: &str = "serve, check, spool-key, --help or --version";
 
 /// Wrong flags.
 const WRONG: u8 = 2;
@@ -35,12 +41,11 @@ pub fn run(words: Vec<String>) -> ExitCode {
     match words.split_first() {
         Some((command, flags)) if command == "serve" => serve(flags),
         Some((command, flags)) if command == "check" => check(flags),
+        Some((command, words)) if command == "spool-key" => spool_key(words),
         Some((word, [])) if word == "--help" || word == "-h" => say(HELP),
         Some((word, [])) if word == "--version" => say(&version()),
-        Some((word, _)) => wrong(&format!(
-            "{word:?} is no command: serve, check, --help or --version"
-        )),
-        None => wrong("a command is missing: serve, check, --help or --version"),
+        Some((word, _)) => wrong(&format!("{word:?} is no command: {COMMANDS}")),
+        None => wrong(&format!("a command is missing: {COMMANDS}")),
     }
 }
 
@@ -83,6 +88,23 @@ fn configured(words: &[String]) -> Result<Config, ExitCode> {
         Stop::Wrong(why) => wrong(&why),
     })?;
     Config::of(flags).map_err(|why| wrong(&why))
+}
+
+fn spool_key(words: &[String]) -> ExitCode {
+    let made = match words {
+        [] => spool_key::make(None),
+        [word] if word == "--help" || word == "-h" => return say(HELP),
+        [file] if !file.starts_with('-') => spool_key::make(Some(Path::new(file))),
+        [word] | [_, word, ..] => {
+            return wrong(&format!(
+                "spool-key {word:?}: it takes one file's name, or nothing"
+            ));
+        }
+    };
+    match made {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&format!("spool-key: {why}")),
+    }
 }
 
 fn version() -> String {

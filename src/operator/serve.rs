@@ -3,6 +3,7 @@
 
 use super::ceiling::Ceiling;
 use super::config::{Config, Port};
+use super::spool_key;
 use crate::inbound::session::Door;
 use crate::inbound::slots::Slots;
 use crate::inbound::turns::Turns;
@@ -170,8 +171,13 @@ fn bind(ports: &[Port]) -> Result<Vec<Bound>, String> {
 fn open_spool(config: &Config, routes: &Arc<Routes>) -> Result<Spool, String> {
     let lanes = Arc::clone(routes);
     let lane_of: spool::LaneOf = Box::new(move |address| lanes.lane(address));
+    let key = config.spool_key.as_deref().map(spool_key::read);
+    let options = spool::Options {
+        key: key.transpose()?,
+        ..config.spool.clone()
+    };
     Spool::open(
-        &config.spool,
+        &options,
         spool::disk::Real,
         lane_of,
         unix_micros() / 1_000_000,

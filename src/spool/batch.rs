@@ -1,17 +1,21 @@
 //! Appending to the log: one batch between two syncs, one segment after another.
 
 use super::disk::DiskFile;
+use super::folder;
 use super::generations::Generations;
+use super::header::SegmentHeader;
 use super::log::PartRequest;
 use super::marks::{Mark, Range};
 use super::queue::Entry;
-use super::record::{self, BLOCK, HEADER, Kind, Place, SegmentHeader};
+use super::record::{self, BLOCK, HEADER, Kind, Place};
+use super::seal::{CHECK, Life, Sealer};
 use super::segments::Class;
 use super::shared::Shared;
 use super::transaction::Error;
 use crate::limits;
 use smol::channel::Sender;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -25,7 +29,12 @@ pub struct Current {
     pub batch: u32,
     /// Written up to here; the stage follows.
     pub written: u32,
+    /// What seals its records; None: they are in clear.
+    pub life: Option<Life>,
 }
+
+/// A new life's file, and what seals it.
+type Begun = (Box<dyn DiskFile>, Option<Life>);
 
 /// The writer's state.
 pub struct Log {
@@ -51,6 +60,8 @@ pub struct Log {
     pub no_checkpoint: Option<(usize, usize)>,
     /// One is being written.
     pub checkpointing: bool,
+    /// Segments whose last life was in clear, while this one's are sealed.
+    pub in_clear: Vec<u32>,
 }
 
 impl Log {
@@ -75,6 +86,7 @@ impl Log {
             mend_at: None,
             no_checkpoint: None,
             checkpointing: false,
+            in_clear: Vec::new(),
         }
     }
 
@@ -161,10 +173,10 @@ impl Log {
     /// [`Error`].
     pub fn make_room(&mut self, class: Class, payload: usize) -> Result<(), Error> {
         let fits = |at: u32| {
-            let end = at as usize + record::aligned(HEADER + payload);
+            let end = at as usize + record::room(payload);
             end == record::END as usize || end + HEADER <= record::END as usize
         };
-        if self.place().is_some_and(|place| fits(place.offset)) {
+        if self.may_hold(class) && self.place().is_some_and(|place| fits(place.offset)) {
             return Ok(());
         }
         if !self.shared.state().segments.may_open(class) {
@@ -181,35 +193,30 @@ impl Log {
         }
     }
 
+    /// Once there is a key, a segment that was begun in clear takes no more mail; marks name nobody.
+    fn may_hold(&self, class: Class) -> bool {
+        let sealed = self.current.as_ref().is_none_or(|at| at.life.is_some());
+        sealed || self.shared.sealer.is_none() || class == Class::Mark
+    }
+
     /// Writes and syncs the header of a fresh segment: a record of the new life must never reach the disk before it, or it
     /// would look like damage to the old one.
     pub fn begin_segment(&mut self) -> Result<(), Error> {
         let opened = self.shared.state().segments.open();
         let place = opened.ok_or(Error::Full)?;
-        let header = SegmentHeader {
-            segment: place.segment,
-            generation: place.generation,
-            salt: self.shared.salt,
-            spool: self.shared.segments,
-        }
-        .block();
         let path = self.shared.folder.segment(place.segment);
-        let begun = self.shared.disk.open(&path).and_then(|file| {
-            file.write_at(&header, 0)?;
-            file.write_at(&header, record::END.into())?;
-            file.sync_data()?;
-            Ok(file)
-        });
+        let begun = self.begin_life(place, &path);
         self.count_written(2 * BLOCK);
         self.shared.tallies.flushes.fetch_add(1, Ordering::Relaxed);
         match begun {
-            Ok(file) => {
+            Ok((file, life)) => {
                 self.current = Some(Current {
                     file,
                     generation: place.generation,
                     number: place.segment,
                     batch: record::FIRST,
                     written: record::FIRST,
+                    life,
                 });
                 self.no_checkpoint = None;
                 Ok(())
@@ -229,6 +236,31 @@ impl Log {
         }
     }
 
+    /// The new life's file, and what seals it.
+    fn begin_life(&mut self, place: Place, path: &Path) -> io::Result<Begun> {
+        let sealer = self.shared.sealer.as_ref();
+        let life = sealer.map(|sealer| sealer.life(place.generation, place.segment));
+        let life = life.transpose()?;
+        let header = SegmentHeader {
+            segment: place.segment,
+            generation: place.generation,
+            salt: self.shared.salt,
+            spool: self.shared.segments,
+            check: sealer.map_or([0; CHECK], Sealer::check),
+        };
+        let file = self.shared.disk.open(path)?;
+        if let Some(at) = self.in_clear.iter().position(|&n| n == place.segment) {
+            let wiped = folder::wipe(&*file, header);
+            self.count_written(limits::SPOOL_SEGMENT);
+            self.shared.tallies.flushes.fetch_add(2, Ordering::Relaxed);
+            wiped?;
+            self.in_clear.remove(at);
+            log::info!("spool wiped segment={:06}.seg", place.segment);
+        }
+        folder::write_header(&*file, header)?;
+        Ok((file, life))
+    }
+
     /// Appends a record to the stage, for which there is room.
     ///
     /// # Errors
@@ -244,7 +276,9 @@ impl Log {
             place,
             (kind, id, batch),
             payload,
-        );
+            current.life.as_ref(),
+        )
+        .map_err(Error::Io)?;
         if self.stage.len() >= limits::SPOOL_STAGE && !self.write_stage() {
             return Err(self.refusal());
         }
@@ -356,12 +390,15 @@ impl Log {
         let batch = (current.batch as usize / BLOCK) as u16;
         let zeros = [0; 2 * BLOCK];
         let payload = &zeros[..rest - HEADER];
-        record::write(
+        let what = (kind, 0, batch);
+        // It has nothing to seal, so it cannot fail.
+        let _ = record::write(
             &mut self.stage,
             self.shared.salt,
             place,
-            (kind, 0, batch),
+            what,
             &[payload],
+            None,
         );
     }
 

@@ -1,8 +1,10 @@
 //! The spool's folder: its lock, its segment files, and the making of them.
 
 use super::OpenError;
-use super::disk::Disk;
-use super::record::{BLOCK, END, NotASegment, SegmentHeader};
+use super::disk::{Disk, DiskFile};
+use super::header::{NotASegment, SegmentHeader};
+use super::record::{BLOCK, END};
+use super::seal::{CHECK, Sealer};
 use super::shared::{Shared, locked};
 use crate::limits;
 use std::any::Any;
@@ -51,24 +53,33 @@ impl Folder {
         self.path.join(format!("{number:06}.new"))
     }
 
-    /// The numbers of the segment files that are there, in order. What a crash left of those that were being made is
-    /// removed: its room is counted as free.
+    /// The numbers of the segment files that are there, in order.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn segments(&self, disk: &dyn Disk) -> Result<Vec<u32>, OpenError> {
-        let names = disk
-            .list(&self.path)
-            .map_err(|problem| OpenError::io(&self.path, &problem))?;
-        for number in names.iter().filter_map(|name| numbered(name, ".new")) {
+        self.numbers(disk, ".seg")
+    }
+
+    /// Removes what a crash left of segments that were being made: its room is counted as free.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn remove_unfinished(&self, disk: &dyn Disk) -> Result<(), OpenError> {
+        for number in self.numbers(disk, ".new")? {
             let path = self.unfinished(number);
             disk.remove(&path)
                 .map_err(|problem| OpenError::io(&path, &problem))?;
         }
-        let mut numbers: Vec<u32> = names
-            .iter()
-            .filter_map(|name| numbered(name, ".seg"))
-            .collect();
+        Ok(())
+    }
+
+    fn numbers(&self, disk: &dyn Disk, ending: &str) -> Result<Vec<u32>, OpenError> {
+        let names = disk
+            .list(&self.path)
+            .map_err(|problem| OpenError::io(&self.path, &problem))?;
+        let numbers = names.iter().filter_map(|name| numbered(name, ending));
+        let mut numbers: Vec<u32> = numbers.collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -186,6 +197,12 @@ fn write_segment(
     mut pause: impl FnMut(usize) -> bool,
 ) -> io::Result<()> {
     let file = disk.create(path)?;
+    write_zeros(&*file, &mut pause)?;
+    write_header(&*file, header)
+}
+
+/// Writes zeros between the two headers.
+fn write_zeros(file: &dyn DiskFile, pause: &mut dyn FnMut(usize) -> bool) -> io::Result<()> {
     let zeros = vec![0; limits::SPOOL_ZEROS];
     let mut at = BLOCK;
     while at < END as usize {
@@ -196,9 +213,29 @@ fn write_segment(
             return Err(io::ErrorKind::Interrupted.into());
         }
     }
+    Ok(())
+}
+
+/// Writes a segment's header and its copy, and syncs the file.
+///
+/// # Errors
+/// The disk's.
+pub fn write_header(file: &dyn DiskFile, header: SegmentHeader) -> io::Result<()> {
     let header = header.block();
     file.write_at(&header, 0)?;
     file.write_at(&header, END.into())?;
+    file.sync_data()
+}
+
+/// Zeroes what was left in clear, before the sealed life that `header` tells of begins. Until that is done the life counts
+/// as one in clear, of which nothing was written: a crash on the way is no damage, and the next start knows.
+///
+/// # Errors
+/// The disk's.
+pub fn wipe(file: &dyn DiskFile, mut header: SegmentHeader) -> io::Result<()> {
+    header.check = [0; CHECK];
+    write_header(file, header)?;
+    write_zeros(file, &mut |_| true)?;
     file.sync_data()
 }
 
@@ -219,7 +256,10 @@ pub fn fill(shared: &Arc<Shared>, missing: Vec<u32>) {
                 Err(_) => false,
             }
         };
-        let header = SegmentHeader::unused(number, shared.salt, shared.segments);
+        let header = SegmentHeader {
+            check: shared.sealer.as_ref().map_or([0; CHECK], Sealer::check),
+            ..SegmentHeader::unused(number, shared.salt, shared.segments)
+        };
         let result = shared.folder.make_segment(&*shared.disk, header, pause);
         let mut state = shared.state();
         match result {

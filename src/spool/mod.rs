@@ -20,6 +20,10 @@
 //! always released by a checkpoint in the next one, so deferrals and deliveries go on however full the spool is, and one
 //! more serves DSNs.
 //!
+//! **At rest.** With a key, what a record says is sealed before it reaches the stage, so that nothing else of the spool
+//! need know ([`seal`]). A segment's life is sealed or in clear as a whole. One that was written in clear is zeroed before
+//! a sealed life begins in it: behind a sealed header, nothing is ever left in clear.
+//!
 //! **When the disk fails.** What a failed write or sync held is refused and never tried again; the writer goes to a
 //! fresh segment, and new mail waits until that one has proved good ([`mend`]).
 //!
@@ -36,6 +40,7 @@ mod filesystem;
 mod findings;
 mod folder;
 mod generations;
+mod header;
 mod id;
 mod items;
 mod log;
@@ -49,6 +54,7 @@ mod record;
 mod recover;
 mod replay;
 mod scan;
+mod seal;
 mod segments;
 mod shared;
 #[cfg(test)]
@@ -63,6 +69,7 @@ pub use findings::Finding;
 pub use id::Id;
 pub use message::{Message, ReadError};
 pub use open::OpenError;
+pub use seal::Key;
 pub use ticket::{Deferral, Info, Outcome, Ticket};
 pub use transaction::{Durable, Error, Transaction};
 
@@ -85,6 +92,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Octets; rounded down to whole segments.
     pub size: u64,
+    /// Seals what is written from now on; None for a spool in clear.
+    pub key: Option<Key>,
 }
 
 /// Which lane an address belongs to.

@@ -3,7 +3,8 @@
 use super::batch::Log;
 use super::disk::Disk;
 use super::folder::{self, Folder};
-use super::record::{SegmentHeader, VERSION};
+use super::header::{SegmentHeader, VERSION};
+use super::seal::{CHECK, Key, Sealer};
 use super::shared::Shared;
 use super::{FileSystem, Finding, Handle, LaneOf, Options, Spool, log as writer, read, recover};
 use crate::limits;
@@ -30,6 +31,10 @@ pub enum OpenError {
         path: PathBuf,
         found: u32,
     },
+    /// It is sealed, and no key was given.
+    NoKey(PathBuf),
+    /// It is sealed with another key.
+    WrongKey(PathBuf),
     /// A file with a segment's name that is none, or another spool's.
     Foreign(PathBuf),
     /// Fewer octets than the fewest segments take.
@@ -72,7 +77,17 @@ impl fmt::Display for OpenError {
             Self::Io { path, problem } => write!(f, "spool {}: {problem}", path.display()),
             Self::Version { path, found } => write!(
                 f,
-                "spool {}: format version {found}, this facteur reads version {VERSION}",
+                "spool {}: format version {found}, this facteur reads versions 1 to {VERSION}",
+                path.display()
+            ),
+            Self::NoKey(path) => write!(
+                f,
+                "spool {}: it is sealed, and its key is not given: --spool-key FILE",
+                path.display()
+            ),
+            Self::WrongKey(path) => write!(
+                f,
+                "spool {}: it is sealed with another key than --spool-key gives",
                 path.display()
             ),
             Self::Foreign(path) => {
@@ -122,14 +137,10 @@ pub fn open(
     if let Ok(Some(warning)) = disk.file_system(&options.dir).map(FileSystem::warning) {
         ::log::warn!("spool {}: {warning}", options.dir.display());
     }
-    let survey = Survey::of(&folder, &*disk, options, wanted)?;
-    let Some(SegmentHeader { salt, .. }) = survey.headers.first().copied() else {
-        // Nothing in it can be read: there is no telling what it is.
-        return Err(OpenError::Foreign(
-            folder.segment(survey.present.first().copied().unwrap_or(1)),
-        ));
-    };
-    let mut recovery = recover::recover(&folder, &*disk, salt, &survey.headers, &lane_of)?;
+    let mut survey = Survey::of(&folder, &*disk, options, wanted)?;
+    let (salt, sealer) = (survey.salt, survey.sealer.take());
+    let secrets = (salt, sealer.as_ref());
+    let mut recovery = recover::recover(&folder, &*disk, secrets, &survey.headers, &lane_of)?;
     let aside = survey.present.len() - survey.headers.len();
     recovery.set_aside(aside, survey.highest);
     recovery.findings.extend(survey.lost());
@@ -142,16 +153,56 @@ pub fn open(
     recovery.state.segments.coming = survey.missing.len();
     recovery.state.queue.new_id(now.saturating_mul(1_000_000));
     ::log::info!(
-        "spool open segments={} entries={} missing={}",
+        "spool open segments={} entries={} missing={} sealed={}",
         survey.present.len(),
         recovery.state.queue.waiting(),
-        survey.missing.len()
+        survey.missing.len(),
+        sealer.is_some()
     );
     let (current, holes, noted) = (recovery.current, recovery.holes, recovery.noted);
-    let of_all = (salt, wanted);
+    let in_clear = sealer
+        .as_ref()
+        .map_or(Vec::new(), |_| in_clear(&survey.headers));
+    let of_all = (salt, sealer, wanted);
     let shared = Shared::new(disk, folder, of_all, lane_of, recovery.state);
-    let log = Log::new(Arc::new(shared), current, holes, noted);
+    let mut log = Log::new(Arc::new(shared), current, holes, noted);
+    log.in_clear = in_clear;
     start(&options.dir, log, survey.missing, recovery.findings)
+}
+
+/// The segments that were written before there was a key, which is worth a warning.
+fn in_clear(headers: &[SegmentHeader]) -> Vec<u32> {
+    let before = |header: &&SegmentHeader| header.generation > 0 && !header.is_sealed();
+    let numbers = headers.iter().filter(before).map(|header| header.segment);
+    let numbers: Vec<u32> = numbers.collect();
+    if !numbers.is_empty() {
+        ::log::warn!(
+            "spool segments={} were written before the key: each stays in clear until its turn to be written again",
+            numbers.len()
+        );
+    }
+    numbers
+}
+
+/// What a key is to this spool, whose headers tell whether it is the right one.
+fn sealer(
+    options: &Options,
+    salt: u64,
+    headers: &[SegmentHeader],
+) -> Result<Option<Sealer>, OpenError> {
+    let new = |key: &Key| Sealer::new(key, salt);
+    let sealer = options.key.as_ref().map(new).transpose();
+    let sealer = sealer.map_err(|problem| OpenError::io(&options.dir, &problem))?;
+    for header in headers.iter().filter(|header| header.is_sealed()) {
+        match &sealer {
+            None => return Err(OpenError::NoKey(options.dir.clone())),
+            Some(sealer) if sealer.check() != header.check => {
+                return Err(OpenError::WrongKey(options.dir.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(sealer)
 }
 
 /// What is in the folder, and what is still to be made.
@@ -162,6 +213,8 @@ struct Survey {
     /// The highest number that was there.
     highest: u32,
     missing: Vec<u32>,
+    salt: u64,
+    sealer: Option<Sealer>,
 }
 
 impl Survey {
@@ -174,6 +227,14 @@ impl Survey {
     ) -> Result<Self, OpenError> {
         let mut present = folder.segments(disk)?;
         let mut headers = headers(folder, disk, &present)?;
+        let salt = match headers.first() {
+            Some(header) => header.salt,
+            None if present.is_empty() => fresh_salt(),
+            // Nothing in it can be read: there is no telling what it is.
+            None => return Err(OpenError::Foreign(folder.segment(present[0]))),
+        };
+        // A spool that does not open is left as it is.
+        let sealer = sealer(options, salt, &headers)?;
         let highest = present.last().copied().unwrap_or(0);
         let recorded = headers.iter().map(|header| header.spool).max();
         let before = recorded.unwrap_or(0).max(highest);
@@ -184,6 +245,7 @@ impl Survey {
                 present: u64::from(before) * limits::SPOOL_SEGMENT as u64,
             });
         }
+        folder.remove_unfinished(disk)?;
         let fill = match folder.check_room(disk, wanted as usize - present.len()) {
             // The disk was filled by others. What is queued must not wait for that to end, nor the disk be filled up.
             Err(problem) if before == wanted => {
@@ -194,7 +256,10 @@ impl Survey {
             Ok(()) => true,
         };
         if present.is_empty() {
-            let first = SegmentHeader::unused(1, fresh_salt(), wanted);
+            let first = SegmentHeader {
+                check: sealer.as_ref().map_or([0; CHECK], Sealer::check),
+                ..SegmentHeader::unused(1, salt, wanted)
+            };
             folder
                 .make_segment(disk, first, |_| true)
                 .map_err(|problem| OpenError::io(&folder.segment(1), &problem))?;
@@ -207,6 +272,8 @@ impl Survey {
             present,
             headers,
             highest,
+            salt,
+            sealer,
         })
     }
 

@@ -103,6 +103,8 @@ impl Reader<'_> {
         if !record::payload_is_whole(&header, &buffer, self.shared.salt, place) {
             return Err(damaged(place));
         }
+        let length = self.open(&header, place, &mut buffer)?;
+        buffer.truncate(length);
         let before = match follow {
             true => self.before(place, id, &buffer)?,
             false => Vec::new(),
@@ -111,6 +113,14 @@ impl Reader<'_> {
             payload: buffer,
             before,
         })
+    }
+
+    /// Uncovers a payload in place; its length.
+    fn open(&self, header: &Header, place: Place, payload: &mut [u8]) -> Result<usize, ReadError> {
+        let sealer = self.shared.sealer.as_ref().filter(|_| header.sealed);
+        let life = sealer.map(|sealer| sealer.life(place.generation, place.segment));
+        let life = life.transpose().map_err(ReadError::Io)?;
+        record::open(header, payload, place, life.as_ref()).ok_or_else(|| damaged(place))
     }
 
     /// Reads a record's payload into the buffer.

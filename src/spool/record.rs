@@ -1,6 +1,8 @@
 //! Records and segment headers as bytes (FORMAT.md).
 
+use super::seal::{Life, SEAL};
 use crate::limits;
+use std::io;
 
 /// Blocks are what a disk writes whole; a commit never shares one with the next.
 pub const BLOCK: usize = 4096;
@@ -24,11 +26,8 @@ const _: () = assert!(
     "a segment is whole blocks, and its blocks are numbered in 16 bits"
 );
 
-/// The format that this code reads and writes.
-pub const VERSION: u32 = 1;
-const MAGIC: &[u8; 8] = b"FACTEUR\n";
-/// Header fields, all within one sector, so that a torn write leaves the old header or the new one.
-const SEGMENT_HEADER: usize = 44;
+/// The flag of a sealed record.
+const SEALED: u8 = 1;
 
 /// A record's place: which life of which segment, and where in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +70,23 @@ impl Kind {
         .into_iter()
         .find(|&kind| kind as u8 == byte)
     }
+
+    /// Does its payload say anything about mail?
+    fn is_secret(self) -> bool {
+        !matches!(
+            self,
+            Self::Padding | Self::End | Self::Resume | Self::Closed
+        )
+    }
+
+    /// Octets at the payload's start that are not hidden: which parts are of one message, their headers tell anyway, and
+    /// whoever looks for them need not read them whole.
+    fn in_clear(self) -> usize {
+        match self {
+            Self::Part | Self::Final => PART_FIELDS,
+            _ => 0,
+        }
+    }
 }
 
 /// A record's header.
@@ -83,10 +99,36 @@ pub struct Header {
     pub batch: u16,
     /// The message that a part or a mark concerns, else 0.
     pub id: u64,
+    /// The payload is hidden, and opens with the spool's key.
+    pub sealed: bool,
     payload_crc: u32,
 }
 
+/// Octets that a sealed payload's authenticity covers besides what is hidden.
+type Known = heapless::Vec<u8, { 4 + 16 + PART_FIELDS }>;
+
 impl Header {
+    /// The header behind its checksums.
+    fn fields(&self) -> [u8; 16] {
+        let mut fields = [0; 16];
+        fields[..4].copy_from_slice(&self.length.to_le_bytes());
+        fields[4] = self.kind as u8;
+        fields[5] = if self.sealed { SEALED } else { 0 };
+        fields[6..8].copy_from_slice(&self.batch.to_le_bytes());
+        fields[8..].copy_from_slice(&self.id.to_le_bytes());
+        fields
+    }
+
+    /// What else must be as it was for the payload to open. Life and segment are in the key.
+    fn known(&self, place: Place, in_clear: &[u8]) -> Known {
+        let mut known = Known::new();
+        for piece in [&place.offset.to_le_bytes()[..], &self.fields(), in_clear] {
+            // It has room for the longest of each.
+            let _ = known.extend_from_slice(piece);
+        }
+        known
+    }
+
     /// Where the next record begins, seen from this one's start.
     #[must_use]
     pub fn span(&self) -> u32 {
@@ -116,32 +158,75 @@ fn checksum(seed: u32, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Appends a record; the payload is given in pieces. Padding's payload is no more than its length, and unchecked.
+/// Appends a record, sealed if there is something to hide and something to seal it with; the payload is given in pieces.
+/// Padding's payload is no more than its length, and unchecked.
+///
+/// # Errors
+/// It cannot be sealed: nothing is appended.
 pub fn write(
     out: &mut Vec<u8>,
     salt: u64,
     place: Place,
     (kind, id, batch): (Kind, u64, u16),
     payload: &[&[u8]],
-) {
-    let seed = seed(salt, place);
-    let length = HEADER + payload.iter().map(|piece| piece.len()).sum::<usize>();
+    life: Option<&Life>,
+) -> io::Result<()> {
+    let life = life.filter(|_| kind.is_secret());
     let start = out.len();
-    out.resize(start + HEADER, 0);
-    let mut hasher = crc32fast::Hasher::new_with_initial(!seed);
+    let at = start + HEADER;
+    out.resize(at, 0);
     for piece in payload {
-        hasher.update(piece);
         out.extend_from_slice(piece);
     }
-    let header = &mut out[start..start + HEADER];
-    header[4..8].copy_from_slice(&hasher.finalize().to_le_bytes());
-    header[8..12].copy_from_slice(&(length as u32).to_le_bytes());
-    header[12] = kind as u8;
-    header[14..16].copy_from_slice(&batch.to_le_bytes());
-    header[16..24].copy_from_slice(&id.to_le_bytes());
-    let crc = checksum(seed, &header[4..]);
-    header[..4].copy_from_slice(&crc.to_le_bytes());
+    let length = out.len() - start + life.map_or(0, |_| SEAL);
+    let mut header = Header {
+        kind,
+        length: length as u32,
+        batch,
+        id,
+        sealed: life.is_some(),
+        payload_crc: 0,
+    };
+    if let Some(life) = life {
+        let hidden = (at + kind.in_clear()).min(out.len());
+        let known = header.known(place, &out[at..hidden]);
+        if let Err(problem) = life.seal(&known, out, hidden) {
+            out.truncate(start);
+            return Err(problem);
+        }
+    }
+    let seed = seed(salt, place);
+    header.payload_crc = checksum(!seed, &out[at..]);
+    out[start + 4..start + 8].copy_from_slice(&header.payload_crc.to_le_bytes());
+    out[start + 8..at].copy_from_slice(&header.fields());
+    let crc = checksum(seed, &out[start + 4..at]);
+    out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     out.resize(start + aligned(length), 0);
+    Ok(())
+}
+
+/// Octets that a record takes with what lies behind it before the next may begin, sealed or not.
+#[must_use]
+pub const fn room(payload: usize) -> usize {
+    aligned(HEADER + payload + SEAL)
+}
+
+/// Uncovers a payload that is whole, in place; how many octets it has, from the start. None: it was sealed otherwise, or
+/// there is no key.
+#[must_use]
+pub fn open(
+    header: &Header,
+    payload: &mut [u8],
+    place: Place,
+    life: Option<&Life>,
+) -> Option<usize> {
+    if !header.sealed {
+        return Some(payload.len());
+    }
+    let (in_clear, hidden) = payload.split_at_mut_checked(header.kind.in_clear())?;
+    let known = header.known(place, in_clear);
+    let length = life?.open(&known, hidden)?;
+    Some(in_clear.len() + length)
 }
 
 /// Reads a record's header; None where there is none.
@@ -166,6 +251,7 @@ pub fn header(bytes: &[u8], salt: u64, place: Place) -> Option<Header> {
         length,
         batch: u16_at(bytes, 14)?,
         id: u64_at(bytes, 16)?,
+        sealed: bytes[13] & SEALED != 0,
         payload_crc: u32_at(bytes, 4)?,
     })
 }
@@ -177,86 +263,17 @@ pub fn payload_is_whole(header: &Header, payload: &[u8], salt: u64, place: Place
         || checksum(!seed(salt, place), payload) == header.payload_crc
 }
 
-/// A segment's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentHeader {
-    pub segment: u32,
-    /// 0: never used.
-    pub generation: u64,
-    pub salt: u64,
-    /// Segments that the spool was to have when this was written; 0: nobody knows.
-    pub spool: u32,
-}
-
-/// What a file's first block is, if no segment header of this format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotASegment {
-    /// No facteur spool.
-    Foreign,
-    /// Another format's version.
-    Version(u32),
-    /// Of segments of another size, in octets.
-    Size(u32),
-    /// Its checksum is wrong.
-    Damaged,
-}
-
-impl SegmentHeader {
-    /// The header of a segment that was never used.
-    #[must_use]
-    pub fn unused(segment: u32, salt: u64, spool: u32) -> Self {
-        Self {
-            segment,
-            generation: 0,
-            salt,
-            spool,
-        }
-    }
-
-    /// The header's block.
-    #[must_use]
-    pub fn block(&self) -> Vec<u8> {
-        let mut block = vec![0; BLOCK];
-        block[..8].copy_from_slice(MAGIC);
-        block[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        block[12..16].copy_from_slice(&self.segment.to_le_bytes());
-        block[16..24].copy_from_slice(&self.generation.to_le_bytes());
-        block[24..32].copy_from_slice(&self.salt.to_le_bytes());
-        block[32..36].copy_from_slice(&(limits::SPOOL_SEGMENT as u32).to_le_bytes());
-        block[36..40].copy_from_slice(&self.spool.to_le_bytes());
-        let crc = crc32fast::hash(&block[..40]);
-        block[40..SEGMENT_HEADER].copy_from_slice(&crc.to_le_bytes());
-        block
-    }
-
-    /// Reads a header's block.
-    ///
-    /// # Errors
-    /// [`NotASegment`].
-    pub fn read(block: &[u8]) -> Result<Self, NotASegment> {
-        use NotASegment::*;
-        if !block.starts_with(MAGIC) {
-            return Err(Foreign);
-        }
-        let version = u32_at(block, 8).ok_or(Damaged)?;
-        let whole = block.get(..40).ok_or(Damaged)?;
-        let sound = u32_at(block, 40) == Some(crc32fast::hash(whole));
-        match (version, sound) {
-            (VERSION, true) => {}
-            (VERSION, false) => return Err(Damaged),
-            (other, _) => return Err(Version(other)),
-        }
-        let octets = u32_at(block, 32).ok_or(Damaged)?;
-        if octets as usize != limits::SPOOL_SEGMENT {
-            return Err(Size(octets));
-        }
-        Ok(Self {
-            segment: u32_at(block, 12).ok_or(Damaged)?,
-            generation: u64_at(block, 16).ok_or(Damaged)?,
-            salt: u64_at(block, 24).ok_or(Damaged)?,
-            spool: u32_at(block, 36).ok_or(Damaged)?,
-        })
-    }
+/// A record whose payload was changed, with checksums that are right again.
+#[cfg(test)]
+pub fn resummed(record: &[u8], salt: u64, place: Place, change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let mut record = record.to_vec();
+    change(&mut record[HEADER..]);
+    let seed = seed(salt, place);
+    let payload = checksum(!seed, &record[HEADER..]).to_le_bytes();
+    record[4..8].copy_from_slice(&payload);
+    let header = checksum(seed, &record[4..HEADER]).to_le_bytes();
+    record[..4].copy_from_slice(&header);
+    record
 }
 
 /// Little-endian numbers at a place, if the bytes reach so far.
@@ -282,6 +299,7 @@ pub fn u128_at(bytes: &[u8], at: usize) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seal::{Key, Sealer};
     use super::*;
 
     const PLACE: Place = Place {
@@ -293,9 +311,10 @@ mod tests {
     #[test]
     fn a_record_counts_only_where_it_was_written() {
         let mut bytes = Vec::new();
-        write(&mut bytes, 9, PLACE, (Kind::Final, 42, 1), &[b"ab", b"c"]);
+        let what = (Kind::Done, 42, 1);
+        write(&mut bytes, 9, PLACE, what, &[b"ab", b"c"], None).unwrap();
         let read = header(&bytes, 9, PLACE).unwrap();
-        assert_eq!((read.kind, read.id, read.length), (Kind::Final, 42, 27));
+        assert_eq!((read.kind, read.id, read.length), (Kind::Done, 42, 27));
         assert_eq!(read.span() as usize, bytes.len());
         assert!(payload_is_whole(&read, &bytes[HEADER..27], 9, PLACE));
         assert!(!payload_is_whole(&read, b"abd", 9, PLACE));
@@ -324,22 +343,81 @@ mod tests {
     }
 
     #[test]
-    fn segment_headers_tell_what_is_wrong() {
-        let header = SegmentHeader {
-            segment: 3,
-            generation: 7,
-            salt: 9,
-            spool: 64,
+    fn a_sealed_record_opens_only_as_it_was_written() {
+        let sealer = Sealer::new(&Key::fresh().unwrap(), 9).unwrap();
+        let life = |place: Place| sealer.life(place.generation, place.segment).unwrap();
+        let text = [b"twenty octets in clear".as_slice(), b" and a secret"].concat();
+        let mut bytes = Vec::new();
+        let what = (Kind::Final, 42, 1);
+        write(&mut bytes, 9, PLACE, what, &[&text], Some(&life(PLACE))).unwrap();
+        assert_eq!(bytes.len(), room(text.len()));
+        let read = header(&bytes, 9, PLACE).unwrap();
+        let payload = &bytes[HEADER..read.length as usize];
+        assert!(payload_is_whole(&read, payload, 9, PLACE));
+        assert_eq!(payload[..PART_FIELDS], text[..PART_FIELDS]);
+        let opens = |header: &Header, place, life: Option<Life>, payload: &[u8]| {
+            let mut payload = payload.to_vec();
+            let length = open(header, &mut payload, place, life.as_ref());
+            length.is_some_and(|length| payload[..length] == text)
         };
-        let block = header.block();
-        assert_eq!(SegmentHeader::read(&block), Ok(header));
-        let flipped = |at: usize| {
-            let mut block = block.clone();
-            block[at] ^= 1;
-            SegmentHeader::read(&block)
-        };
-        assert_eq!(flipped(0), Err(NotASegment::Foreign));
-        assert_eq!(flipped(8), Err(NotASegment::Version(0)));
-        assert_eq!(flipped(17), Err(NotASegment::Damaged));
+        assert!(opens(&read, PLACE, Some(life(PLACE)), payload));
+        assert!(!opens(&read, PLACE, None, payload), "without a key");
+        for at in 0..payload.len() {
+            let mut flipped = payload.to_vec();
+            flipped[at] ^= 1;
+            assert!(
+                !opens(&read, PLACE, Some(life(PLACE)), &flipped),
+                "octet {at}"
+            );
+        }
+        let elsewhere = [
+            Place {
+                generation: 6,
+                ..PLACE
+            },
+            Place {
+                segment: 2,
+                ..PLACE
+            },
+            Place {
+                offset: FIRST + 8,
+                ..PLACE
+            },
+        ];
+        for place in elsewhere {
+            assert!(
+                !opens(&read, place, Some(life(place)), payload),
+                "{place:?}"
+            );
+        }
+        for other in [
+            Header {
+                kind: Kind::Part,
+                ..read
+            },
+            Header {
+                length: read.length + 1,
+                ..read
+            },
+            Header { batch: 2, ..read },
+            Header { id: 43, ..read },
+        ] {
+            assert!(
+                !opens(&other, PLACE, Some(life(PLACE)), payload),
+                "{other:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_of_mail_is_not_sealed() {
+        let sealer = Sealer::new(&Key::fresh().unwrap(), 9).unwrap();
+        let life = sealer.life(PLACE.generation, PLACE.segment).unwrap();
+        for kind in [Kind::Padding, Kind::End, Kind::Resume, Kind::Closed] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, 9, PLACE, (kind, 0, 1), &[], Some(&life)).unwrap();
+            assert_eq!(bytes.len(), HEADER);
+            assert!(!header(&bytes, 9, PLACE).unwrap().sealed);
+        }
     }
 }

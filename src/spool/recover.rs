@@ -3,14 +3,17 @@
 use super::batch::Current;
 use super::disk::Disk;
 use super::folder::Folder;
+use super::header::SegmentHeader;
 use super::marks::{Gap, Range};
 use super::queue::Queue;
-use super::record::{self, BLOCK, SegmentHeader};
+use super::record::{self, BLOCK};
 use super::replay::Replay;
 use super::scan::{Found, Scanner, Tail};
+use super::seal::{Life, Sealer};
 use super::segments::Segments;
 use super::shared::State;
 use super::{Finding, Id, LaneOf, OpenError};
+use std::io;
 
 /// What was found.
 pub struct Recovery {
@@ -41,7 +44,7 @@ impl Recovery {
 pub fn recover(
     folder: &Folder,
     disk: &dyn Disk,
-    salt: u64,
+    (salt, sealer): (u64, Option<&Sealer>),
     headers: &[SegmentHeader],
     lane_of: &LaneOf,
 ) -> Result<Recovery, OpenError> {
@@ -67,8 +70,10 @@ pub fn recover(
             // What the system still holds from before a kill must be on the disk before anything is built on it.
             file.sync_data().map_err(io)?;
         }
-        let life = (header.generation, header.segment);
-        let mut scanner = Scanner::new(&*file, salt, life, std::mem::take(&mut window));
+        let numbers = (header.generation, header.segment);
+        let life = life(sealer, header).map_err(io)?;
+        let memory = std::mem::take(&mut window);
+        let mut scanner = Scanner::new(&*file, salt, numbers, life, memory);
         let tail = scanner
             .run(|found| match found {
                 Found::Record {
@@ -89,8 +94,15 @@ pub fn recover(
     }
     let mut findings = Vec::new();
     let mut holes = judge_gaps(&mut replay, &mut segments, &mut findings);
-    let current =
-        last.map(|(file, header, tail)| resume(file, &header, tail, &mut segments, &mut holes));
+    let current = match last {
+        Some((file, header, tail)) => {
+            let path = folder.segment(header.segment);
+            let life = life(sealer, &header).map_err(|problem| OpenError::io(&path, &problem))?;
+            let place = (header.generation, header.segment);
+            Some(resume((file, life), place, tail, &mut segments, &mut holes))
+        }
+        None => None,
+    };
     let mut noted = std::mem::take(&mut replay.resumed);
     noted.retain(|range| segments.number(range.generation).is_some());
     Ok(Recovery {
@@ -103,6 +115,13 @@ pub fn recover(
         noted,
         findings,
     })
+}
+
+/// What opens a life's records, and seals what is added to it.
+fn life(sealer: Option<&Sealer>, header: &SegmentHeader) -> io::Result<Option<Life>> {
+    let sealer = sealer.filter(|_| header.is_sealed());
+    let life = sealer.map(|sealer| sealer.life(header.generation, header.segment));
+    life.transpose()
 }
 
 /// A segment that is not the newest ends where nothing says that it does.
@@ -165,8 +184,8 @@ fn judge_gaps(
 
 /// Goes on in the newest segment, behind every trace.
 fn resume(
-    file: Box<dyn super::DiskFile>,
-    header: &SegmentHeader,
+    (file, life): (Box<dyn super::DiskFile>, Option<Life>),
+    (generation, number): (u64, u32),
     tail: Tail,
     segments: &mut Segments,
     holes: &mut Vec<Range>,
@@ -175,19 +194,20 @@ fn resume(
     if tail.offset != at {
         // A batch without its padding: nothing is amiss, as long as the next start knows.
         holes.push(Range {
-            generation: header.generation,
+            generation,
             from: tail.offset,
             to: at,
         });
     }
     segments.room = record::END.saturating_sub(at);
-    segments.set_current(Some(header.generation));
+    segments.set_current(Some(generation));
     Current {
         file,
-        generation: header.generation,
-        number: header.segment,
+        generation,
+        number,
         batch: at,
         written: at,
+        life,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::disk::DiskFile;
 use super::marks::Gap;
 use super::record::{self, ALIGN, BLOCK, HEADER, Header, Kind, Place, SECTOR};
+use super::seal::Life;
 use crate::limits;
 use std::fmt;
 use std::io;
@@ -61,6 +62,8 @@ pub struct Scanner<'a> {
     salt: u64,
     segment: u32,
     generation: u64,
+    /// What opens its records; without it those that are sealed count as damaged.
+    life: Option<Life>,
     window: Vec<u8>,
     /// Where the window's first octet is in the file.
     start: usize,
@@ -75,6 +78,7 @@ impl<'a> Scanner<'a> {
         file: &'a dyn DiskFile,
         salt: u64,
         (generation, segment): (u64, u32),
+        life: Option<Life>,
         mut window: Vec<u8>,
     ) -> Self {
         window.clear();
@@ -83,6 +87,7 @@ impl<'a> Scanner<'a> {
             salt,
             segment,
             generation,
+            life,
             window,
             start: 0,
             unreadable: Vec::new(),
@@ -148,6 +153,20 @@ impl<'a> Scanner<'a> {
         record::header(self.bytes(at, HEADER), salt, place)
     }
 
+    /// What the record at `at` says, uncovered in the window, whose octets before the next record are not read again. None:
+    /// it is not what was written.
+    fn payload(&mut self, at: usize, header: &Header) -> Option<&[u8]> {
+        let (salt, place) = (self.salt, self.place(at));
+        self.bytes(at, header.length as usize);
+        let (from, to) = (at - self.start, at - self.start + header.length as usize);
+        let payload = self.window.get_mut(from + HEADER..to)?;
+        if !record::payload_is_whole(header, payload, salt, place) {
+            return None;
+        }
+        let length = record::open(header, payload, place, self.life.as_ref())?;
+        payload.get(..length)
+    }
+
     /// The next place at or behind `at` where a record's header stands.
     fn search(&mut self, at: usize) -> Option<(usize, Header)> {
         const ZEROS: [u8; BLOCK] = [0; BLOCK];
@@ -188,10 +207,8 @@ impl<'a> Scanner<'a> {
                 continue;
             };
             let place = self.place(at);
-            let salt = self.salt;
-            let payload = &self.bytes(at, header.length as usize)[HEADER..];
             let end = at + header.span() as usize;
-            if record::payload_is_whole(&header, payload, salt, place) {
+            if let Some(payload) = self.payload(at, &header) {
                 sealed = header.kind == Kind::End;
                 tell(Found::Record {
                     place,
@@ -251,7 +268,7 @@ mod tests {
     fn unreadable(bad: &[(u64, u64)]) -> Vec<(usize, usize)> {
         let mut told = Vec::new();
         let file = Bad(bad.to_vec());
-        let mut scanner = Scanner::new(&file, 1, (1, 1), Vec::new());
+        let mut scanner = Scanner::new(&file, 1, (1, 1), None, Vec::new());
         scanner
             .run(|found| {
                 if let Found::Unreadable(range) = found {

@@ -1,7 +1,7 @@
 //! Which segments are in the log, who needs them, and which may be written again.
 
 use super::items::ITEM;
-use super::record::{self, HEADER, PART_FIELDS, Place};
+use super::record::{self, PART_FIELDS, Place};
 use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,8 +29,7 @@ impl Class {
 pub const fn room_for_mail(size: u64) -> u64 {
     let segments = size / limits::SPOOL_SEGMENT as u64;
     let used = limits::SPOOL_RESERVE as u64 + 1;
-    let parts =
-        (record::END - record::FIRST) as usize / record::aligned(HEADER + limits::SPOOL_PART);
+    let parts = (record::END - record::FIRST) as usize / record::room(limits::SPOOL_PART);
     let body = limits::SPOOL_PART - PART_FIELDS - ITEM;
     // What a message says besides its body, at its longest.
     let envelope = (limits::RECIPIENTS + 1) * (limits::MAILBOX + 2 * ITEM) + 2 * limits::SPOOL_PART;

@@ -6,6 +6,7 @@ use super::folder::Folder;
 use super::log::Inbox;
 use super::queue::Queue;
 use super::read::ReadQueue;
+use super::seal::Sealer;
 use super::segments::Segments;
 use smol::channel::{Receiver, Sender};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -57,6 +58,8 @@ pub struct Shared {
     pub folder: Folder,
     /// In every checksum of this spool.
     pub salt: u64,
+    /// What seals its records, and opens them.
+    pub sealer: Option<Sealer>,
     /// How many segments it is to have, some of which may still be missing.
     pub segments: u32,
     pub lane_of: LaneOf,
@@ -79,7 +82,7 @@ impl Shared {
     pub fn new(
         disk: Arc<dyn Disk>,
         folder: Folder,
-        (salt, segments): (u64, u32),
+        (salt, sealer, segments): (u64, Option<Sealer>, u32),
         lane_of: LaneOf,
         state: State,
     ) -> Self {
@@ -87,6 +90,7 @@ impl Shared {
             disk,
             folder,
             salt,
+            sealer,
             segments,
             lane_of,
             state: Mutex::new(state),

@@ -95,6 +95,7 @@ impl Relay {
         let options = Options {
             dir: folder.join("spool"),
             size: setup.spool_size,
+            key: None,
         };
         let lanes = Arc::clone(&routes);
         let lane_of = Box::new(move |address: &str| lanes.lane(address));

@@ -17,6 +17,7 @@ fn spool(folder: &Path, routes: &Arc<Routes>) -> Spool {
     let options = Options {
         dir: folder.join("spool"),
         size: 32 << 20,
+        key: None,
     };
     Spool::open(&options, Real, Box::new(move |to| lanes.lane(to)), NOW).unwrap()
 }

@@ -1,7 +1,8 @@
 //! Flipped bits, missing files, forged and stale records.
 
 use super::*;
-use crate::spool::record::{FIRST, Kind, Place, SegmentHeader, header};
+use crate::spool::header::SegmentHeader;
+use crate::spool::record::{FIRST, Kind, Place, header};
 
 const FILE: &str = "000001.seg";
 
@@ -22,42 +23,44 @@ fn three(body: impl Fn(usize) -> Vec<u8>) -> (Image, Vec<Id>, Vec<u32>) {
 
 #[test]
 fn a_flipped_bit_costs_one_message_which_is_named() {
-    let (image, ids, offsets) = three(|n| body(n, 3000));
-    for within in [0, 4, 9, 13, 17, 40, 1000, 3000] {
-        let mut image = image.clone();
-        image.flip(FILE, u64::from(offsets[1]) + within, 0x10);
-        let disk = Fake::of(image);
-        let spool = open(&disk, 7).unwrap();
-        let [
-            Finding::Damage {
-                segment: 1, offset, ..
-            },
-        ] = spool.findings()
-        else {
-            panic!("octet {within}: {:?}", spool.findings());
-        };
-        assert_eq!(*offset, offsets[1], "octet {within}");
-        let tickets = due(&spool, NOW);
-        assert_eq!(tickets.len(), 2);
-        assert!(tickets.iter().all(|ticket| ticket.id() != ids[1]));
-        block_on(async {
-            for ticket in tickets {
-                deliver(&spool, ticket).await;
+    in_clear_and_sealed(|| {
+        let (image, ids, offsets) = three(|n| body(n, 3000));
+        for within in [0, 4, 9, 13, 17, 40, 1000, 3000] {
+            let mut image = image.clone();
+            image.flip(FILE, u64::from(offsets[1]) + within, 0x10);
+            let disk = Fake::of(image);
+            let spool = open(&disk, 7).unwrap();
+            let [
+                Finding::Damage {
+                    segment: 1, offset, ..
+                },
+            ] = spool.findings()
+            else {
+                panic!("octet {within}: {:?}", spool.findings());
+            };
+            assert_eq!(*offset, offsets[1], "octet {within}");
+            let tickets = due(&spool, NOW);
+            assert_eq!(tickets.len(), 2);
+            assert!(tickets.iter().all(|ticket| ticket.id() != ids[1]));
+            block_on(async {
+                for ticket in tickets {
+                    deliver(&spool, ticket).await;
+                }
+            });
+            // All is delivered, and yet the segment is not written again.
+            for number in 0..3 {
+                let id = block_on(accept(&spool, &["x@a"], &body(number, 3_000_000))).unwrap();
+                for ticket in due(&spool, NOW) {
+                    assert_eq!(ticket.id(), id);
+                    block_on(deliver(&spool, ticket));
+                }
             }
-        });
-        // All is delivered, and yet the segment is not written again.
-        for number in 0..3 {
-            let id = block_on(accept(&spool, &["x@a"], &body(number, 3_000_000))).unwrap();
-            for ticket in due(&spool, NOW) {
-                assert_eq!(ticket.id(), id);
-                block_on(deliver(&spool, ticket));
-            }
+            block_on(spool.close()).unwrap();
+            let again = open(&disk, 7).unwrap();
+            assert_eq!(again.findings().len(), 1, "octet {within}: still there");
+            assert_eq!(ids_of(&again), [], "what was delivered stays so");
         }
-        block_on(spool.close()).unwrap();
-        let again = open(&disk, 7).unwrap();
-        assert_eq!(again.findings().len(), 1, "octet {within}: still there");
-        assert_eq!(ids_of(&again), [], "what was delivered stays so");
-    }
+    });
 }
 
 fn ids_of(spool: &Spool) -> Vec<Id> {
@@ -66,145 +69,157 @@ fn ids_of(spool: &Spool) -> Vec<Id> {
 
 #[test]
 fn any_flipped_octet_is_survived() {
-    let (image, ids, offsets) = three(|n| body(n, 30));
-    // The segment's header, and each record with the head of the padding behind it.
-    let records = offsets.iter().map(|&offset| u64::from(offset));
-    for at in (0..48).chain(records.flat_map(|offset| offset..offset + 220)) {
-        let mut image = image.clone();
-        image.flip(FILE, at, 0xff);
-        let spool = open(&Fake::of(image), 7).unwrap();
-        let left = super::ids(&spool);
-        let lost = ids.iter().filter(|id| !left.contains(id)).count();
-        assert!(lost <= 1, "octet {at}: {lost} messages lost");
-        assert!(left.iter().all(|id| ids.contains(id)), "octet {at}");
-        assert!(
-            lost == 0 || !spool.findings().is_empty(),
-            "octet {at}: silent"
-        );
-    }
+    in_clear_and_sealed(|| {
+        let (image, ids, offsets) = three(|n| body(n, 30));
+        // The segment's header, and each record with the head of the padding behind it.
+        let records = offsets.iter().map(|&offset| u64::from(offset));
+        for at in (0..64).chain(records.flat_map(|offset| offset..offset + 220)) {
+            let mut image = image.clone();
+            image.flip(FILE, at, 0xff);
+            let spool = open(&Fake::of(image), 7).unwrap();
+            let left = super::ids(&spool);
+            let lost = ids.iter().filter(|id| !left.contains(id)).count();
+            assert!(lost <= 1, "octet {at}: {lost} messages lost");
+            assert!(left.iter().all(|id| ids.contains(id)), "octet {at}");
+            assert!(
+                lost == 0 || !spool.findings().is_empty(),
+                "octet {at}: silent"
+            );
+        }
+    });
 }
 
 #[test]
 fn a_damaged_part_is_found_at_the_start_or_when_it_is_read() {
-    let (image, ids, offsets) = three(|n| body(n, if n == 1 { 40_000 } else { 10 }));
-    let mut damaged = image.clone();
-    let first_part = u64::from(offsets[0]) + 4096;
-    damaged.flip(FILE, first_part + 5000, 1);
-    let spool = open(&Fake::of(damaged), 7).unwrap();
-    let lost = spool.findings().iter().find_map(|finding| match finding {
-        Finding::Lost { id, .. } => Some(*id),
-        _ => None,
-    });
-    assert_eq!(lost, Some(ids[1]));
-    assert_eq!(super::ids(&spool), [ids[0], ids[2]]);
+    in_clear_and_sealed(|| {
+        let (image, ids, offsets) = three(|n| body(n, if n == 1 { 40_000 } else { 10 }));
+        let mut damaged = image.clone();
+        let first_part = u64::from(offsets[0]) + 4096;
+        damaged.flip(FILE, first_part + 5000, 1);
+        let spool = open(&Fake::of(damaged), 7).unwrap();
+        let lost = spool.findings().iter().find_map(|finding| match finding {
+            Finding::Lost { id, .. } => Some(*id),
+            _ => None,
+        });
+        assert_eq!(lost, Some(ids[1]));
+        assert_eq!(super::ids(&spool), [ids[0], ids[2]]);
 
-    let disk = Fake::of(image);
-    let spool = open(&disk, 7).unwrap();
-    disk.flip(FILE, first_part + 5000, 1);
-    let read: Vec<_> = due(&spool, NOW)
-        .iter()
-        .map(|ticket| block_on(spool.read(ticket)).is_ok())
-        .collect();
-    assert_eq!(read, [true, false, true]);
+        let disk = Fake::of(image);
+        let spool = open(&disk, 7).unwrap();
+        disk.flip(FILE, first_part + 5000, 1);
+        let read: Vec<_> = due(&spool, NOW)
+            .iter()
+            .map(|ticket| block_on(spool.read(ticket)).is_ok())
+            .collect();
+        assert_eq!(read, [true, false, true]);
+    });
 }
 
 #[test]
 fn a_body_that_copies_a_record_never_becomes_one() {
-    let (image, ids, offsets) = three(|n| body(n, 40));
-    // The first message's record, as somebody who read the disk could send it, at every alignment.
-    let record = image.read(FILE, offsets[0].into(), 200);
-    let disk = Fake::of(image);
-    let spool = open(&disk, 7).unwrap();
-    let mut forged = Vec::new();
-    for shift in 0..8 {
-        forged.extend(record.iter().chain(&vec![0; shift]));
-    }
-    let carrier = block_on(accept(&spool, &["x@a"], &forged)).unwrap();
-    let place = due(&spool, NOW)
-        .pop()
-        .map(|t| t.shared.state().queue.get(t.slot).unwrap().offset);
-    block_on(accept(&spool, &["x@a"], b"behind it")).unwrap();
-    block_on(spool.close()).unwrap();
-    // Without the carrier's header, recovery searches its body for records.
-    let mut image = disk.image();
-    image.flip(FILE, u64::from(place.unwrap()) + 1, 1);
-    let spool = open(&Fake::of(image), 7).unwrap();
-    let left = super::ids(&spool);
-    assert_eq!((&left[..3], left.len()), (&ids[..], 4));
-    assert!(!left.contains(&carrier));
+    in_clear_and_sealed(|| {
+        let (image, ids, offsets) = three(|n| body(n, 40));
+        // The first message's record, as somebody who read the disk could send it, at every alignment.
+        let record = image.read(FILE, offsets[0].into(), 200);
+        let disk = Fake::of(image);
+        let spool = open(&disk, 7).unwrap();
+        let mut forged = Vec::new();
+        for shift in 0..8 {
+            forged.extend(record.iter().chain(&vec![0; shift]));
+        }
+        let carrier = block_on(accept(&spool, &["x@a"], &forged)).unwrap();
+        let place = due(&spool, NOW)
+            .pop()
+            .map(|t| t.shared.state().queue.get(t.slot).unwrap().offset);
+        block_on(accept(&spool, &["x@a"], b"behind it")).unwrap();
+        block_on(spool.close()).unwrap();
+        // Without the carrier's header, recovery searches its body for records.
+        let mut image = disk.image();
+        image.flip(FILE, u64::from(place.unwrap()) + 1, 1);
+        let spool = open(&Fake::of(image), 7).unwrap();
+        let left = super::ids(&spool);
+        assert_eq!((&left[..3], left.len()), (&ids[..], 4));
+        assert!(!left.contains(&carrier));
+    });
 }
 
 #[test]
 fn a_record_of_an_earlier_life_does_not_come_back() {
-    let disk = Fake::of(fresh(7));
-    let spool = open(&disk, 7).unwrap();
-    for number in 0..12 {
-        block_on(accept(&spool, &["x@a"], &body(number, 2_000_000))).unwrap();
-        for ticket in due(&spool, NOW) {
-            block_on(deliver(&spool, ticket));
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(7));
+        let spool = open(&disk, 7).unwrap();
+        for number in 0..12 {
+            block_on(accept(&spool, &["x@a"], &body(number, 2_000_000))).unwrap();
+            for ticket in due(&spool, NOW) {
+                block_on(deliver(&spool, ticket));
+            }
         }
-    }
-    assert!(
-        spool.handle.shared.state().segments.number(1).is_none(),
-        "used again"
-    );
-    block_on(spool.close()).unwrap();
-    let spool = open(&disk, 7).unwrap();
-    assert_eq!((super::ids(&spool), spool.findings()), (vec![], &[][..]));
+        assert!(
+            spool.handle.shared.state().segments.number(1).is_none(),
+            "used again"
+        );
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 7).unwrap();
+        assert_eq!((super::ids(&spool), spool.findings()), (vec![], &[][..]));
+    });
 }
 
 #[test]
 fn a_truncated_a_missing_and_a_foreign_file_are_told_of() {
-    let (image, ..) = three(|n| body(n, 10));
-    let problem = |image: Image| open(&Fake::of(image), 7).err().map(|e| e.to_string());
+    in_clear_and_sealed(|| {
+        let (image, ..) = three(|n| body(n, 10));
+        let problem = |image: Image| open(&Fake::of(image), 7).err().map(|e| e.to_string());
 
-    let mut missing = image.clone();
-    missing.remove("000002.seg");
-    let spool = open(&Fake::of(missing), 7).unwrap();
-    assert_eq!(spool.findings(), [Finding::Segment(2)]);
-    assert_eq!(super::ids(&spool).len(), 3);
+        let mut missing = image.clone();
+        missing.remove("000002.seg");
+        let spool = open(&Fake::of(missing), 7).unwrap();
+        assert_eq!(spool.findings(), [Finding::Segment(2)]);
+        assert_eq!(super::ids(&spool).len(), 3);
 
-    let mut foreign = image.clone();
-    foreign.write("000002.seg", 0, b"somebody's");
-    foreign.write("000002.seg", (limits::SPOOL_SEGMENT - 4096) as u64, b"else");
-    foreign.write("000002.seg", limits::SPOOL_SEGMENT as u64, b"and longer");
-    assert!(problem(foreign).unwrap().contains("000002.seg: no segment"));
+        let mut foreign = image.clone();
+        foreign.write("000002.seg", 0, b"somebody's");
+        foreign.write("000002.seg", (limits::SPOOL_SEGMENT - 4096) as u64, b"else");
+        foreign.write("000002.seg", limits::SPOOL_SEGMENT as u64, b"and longer");
+        assert!(problem(foreign).unwrap().contains("000002.seg: no segment"));
 
-    let mut other = image.clone();
-    let header = SegmentHeader::unused(2, 42, 7).block();
-    other.write("000002.seg", 0, &header);
-    other.write("000002.seg", (limits::SPOOL_SEGMENT - 4096) as u64, &header);
-    assert!(problem(other).unwrap().contains("000002.seg: no segment"));
+        let mut other = image.clone();
+        let header = SegmentHeader::unused(2, 42, 7).block();
+        other.write("000002.seg", 0, &header);
+        other.write("000002.seg", (limits::SPOOL_SEGMENT - 4096) as u64, &header);
+        assert!(problem(other).unwrap().contains("000002.seg: no segment"));
 
-    let mut short = image.clone();
-    short.truncate("000002.seg", 0);
-    let spool = open(&Fake::of(short), 7).unwrap();
-    assert_eq!(spool.findings(), [Finding::Aside(2)]);
+        let mut short = image.clone();
+        short.truncate("000002.seg", 0);
+        let spool = open(&Fake::of(short), 7).unwrap();
+        assert_eq!(spool.findings(), [Finding::Aside(2)]);
 
-    let mut newer = image.clone();
-    for at in [0, limits::SPOOL_SEGMENT - 4096] {
-        newer.write("000003.seg", at as u64 + 8, &[2, 0, 0, 0]);
-    }
-    assert_eq!(
-        problem(newer).unwrap(),
-        "spool /spool/000003.seg: format version 2, this facteur reads version 1"
-    );
-    let smaller = open(&Fake::of(fresh(8)), 7).err().unwrap().to_string();
-    assert!(
-        smaller.contains("size 29360128 is less than the 33554432"),
-        "{smaller}"
-    );
-    let small = open(&Fake::default(), 5).err().unwrap().to_string();
-    assert!(small.contains("at least 25165824"), "{small}");
+        let mut newer = image.clone();
+        for at in [0, limits::SPOOL_SEGMENT - 4096] {
+            newer.write("000003.seg", at as u64 + 8, &[3, 0, 0, 0]);
+        }
+        assert_eq!(
+            problem(newer).unwrap(),
+            "spool /spool/000003.seg: format version 3, this facteur reads versions 1 to 2"
+        );
+        let smaller = open(&Fake::of(fresh(8)), 7).err().unwrap().to_string();
+        assert!(
+            smaller.contains("size 29360128 is less than the 33554432"),
+            "{smaller}"
+        );
+        let small = open(&Fake::default(), 5).err().unwrap().to_string();
+        assert!(small.contains("at least 25165824"), "{small}");
+    });
 }
 
 #[test]
 fn a_damaged_header_is_read_from_its_copy() {
-    let (mut image, ids, _) = three(|n| body(n, 10));
-    for at in 0..512 {
-        image.flip(FILE, at, 0xff);
-    }
-    assert_eq!(super::ids(&open(&Fake::of(image), 7).unwrap()), ids);
+    in_clear_and_sealed(|| {
+        let (mut image, ids, _) = three(|n| body(n, 10));
+        for at in 0..512 {
+            image.flip(FILE, at, 0xff);
+        }
+        assert_eq!(super::ids(&open(&Fake::of(image), 7).unwrap()), ids);
+    });
 }
 
 #[test]
@@ -219,13 +234,15 @@ fn two_processes_do_not_share_a_spool() {
 
 #[test]
 fn a_clean_stop_leaves_its_record() {
-    let image = fresh(7);
-    let salt = crate::spool::record::u64_at(&image.read(FILE, 0, 64), 24).unwrap();
-    let place = Place {
-        generation: 1,
-        segment: 1,
-        offset: FIRST,
-    };
-    let first = header(&image.read(FILE, FIRST.into(), 64), salt, place).unwrap();
-    assert_eq!(first.kind, Kind::Closed);
+    in_clear_and_sealed(|| {
+        let image = fresh(7);
+        let salt = crate::spool::record::u64_at(&image.read(FILE, 0, 64), 24).unwrap();
+        let place = Place {
+            generation: 1,
+            segment: 1,
+            offset: FIRST,
+        };
+        let first = header(&image.read(FILE, FIRST.into(), 64), salt, place).unwrap();
+        assert_eq!(first.kind, Kind::Closed);
+    });
 }

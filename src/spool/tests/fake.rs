@@ -137,6 +137,11 @@ impl Fake {
         locked(&self.0).image.flip(name, offset, bits);
     }
 
+    /// Writes behind the spool's back.
+    pub fn write(&self, name: &str, offset: u64, bytes: &[u8]) {
+        locked(&self.0).image.write(name, offset, bytes);
+    }
+
     /// Was a sync among these calls?
     pub fn synced_between(&self, from: usize, to: usize) -> bool {
         let world = locked(&self.0);
@@ -247,6 +252,12 @@ impl Image {
 
     pub fn names(&self) -> Vec<&str> {
         self.names.keys().map(String::as_str).collect()
+    }
+
+    /// A file's octets.
+    pub fn all(&self, name: &str) -> Vec<u8> {
+        let length = self.files[self.names[name]].length;
+        self.read(name, 0, length as usize)
     }
 
     pub fn read(&self, name: &str, offset: u64, length: usize) -> Vec<u8> {

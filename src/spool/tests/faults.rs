@@ -5,22 +5,24 @@ use crate::spool::disk::Real;
 
 #[test]
 fn a_failed_sync_refuses_its_messages_and_the_next_ones_work() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    let first = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
-    disk.fail_syncs(1);
-    let refused = block_on(accept(&spool, &["x@a"], b"2"));
-    assert!(matches!(refused, Err(Error::Io(_))));
-    let third = settled(&spool, || block_on(accept(&spool, &["x@a"], b"3")));
-    assert_eq!(super::ids(&spool), [first, third]);
-    drop(spool);
-    let spool = open(&Fake::of(disk.image()), 6).unwrap();
-    assert_eq!(spool.findings(), [], "the failed batch is noted in the log");
-    assert_eq!(
-        super::ids(&spool),
-        [first, third],
-        "what was refused stays so"
-    );
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        let first = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+        disk.fail_syncs(1);
+        let refused = block_on(accept(&spool, &["x@a"], b"2"));
+        assert!(matches!(refused, Err(Error::Io(_))));
+        let third = settled(&spool, || block_on(accept(&spool, &["x@a"], b"3")));
+        assert_eq!(super::ids(&spool), [first, third]);
+        drop(spool);
+        let spool = open(&Fake::of(disk.image()), 6).unwrap();
+        assert_eq!(spool.findings(), [], "the failed batch is noted in the log");
+        assert_eq!(
+            super::ids(&spool),
+            [first, third],
+            "what was refused stays so"
+        );
+    });
 }
 
 /// Tries until the spool writes again.
@@ -35,38 +37,42 @@ fn settled(spool: &Spool, mut attempt: impl FnMut() -> Result<Id, Error>) -> Id 
 
 #[test]
 fn a_transaction_with_a_part_in_a_failed_batch_is_refused_whole() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    block_on(async {
-        let mut long = spool.begin(MICROS, None).unwrap();
-        long.sender(&Sender::default()).await.unwrap();
-        long.recipient("x@a").await.unwrap();
-        long.body(&body(1, 40_000)).await.unwrap();
-        disk.fail_syncs(1);
-        assert!(accept(&spool, &["x@a"], b"2").await.is_err());
-        while spool.counts().read_only {
-            smol::Timer::after(Duration::from_millis(1)).await;
-        }
-        assert!(matches!(
-            long.commit(Last::default()).await,
-            Err(Error::Io(_))
-        ));
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        block_on(async {
+            let mut long = spool.begin(MICROS, None).unwrap();
+            long.sender(&Sender::default()).await.unwrap();
+            long.recipient("x@a").await.unwrap();
+            long.body(&body(1, 40_000)).await.unwrap();
+            disk.fail_syncs(1);
+            assert!(accept(&spool, &["x@a"], b"2").await.is_err());
+            while spool.counts().read_only {
+                smol::Timer::after(Duration::from_millis(1)).await;
+            }
+            assert!(matches!(
+                long.commit(Last::default()).await,
+                Err(Error::Io(_))
+            ));
+        });
+        assert_eq!(super::ids(&spool), []);
     });
-    assert_eq!(super::ids(&spool), []);
 }
 
 #[test]
 fn marks_of_a_failed_batch_are_written_again() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    block_on(accept(&spool, &["x@a"], b"1")).unwrap();
-    let ticket = due(&spool, NOW).pop().unwrap();
-    disk.fail_syncs(1);
-    block_on(deliver(&spool, ticket));
-    assert!(block_on(accept(&spool, &["x@a"], b"2")).is_err());
-    let third = settled(&spool, || block_on(accept(&spool, &["x@a"], b"3")));
-    let spool = open(&Fake::of(disk.image()), 6).unwrap();
-    assert_eq!(super::ids(&spool), [third]);
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        disk.fail_syncs(1);
+        block_on(deliver(&spool, ticket));
+        assert!(block_on(accept(&spool, &["x@a"], b"2")).is_err());
+        let third = settled(&spool, || block_on(accept(&spool, &["x@a"], b"3")));
+        let spool = open(&Fake::of(disk.image()), 6).unwrap();
+        assert_eq!(super::ids(&spool), [third]);
+    });
 }
 
 #[test]
@@ -90,6 +96,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     let options = Options {
         dir: "/dev/null/spool".into(),
         size: 1 << 30,
+        key: None,
     };
     let problem = Spool::open(&options, Real, Box::new(lane), NOW)
         .err()
@@ -106,6 +113,7 @@ fn a_real_folder_works_and_is_locked() {
     let options = Options {
         dir: dir.clone(),
         size: 6 * limits::SPOOL_SEGMENT as u64,
+        key: None,
     };
     let open = || Spool::open(&options, Real, Box::new(lane), NOW);
     let spool = open().unwrap();
@@ -145,79 +153,85 @@ const PUT_OFF: Outcome = Outcome {
 
 #[test]
 fn a_dsn_whose_commit_failed_leaves_its_original_queued() {
-    let disk = Fake::of(fresh(7));
-    let spool = open(&disk, 7).unwrap();
-    let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
-    let ticket = due(&spool, NOW).pop().unwrap();
-    disk.fail_syncs(1);
-    assert!(block_on(report(&spool, &ticket)).is_err());
-    block_on(spool.settle(ticket, PUT_OFF));
-    settled(&spool, || block_on(accept(&spool, &["x@a"], b"2")));
-    for ticket in due(&spool, NOW) {
-        block_on(deliver(&spool, ticket));
-    }
-    block_on(spool.close()).unwrap();
-    let spool = open(&disk, 7).unwrap();
-    assert_eq!(super::ids(&spool), [original], "lost without a DSN");
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(7));
+        let spool = open(&disk, 7).unwrap();
+        let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        disk.fail_syncs(1);
+        assert!(block_on(report(&spool, &ticket)).is_err());
+        block_on(spool.settle(ticket, PUT_OFF));
+        settled(&spool, || block_on(accept(&spool, &["x@a"], b"2")));
+        for ticket in due(&spool, NOW) {
+            block_on(deliver(&spool, ticket));
+        }
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 7).unwrap();
+        assert_eq!(super::ids(&spool), [original], "lost without a DSN");
+    });
 }
 
 #[test]
 fn a_dsn_that_is_damaged_leaves_its_original_queued() {
-    let disk = Fake::of(fresh(7));
-    let spool = open(&disk, 7).unwrap();
-    let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
-    let ticket = due(&spool, NOW).pop().unwrap();
-    let report = block_on(async {
-        let mut dsn = spool.begin_dsn(MICROS).unwrap();
-        dsn.sender(&Sender::default()).await.unwrap();
-        dsn.recipient("sender@b").await.unwrap();
-        dsn.body(&body(1, 20_000)).await.unwrap();
-        let last = Last {
-            finishes: Some((&ticket, 1)),
-            ..Last::default()
-        };
-        dsn.commit(last).await.unwrap().id()
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(7));
+        let spool = open(&disk, 7).unwrap();
+        let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        let report = block_on(async {
+            let mut dsn = spool.begin_dsn(MICROS).unwrap();
+            dsn.sender(&Sender::default()).await.unwrap();
+            dsn.recipient("sender@b").await.unwrap();
+            dsn.body(&body(1, 20_000)).await.unwrap();
+            let last = Last {
+                finishes: Some((&ticket, 1)),
+                ..Last::default()
+            };
+            dsn.commit(last).await.unwrap().id()
+        });
+        block_on(spool.settle(ticket, PUT_OFF));
+        assert_eq!(super::ids(&spool), [report]);
+        block_on(spool.close()).unwrap();
+        let whole = open(&Fake::of(disk.image()), 7).unwrap();
+        assert_eq!(super::ids(&whole), [report], "the DSN is there");
+        // Its first part is the third block's: the header and the original stand before it.
+        disk.flip("000001.seg", 2 * 4096 + 5000, 1);
+        let spool = open(&disk, 7).unwrap();
+        assert_eq!(super::ids(&spool), [original]);
     });
-    block_on(spool.settle(ticket, PUT_OFF));
-    assert_eq!(super::ids(&spool), [report]);
-    block_on(spool.close()).unwrap();
-    let whole = open(&Fake::of(disk.image()), 7).unwrap();
-    assert_eq!(super::ids(&whole), [report], "the DSN is there");
-    // Its first part is the third block's: the header and the original stand before it.
-    disk.flip("000001.seg", 2 * 4096 + 5000, 1);
-    let spool = open(&disk, 7).unwrap();
-    assert_eq!(super::ids(&spool), [original]);
 }
 
 #[test]
 fn what_a_failed_commit_left_stays_refused_when_its_note_is_written_over() {
-    let disk = Fake::of(fresh(7));
-    disk.forget();
-    let spool = open(&disk, 7).unwrap();
-    let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
-    let ticket = due(&spool, NOW).pop().unwrap();
-    disk.fail_syncs(1);
-    assert!(block_on(report(&spool, &ticket)).is_err());
-    block_on(spool.settle(ticket, PUT_OFF));
-    // The original holds the first segment, and the second one, with the note, is used again.
-    let octets = body(1, 1_000_000);
-    settled(&spool, || block_on(accept(&spool, &["x@a"], &octets)));
-    for _ in 0..40 {
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(7));
+        disk.forget();
+        let spool = open(&disk, 7).unwrap();
+        let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        disk.fail_syncs(1);
+        assert!(block_on(report(&spool, &ticket)).is_err());
+        block_on(spool.settle(ticket, PUT_OFF));
+        // The original holds the first segment, and the second one, with the note, is used again.
+        let octets = body(1, 1_000_000);
+        settled(&spool, || block_on(accept(&spool, &["x@a"], &octets)));
+        for _ in 0..40 {
+            for ticket in due(&spool, NOW) {
+                block_on(deliver(&spool, ticket));
+            }
+            block_on(accept(&spool, &["x@a"], &octets)).unwrap();
+        }
         for ticket in due(&spool, NOW) {
             block_on(deliver(&spool, ticket));
         }
-        block_on(accept(&spool, &["x@a"], &octets)).unwrap();
-    }
-    for ticket in due(&spool, NOW) {
-        block_on(deliver(&spool, ticket));
-    }
-    assert!(spool.handle.shared.state().segments.number(2).is_none());
-    block_on(spool.close()).unwrap();
-    let spool = open(&disk, 7).unwrap();
-    assert_eq!(
-        (super::ids(&spool), spool.findings()),
-        (vec![original], &[][..])
-    );
+        assert!(spool.handle.shared.state().segments.number(2).is_none());
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 7).unwrap();
+        assert_eq!(
+            (super::ids(&spool), spool.findings()),
+            (vec![original], &[][..])
+        );
+    });
 }
 
 #[test]

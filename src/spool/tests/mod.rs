@@ -7,11 +7,13 @@ mod opening;
 mod powercut;
 mod queueing;
 mod room;
+mod sealed;
 mod spread;
 
 use super::*;
 use fake::{Fake, Image};
 use smol::block_on;
+use std::cell::RefCell;
 use std::time::Duration;
 
 pub const NOW: u64 = 1_800_000_000;
@@ -22,10 +24,33 @@ pub fn lane(address: &str) -> Lane {
     Lane(u32::from(address.bytes().last().unwrap_or(0)))
 }
 
+thread_local! {
+    /// What this test's spools are opened with.
+    static KEY: RefCell<Option<Key>> = const { RefCell::new(None) };
+}
+
+/// Opens spools with this key from now on.
+pub fn set_key(key: Option<&Key>) {
+    KEY.set(key.cloned());
+}
+
+/// Runs a test on spools in clear, and again on sealed ones.
+pub fn in_clear_and_sealed(test: impl Fn()) {
+    test();
+    set_key(Some(&Key::fresh().unwrap()));
+    test();
+}
+
+/// How many cuts are passed over for each that is tried: the second run need not be as thorough as the first.
+pub fn stride() -> usize {
+    KEY.with_borrow(|key| key.as_ref().map_or(1, |_| 4))
+}
+
 pub fn open(disk: &Fake, segments: usize) -> Result<Spool, OpenError> {
     let options = Options {
         dir: "/spool".into(),
         size: (segments * limits::SPOOL_SEGMENT) as u64,
+        key: KEY.with_borrow(Option::clone),
     };
     let spool = Spool::open(&options, disk.clone(), Box::new(lane), NOW)?;
     while spool.handle.shared.state().segments.coming > 0 {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::spool::disk::Real;
-use crate::spool::record::SegmentHeader;
+use crate::spool::header::SegmentHeader;
 
 const SEGMENT: u64 = limits::SPOOL_SEGMENT as u64;
 
@@ -10,6 +10,7 @@ fn options(segments: u64) -> Options {
     Options {
         dir: "/spool".into(),
         size: segments * SEGMENT,
+        key: None,
     }
 }
 
@@ -51,6 +52,7 @@ fn the_file_system_is_asked_for_its_room() {
     let options = Options {
         dir: dir.clone(),
         size: 1 << 53,
+        key: None,
     };
     let problem = Spool::open(&options, Real, Box::new(lane), NOW).err();
     assert!(matches!(problem, Some(OpenError::NoRoom { .. })));
@@ -117,38 +119,40 @@ fn a_spool_that_is_still_filled_does_not_shrink() {
 
 #[test]
 fn a_segment_without_headers_is_set_aside() {
-    let disk = Fake::of(fresh(7));
-    let spool = open(&disk, 7).unwrap();
-    let octets = body(1, 3_000_000);
-    let ids: Vec<_> = (0..3)
-        .map(|_| block_on(accept(&spool, &["x@a"], &octets)).unwrap())
-        .collect();
-    block_on(spool.close()).unwrap();
-    let whole = disk.image();
-    let mut image = whole.clone();
-    for at in [0, SEGMENT - 4096] {
-        image.write("000002.seg", at, &[0; 4096]);
-    }
-    let aside = image.read("000002.seg", 0, limits::SPOOL_SEGMENT);
-    let disk = Fake::of(image);
-    let spool = open(&disk, 7).unwrap();
-    assert!(spool.findings().contains(&Finding::Aside(2)));
-    let lost = |finding: &Finding| matches!(finding, Finding::Lost { .. });
-    assert!(spool.findings().iter().any(lost), "a part is in it");
-    // Mail goes on, and what is set aside stays as it is.
-    for _ in 0..6 {
-        for ticket in due(&spool, NOW) {
-            block_on(deliver(&spool, ticket));
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(7));
+        let spool = open(&disk, 7).unwrap();
+        let octets = body(1, 3_000_000);
+        let ids: Vec<_> = (0..3)
+            .map(|_| block_on(accept(&spool, &["x@a"], &octets)).unwrap())
+            .collect();
+        block_on(spool.close()).unwrap();
+        let whole = disk.image();
+        let mut image = whole.clone();
+        for at in [0, SEGMENT - 4096] {
+            image.write("000002.seg", at, &[0; 4096]);
         }
-        block_on(accept(&spool, &["x@a"], b"small")).unwrap();
-    }
-    let generation = spool.handle.shared.state().segments.open().unwrap();
-    assert!(generation.generation > 3, "none that it may have");
-    block_on(spool.close()).unwrap();
-    let left = disk.image().read("000002.seg", 0, limits::SPOOL_SEGMENT);
-    assert!(left == aside, "it is kept");
+        let aside = image.read("000002.seg", 0, limits::SPOOL_SEGMENT);
+        let disk = Fake::of(image);
+        let spool = open(&disk, 7).unwrap();
+        assert!(spool.findings().contains(&Finding::Aside(2)));
+        let lost = |finding: &Finding| matches!(finding, Finding::Lost { .. });
+        assert!(spool.findings().iter().any(lost), "a part is in it");
+        // Mail goes on, and what is set aside stays as it is.
+        for _ in 0..6 {
+            for ticket in due(&spool, NOW) {
+                block_on(deliver(&spool, ticket));
+            }
+            block_on(accept(&spool, &["x@a"], b"small")).unwrap();
+        }
+        let generation = spool.handle.shared.state().segments.open().unwrap();
+        assert!(generation.generation > 3, "none that it may have");
+        block_on(spool.close()).unwrap();
+        let left = disk.image().read("000002.seg", 0, limits::SPOOL_SEGMENT);
+        assert!(left == aside, "it is kept");
 
-    assert_eq!(super::ids(&open(&Fake::of(whole), 7).unwrap()), ids);
+        assert_eq!(super::ids(&open(&Fake::of(whole), 7).unwrap()), ids);
+    });
 }
 
 #[test]

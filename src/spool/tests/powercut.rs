@@ -110,7 +110,7 @@ impl Run {
     }
 
     fn check_all(&self, segments: usize, fates: &[Unsynced], step: usize) {
-        for cut in (0..=self.disk.calls()).step_by(step) {
+        for cut in (0..=self.disk.calls()).step_by(step * stride()) {
             for fate in fates {
                 let image = self.disk.cut(&self.base, cut, *fate);
                 let what = format!("cut after {cut}, {fate:?}");
@@ -144,82 +144,90 @@ fn short_run() -> Run {
 
 #[test]
 fn no_cut_loses_a_message_or_brings_one_back() {
-    short_run().check_all(6, &FATES, 1);
+    in_clear_and_sealed(|| {
+        short_run().check_all(6, &FATES, 1);
+    });
 }
 
 #[test]
 fn no_cut_while_recovering_does_either() {
-    let run = short_run();
-    let mut holes = 0;
-    for cut in 0..=run.disk.calls() {
-        for fate in [Unsynced::Torn(3), Unsynced::Torn(4)] {
-            let image = run.disk.cut(&run.base, cut, fate);
-            let disk = run.check(&image, cut, 6, &format!("{cut} {fate:?}"));
-            // The note of a hole is written in the background.
-            let spool = open(&Fake::of(image.clone()), 6).unwrap();
-            if spool.findings().is_empty() {
-                continue;
-            }
-            holes += 1;
-            drop(spool);
-            let again = Fake::of(image.clone());
-            block_on(open(&again, 6).unwrap().close()).unwrap();
-            for second in 0..=again.calls() {
-                for fate in FATES {
-                    let left = again.cut(&image, second, fate);
-                    let what = format!("cuts {cut} and {second}, {fate:?}");
-                    run.check(&left, cut, 6, &what);
+    in_clear_and_sealed(|| {
+        let run = short_run();
+        let mut holes = 0;
+        for cut in (0..=run.disk.calls()).step_by(stride()) {
+            for fate in [Unsynced::Torn(3), Unsynced::Torn(4)] {
+                let image = run.disk.cut(&run.base, cut, fate);
+                let disk = run.check(&image, cut, 6, &format!("{cut} {fate:?}"));
+                // The note of a hole is written in the background.
+                let spool = open(&Fake::of(image.clone()), 6).unwrap();
+                if spool.findings().is_empty() {
+                    continue;
                 }
+                holes += 1;
+                drop(spool);
+                let again = Fake::of(image.clone());
+                block_on(open(&again, 6).unwrap().close()).unwrap();
+                for second in 0..=again.calls() {
+                    for fate in FATES {
+                        let left = again.cut(&image, second, fate);
+                        let what = format!("cuts {cut} and {second}, {fate:?}");
+                        run.check(&left, cut, 6, &what);
+                    }
+                }
+                let silent = open(&again, 6).unwrap();
+                assert_eq!(silent.findings(), [], "a torn tail is told of once");
+                drop(disk);
             }
-            let silent = open(&again, 6).unwrap();
-            assert_eq!(silent.findings(), [], "a torn tail is told of once");
-            drop(disk);
         }
-    }
-    assert!(holes > 0, "no cut tore anything");
+        assert!(holes > 0, "no cut tore anything");
+    });
 }
 
 #[test]
 fn no_cut_does_either_while_segments_are_left_and_used_again() {
-    let mut run = Run::new(7);
-    let old = run.accept(200);
-    let large = run.accept(4_500_000);
-    run.deliver(&[large]);
-    let large = run.accept(4_500_000);
-    run.deliver(&[large]);
-    let mut later = Vec::new();
-    for _ in 0..4 {
-        later.push(run.accept(2_500_000));
-        let finished: Vec<_> = later.split_off(later.len() - 1);
-        run.deliver(&finished);
-    }
-    run.deliver(&[old]);
-    run.accept(100);
-    run.check_all(7, &[Unsynced::Torn(5)], 3);
-    run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 7);
+    in_clear_and_sealed(|| {
+        let mut run = Run::new(7);
+        let old = run.accept(200);
+        let large = run.accept(4_500_000);
+        run.deliver(&[large]);
+        let large = run.accept(4_500_000);
+        run.deliver(&[large]);
+        let mut later = Vec::new();
+        for _ in 0..4 {
+            later.push(run.accept(2_500_000));
+            let finished: Vec<_> = later.split_off(later.len() - 1);
+            run.deliver(&finished);
+        }
+        run.deliver(&[old]);
+        run.accept(100);
+        run.check_all(7, &[Unsynced::Torn(5)], 3);
+        run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 7);
+    });
 }
 
 #[test]
 fn no_cut_does_either_to_a_message_whose_parts_lie_apart() {
-    let mut run = Run::new(7);
-    let octets = body(9, 20_000);
-    let mut slow = block_on(async {
-        let mut slow = run.spool.begin(MICROS, None).unwrap();
-        slow.sender(&Sender::default()).await.unwrap();
-        slow.recipient("x@a").await.unwrap();
-        slow.body(&octets).await.unwrap();
-        slow
-    });
-    for _ in 0..2 {
+    in_clear_and_sealed(|| {
+        let mut run = Run::new(7);
+        let octets = body(9, 20_000);
+        let mut slow = block_on(async {
+            let mut slow = run.spool.begin(MICROS, None).unwrap();
+            slow.sender(&Sender::default()).await.unwrap();
+            slow.recipient("x@a").await.unwrap();
+            slow.body(&octets).await.unwrap();
+            slow
+        });
+        for _ in 0..2 {
+            let large = run.accept(4_500_000);
+            run.deliver(&[large]);
+        }
+        block_on(slow.body(&octets)).unwrap();
+        let id = block_on(slow.commit(Last::default())).unwrap().id();
+        let promise = (run.disk.calls(), octets.repeat(2));
+        run.promises.accepted.insert(id, promise);
         let large = run.accept(4_500_000);
         run.deliver(&[large]);
-    }
-    block_on(slow.body(&octets)).unwrap();
-    let id = block_on(slow.commit(Last::default())).unwrap().id();
-    let promise = (run.disk.calls(), octets.repeat(2));
-    run.promises.accepted.insert(id, promise);
-    let large = run.accept(4_500_000);
-    run.deliver(&[large]);
-    run.check_all(7, &[Unsynced::Torn(6)], 5);
-    run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 11);
+        run.check_all(7, &[Unsynced::Torn(6)], 5);
+        run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 11);
+    });
 }

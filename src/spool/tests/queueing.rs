@@ -5,19 +5,21 @@ use crate::smtp::parameters::{Notify, Ret};
 
 #[test]
 fn messages_of_all_sizes_come_back_as_they_went_in() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    let sizes = [0, 1, 4096, 16_000, 16_384, 16_385, 40_000, 5_000_000];
-    let mut expected = Vec::new();
-    for (number, size) in sizes.into_iter().enumerate() {
-        let id = block_on(accept(&spool, &["x@a", "y@b"], &body(number, size))).unwrap();
-        let octets = [b"Received: here\r\n", &body(number, size)[..]].concat();
-        expected.push((id, vec!["x@a".to_owned(), "y@b".to_owned()], octets));
-    }
-    assert!(contents(&spool) == expected);
-    block_on(spool.close()).unwrap();
-    let spool = open(&disk, 6).unwrap();
-    assert!(contents(&spool) == expected, "after a restart");
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        let sizes = [0, 1, 4096, 16_000, 16_384, 16_385, 40_000, 5_000_000];
+        let mut expected = Vec::new();
+        for (number, size) in sizes.into_iter().enumerate() {
+            let id = block_on(accept(&spool, &["x@a", "y@b"], &body(number, size))).unwrap();
+            let octets = [b"Received: here\r\n", &body(number, size)[..]].concat();
+            expected.push((id, vec!["x@a".to_owned(), "y@b".to_owned()], octets));
+        }
+        assert!(contents(&spool) == expected);
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 6).unwrap();
+        assert!(contents(&spool) == expected, "after a restart");
+    });
 }
 
 const NEVER: Notify = Notify {
@@ -28,68 +30,70 @@ const NEVER: Notify = Notify {
 
 #[test]
 fn a_message_keeps_its_envelope_and_facts() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    let recipients: Vec<_> = (0..100)
-        .map(|n| format!("{}{n}@a", "x".repeat(240)))
-        .collect();
-    let orcpt = format!("rfc822;{}+40a", "y".repeat(490));
-    let facts = Facts {
-        eight_bit_body: true,
-        utf8_headers: false,
-        utf8_address: true,
-        require_tls: true,
-    };
-    block_on(async {
-        let mut transaction = spool.begin(MICROS, Some(1000)).unwrap();
-        let sender = Sender {
-            address: "",
-            ret: Some(Ret::Headers),
-            envid: Some("QQ314159"),
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        let recipients: Vec<_> = (0..100)
+            .map(|n| format!("{}{n}@a", "x".repeat(240)))
+            .collect();
+        let orcpt = format!("rfc822;{}+40a", "y".repeat(490));
+        let facts = Facts {
+            eight_bit_body: true,
+            utf8_headers: false,
+            utf8_address: true,
+            require_tls: true,
         };
-        transaction.sender(&sender).await.unwrap();
-        for recipient in &recipients {
-            let recipient = Addressee {
-                address: recipient,
-                notify: Some(NEVER),
-                orcpt: Some(&orcpt),
+        block_on(async {
+            let mut transaction = spool.begin(MICROS, Some(1000)).unwrap();
+            let sender = Sender {
+                address: "",
+                ret: Some(Ret::Headers),
+                envid: Some("QQ314159"),
             };
-            transaction.recipient(recipient).await.unwrap();
-        }
-        assert_eq!(transaction.recipients(), 100);
-        transaction.body(b"Subject: x\r\n\r\nhi\r\n").await.unwrap();
-        let last = Last {
-            head: b"R: 1\r\n",
-            facts,
-            finishes: None,
-        };
-        transaction.commit(last).await.unwrap();
+            transaction.sender(&sender).await.unwrap();
+            for recipient in &recipients {
+                let recipient = Addressee {
+                    address: recipient,
+                    notify: Some(NEVER),
+                    orcpt: Some(&orcpt),
+                };
+                transaction.recipient(recipient).await.unwrap();
+            }
+            assert_eq!(transaction.recipients(), 100);
+            transaction.body(b"Subject: x\r\n\r\nhi\r\n").await.unwrap();
+            let last = Last {
+                head: b"R: 1\r\n",
+                facts,
+                finishes: None,
+            };
+            transaction.commit(last).await.unwrap();
+        });
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 6).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        let info = spool.info(&ticket);
+        assert_eq!((info.lane, info.mixed), (lane("x@a"), false));
+        assert_eq!((info.attempts, info.accepted), (0, NOW));
+        let mut message = block_on(spool.read(&ticket)).unwrap();
+        assert_eq!(message.sender, "");
+        assert_eq!(message.ret, Some(Ret::Headers));
+        assert_eq!(message.envid.as_deref(), Some("QQ314159"));
+        assert_eq!((message.facts, message.size), (facts, 24));
+        assert_eq!((message.accepted, message.recipients_in_all), (NOW, 100));
+        assert!(
+            message
+                .recipients
+                .iter()
+                .map(|r| &r.address)
+                .eq(&recipients)
+        );
+        let wishes = |r: &Recipient| r.notify == Some(NEVER) && r.orcpt.as_ref() == Some(&orcpt);
+        assert!(message.recipients.iter().all(wishes));
+        let first = block_on(whole(&mut message)).unwrap();
+        assert_eq!(first, b"R: 1\r\nSubject: x\r\n\r\nhi\r\n");
+        message.rewind();
+        assert_eq!(block_on(whole(&mut message)).unwrap(), first);
     });
-    block_on(spool.close()).unwrap();
-    let spool = open(&disk, 6).unwrap();
-    let ticket = due(&spool, NOW).pop().unwrap();
-    let info = spool.info(&ticket);
-    assert_eq!((info.lane, info.mixed), (lane("x@a"), false));
-    assert_eq!((info.attempts, info.accepted), (0, NOW));
-    let mut message = block_on(spool.read(&ticket)).unwrap();
-    assert_eq!(message.sender, "");
-    assert_eq!(message.ret, Some(Ret::Headers));
-    assert_eq!(message.envid.as_deref(), Some("QQ314159"));
-    assert_eq!((message.facts, message.size), (facts, 24));
-    assert_eq!((message.accepted, message.recipients_in_all), (NOW, 100));
-    assert!(
-        message
-            .recipients
-            .iter()
-            .map(|r| &r.address)
-            .eq(&recipients)
-    );
-    let wishes = |r: &Recipient| r.notify == Some(NEVER) && r.orcpt.as_ref() == Some(&orcpt);
-    assert!(message.recipients.iter().all(wishes));
-    let first = block_on(whole(&mut message)).unwrap();
-    assert_eq!(first, b"R: 1\r\nSubject: x\r\n\r\nhi\r\n");
-    message.rewind();
-    assert_eq!(block_on(whole(&mut message)).unwrap(), first);
 }
 
 #[test]
@@ -120,51 +124,53 @@ fn transactions_may_be_interleaved() {
 
 #[test]
 fn deferrals_splits_and_finished_recipients_survive_a_restart() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    block_on(accept(&spool, &["1@a", "2@b", "3@a", "4@c"], b"hi\r\n")).unwrap();
-    let ticket = due(&spool, NOW).pop().unwrap();
-    assert!(spool.info(&ticket).mixed);
-    spool.split(
-        ticket,
-        &[
-            (lane("@a"), 0b101),
-            (lane("@b"), 0b10),
-            (lane("@c"), 0b1000),
-        ],
-    );
-    let mut tickets = due(&spool, NOW);
-    assert_eq!(tickets.len(), 3);
-    tickets.sort_by_key(|ticket| spool.info(ticket).lane);
-    let mut tickets = tickets.into_iter();
-    let defer = |next| Some(Deferral { next });
-    block_on(async {
-        let outcome = Outcome {
-            done: 0b1,
-            defer: defer(NOW + 300),
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        block_on(accept(&spool, &["1@a", "2@b", "3@a", "4@c"], b"hi\r\n")).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        assert!(spool.info(&ticket).mixed);
+        spool.split(
+            ticket,
+            &[
+                (lane("@a"), 0b101),
+                (lane("@b"), 0b10),
+                (lane("@c"), 0b1000),
+            ],
+        );
+        let mut tickets = due(&spool, NOW);
+        assert_eq!(tickets.len(), 3);
+        tickets.sort_by_key(|ticket| spool.info(ticket).lane);
+        let mut tickets = tickets.into_iter();
+        let defer = |next| Some(Deferral { next });
+        block_on(async {
+            let outcome = Outcome {
+                done: 0b1,
+                defer: defer(NOW + 300),
+            };
+            spool.settle(tickets.next().unwrap(), outcome).await;
+            let outcome = Outcome {
+                done: 0,
+                defer: defer(NOW + 600),
+            };
+            spool.settle(tickets.next().unwrap(), outcome).await;
+            deliver(&spool, tickets.next().unwrap()).await;
+        });
+        assert_eq!(due(&spool, NOW).len(), 0);
+        let check = |spool: &Spool| {
+            let first = due(spool, NOW + 300);
+            assert_eq!(first.len(), 1);
+            let info = spool.info(&first[0]);
+            assert_eq!((info.attempts, info.recipients), (1, 0b100));
+            let both = due(spool, NOW + 600);
+            assert_eq!(both.len(), 1);
+            assert_eq!(spool.info(&both[0]).recipients, 0b10);
         };
-        spool.settle(tickets.next().unwrap(), outcome).await;
-        let outcome = Outcome {
-            done: 0,
-            defer: defer(NOW + 600),
-        };
-        spool.settle(tickets.next().unwrap(), outcome).await;
-        deliver(&spool, tickets.next().unwrap()).await;
+        check(&spool);
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 6).unwrap();
+        check(&spool);
     });
-    assert_eq!(due(&spool, NOW).len(), 0);
-    let check = |spool: &Spool| {
-        let first = due(spool, NOW + 300);
-        assert_eq!(first.len(), 1);
-        let info = spool.info(&first[0]);
-        assert_eq!((info.attempts, info.recipients), (1, 0b100));
-        let both = due(spool, NOW + 600);
-        assert_eq!(both.len(), 1);
-        assert_eq!(spool.info(&both[0]).recipients, 0b10);
-    };
-    check(&spool);
-    block_on(spool.close()).unwrap();
-    let spool = open(&disk, 6).unwrap();
-    check(&spool);
 }
 
 #[test]
@@ -272,6 +278,7 @@ fn ids_increase_over_restarts_and_clocks_that_go_back() {
     let options = Options {
         dir: "/spool".into(),
         size: 6 * limits::SPOOL_SEGMENT as u64,
+        key: None,
     };
     let spool = Spool::open(&options, disk, Box::new(lane), 0).unwrap();
     assert!(spool.begin(0, None).unwrap().id() > first);

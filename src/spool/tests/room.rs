@@ -13,60 +13,64 @@ fn fill(spool: &Spool, length: usize) -> Vec<Id> {
 
 #[test]
 fn a_full_spool_refuses_mail_delivers_and_takes_mail_again() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    for round in 0..3 {
-        let all = fill(&spool, 200_000);
-        assert!(all.len() > 20, "round {round}: {} messages", all.len());
-        assert_eq!(
-            spool.begin(MICROS, Some(200_000)).err(),
-            Some(Refusal::Full)
-        );
-        for ticket in due(&spool, NOW) {
-            block_on(deliver(&spool, ticket));
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        for round in 0..3 {
+            let all = fill(&spool, 200_000);
+            assert!(all.len() > 20, "round {round}: {} messages", all.len());
+            assert_eq!(
+                spool.begin(MICROS, Some(200_000)).err(),
+                Some(Refusal::Full)
+            );
+            for ticket in due(&spool, NOW) {
+                block_on(deliver(&spool, ticket));
+            }
+            assert!(spool.counts().free > 4_000_000, "{:?}", spool.counts());
         }
-        assert!(spool.counts().free > 4_000_000, "{:?}", spool.counts());
-    }
+    });
 }
 
 #[test]
 fn a_full_spool_takes_marks_and_dsns_for_ever() {
-    let disk = Fake::of(fresh(6));
-    let spool = open(&disk, 6).unwrap();
-    let all = fill(&spool, 100_000);
-    // Each deferral is synced alone, as in a slow trickle: far more blocks than the reserve has.
-    for round in 1..=8 {
-        for ticket in due(&spool, ALWAYS) {
-            let outcome = Outcome {
-                done: 0,
-                defer: Some(Deferral { next: NOW + round }),
-            };
-            block_on(spool.settle(ticket, outcome));
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        let all = fill(&spool, 100_000);
+        // Each deferral is synced alone, as in a slow trickle: far more blocks than the reserve has.
+        for round in 1..=8 {
+            for ticket in due(&spool, ALWAYS) {
+                let outcome = Outcome {
+                    done: 0,
+                    defer: Some(Deferral { next: NOW + round }),
+                };
+                block_on(spool.settle(ticket, outcome));
+            }
+            for _ in 0..70 {
+                fill_reserve(&spool);
+            }
         }
-        for _ in 0..70 {
-            fill_reserve(&spool);
-        }
-    }
-    let written = spool.counts().written as usize / limits::SPOOL_SEGMENT;
-    assert!(
-        written > 8,
-        "the reserve was used again and again: {written}"
-    );
-    block_on(async {
-        let mut dsn = spool.begin_dsn(MICROS).unwrap();
-        dsn.sender(&Sender::default()).await.unwrap();
-        dsn.recipient("x@a").await.unwrap();
-        dsn.commit(Last::default()).await.unwrap();
+        let written = spool.counts().written as usize / limits::SPOOL_SEGMENT;
+        assert!(
+            written > 8,
+            "the reserve was used again and again: {written}"
+        );
+        block_on(async {
+            let mut dsn = spool.begin_dsn(MICROS).unwrap();
+            dsn.sender(&Sender::default()).await.unwrap();
+            dsn.recipient("x@a").await.unwrap();
+            dsn.commit(Last::default()).await.unwrap();
+        });
+        let spool = open(&Fake::of(disk.image()), 6).unwrap();
+        let tickets = due(&spool, ALWAYS);
+        assert_eq!(tickets.len(), all.len() + 1);
+        let deferred = tickets.iter().filter(|t| spool.info(t).attempts == 8);
+        assert_eq!(
+            deferred.count(),
+            all.len(),
+            "no mark was lost to a reused segment"
+        );
     });
-    let spool = open(&Fake::of(disk.image()), 6).unwrap();
-    let tickets = due(&spool, ALWAYS);
-    assert_eq!(tickets.len(), all.len() + 1);
-    let deferred = tickets.iter().filter(|t| spool.info(t).attempts == 8);
-    assert_eq!(
-        deferred.count(),
-        all.len(),
-        "no mark was lost to a reused segment"
-    );
 }
 
 /// A large DSN that is given up: its parts use room that only the reserve has.
@@ -80,39 +84,41 @@ fn fill_reserve(spool: &Spool) {
 
 #[test]
 fn what_is_finished_stays_so_when_its_marks_segment_is_used_again() {
-    let disk = Fake::of(fresh(7));
-    let spool = open(&disk, 7).unwrap();
-    // One old message holds the first segment; its neighbours' marks go to younger ones, which are used again.
-    let old = block_on(accept(&spool, &["x@a", "y@a"], b"old")).unwrap();
-    let finished: Vec<_> = (0..20)
-        .map(|n| block_on(accept(&spool, &["x@a"], &body(n, 150_000))).unwrap())
-        .collect();
-    let mut kept = None;
-    let mut pass = |spool: &Spool| {
-        for ticket in due(spool, ALWAYS) {
-            if ticket.id() == old {
-                kept.get_or_insert(ticket);
-            } else {
-                block_on(deliver(spool, ticket));
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(7));
+        let spool = open(&disk, 7).unwrap();
+        // One old message holds the first segment; its neighbours' marks go to younger ones, which are used again.
+        let old = block_on(accept(&spool, &["x@a", "y@a"], b"old")).unwrap();
+        let finished: Vec<_> = (0..20)
+            .map(|n| block_on(accept(&spool, &["x@a"], &body(n, 150_000))).unwrap())
+            .collect();
+        let mut kept = None;
+        let mut pass = |spool: &Spool| {
+            for ticket in due(spool, ALWAYS) {
+                if ticket.id() == old {
+                    kept.get_or_insert(ticket);
+                } else {
+                    block_on(deliver(spool, ticket));
+                }
+            }
+        };
+        for number in 0..30 {
+            block_on(accept(&spool, &["x@a"], &body(number, 1_000_000))).unwrap();
+            if number == 10 {
+                pass(&spool);
+            }
+            if number > 10 {
+                pass(&spool);
             }
         }
-    };
-    for number in 0..30 {
-        block_on(accept(&spool, &["x@a"], &body(number, 1_000_000))).unwrap();
-        if number == 10 {
-            pass(&spool);
-        }
-        if number > 10 {
-            pass(&spool);
-        }
-    }
-    assert!(spool.handle.shared.state().segments.number(1).is_some());
-    assert!(spool.handle.shared.state().segments.number(2).is_none());
-    let spool = open(&Fake::of(disk.image()), 7).unwrap();
-    let left = super::ids(&spool);
-    assert!(finished.iter().all(|id| !left.contains(id)));
-    assert_eq!(left, [old]);
-    assert_eq!(spool.findings(), []);
+        assert!(spool.handle.shared.state().segments.number(1).is_some());
+        assert!(spool.handle.shared.state().segments.number(2).is_none());
+        let spool = open(&Fake::of(disk.image()), 7).unwrap();
+        let left = super::ids(&spool);
+        assert!(finished.iter().all(|id| !left.contains(id)));
+        assert_eq!(left, [old]);
+        assert_eq!(spool.findings(), []);
+    });
 }
 
 #[test]
@@ -160,57 +166,61 @@ fn the_index_has_room_for_so_many_recipients() {
 
 #[test]
 fn many_messages_recover() {
-    let segments = 26;
-    let disk = Fake::of(fresh(segments));
-    let spool = open(&disk, segments).unwrap();
-    let each = if cfg!(debug_assertions) { 50 } else { 1_000 };
-    let shared = spool.clone();
-    let executor = smol::Executor::new();
-    block_on(executor.run(async {
-        let sessions: Vec<_> = (0..100)
-            .map(|_| {
-                let spool = shared.clone();
-                executor.spawn(async move {
-                    for _ in 0..each {
-                        accept(&spool, &["x@a"], &body(0, 300)).await.unwrap();
-                    }
+    in_clear_and_sealed(|| {
+        let segments = 26;
+        let disk = Fake::of(fresh(segments));
+        let spool = open(&disk, segments).unwrap();
+        let each = if cfg!(debug_assertions) { 50 } else { 1_000 };
+        let shared = spool.clone();
+        let executor = smol::Executor::new();
+        block_on(executor.run(async {
+            let sessions: Vec<_> = (0..100)
+                .map(|_| {
+                    let spool = shared.clone();
+                    executor.spawn(async move {
+                        for _ in 0..each {
+                            accept(&spool, &["x@a"], &body(0, 300)).await.unwrap();
+                        }
+                    })
                 })
-            })
-            .collect();
-        for session in sessions {
-            session.await;
-        }
-    }));
-    block_on(spool.close()).unwrap();
-    let count = if cfg!(debug_assertions) {
-        5_000
-    } else {
-        100_000
-    };
-    let before = std::time::Instant::now();
-    let spool = open(&disk, segments).unwrap();
-    eprintln!("{count} messages recovered in {:?}", before.elapsed());
-    assert_eq!(spool.counts().queued, count);
+                .collect();
+            for session in sessions {
+                session.await;
+            }
+        }));
+        block_on(spool.close()).unwrap();
+        let count = if cfg!(debug_assertions) {
+            5_000
+        } else {
+            100_000
+        };
+        let before = std::time::Instant::now();
+        let spool = open(&disk, segments).unwrap();
+        eprintln!("{count} messages recovered in {:?}", before.elapsed());
+        assert_eq!(spool.counts().queued, count);
+    });
 }
 
 #[test]
 fn the_largest_message_fits_an_empty_spool_however_far_its_segment_is_used() {
-    let segments = limits::SPOOL_SEGMENTS;
-    let disk = Fake::of(fresh(segments));
-    disk.forget();
-    let spool = open(&disk, segments).unwrap();
-    let most = Spool::room_for_mail(Spool::smallest());
-    assert!(most >= Spool::smallest() / 4);
-    let largest = body(1, most as usize);
-    for before in [0, 10, 4_000_000, 100_000, 1_000_000, 4_100_000] {
-        block_on(accept(&spool, &["x@a"], &largest[..before])).unwrap();
-        for ticket in due(&spool, NOW) {
-            block_on(deliver(&spool, ticket));
+    in_clear_and_sealed(|| {
+        let segments = limits::SPOOL_SEGMENTS;
+        let disk = Fake::of(fresh(segments));
+        disk.forget();
+        let spool = open(&disk, segments).unwrap();
+        let most = Spool::room_for_mail(Spool::smallest());
+        assert!(most >= Spool::smallest() / 4);
+        let largest = body(1, most as usize);
+        for before in [0, 10, 4_000_000, 100_000, 1_000_000, 4_100_000] {
+            block_on(accept(&spool, &["x@a"], &largest[..before])).unwrap();
+            for ticket in due(&spool, NOW) {
+                block_on(deliver(&spool, ticket));
+            }
+            block_on(accept(&spool, &["x@a"], &largest)).unwrap();
+            for ticket in due(&spool, NOW) {
+                block_on(deliver(&spool, ticket));
+            }
         }
-        block_on(accept(&spool, &["x@a"], &largest)).unwrap();
-        for ticket in due(&spool, NOW) {
-            block_on(deliver(&spool, ticket));
-        }
-    }
-    assert_eq!(Spool::room_for_mail(0), 0);
+        assert_eq!(Spool::room_for_mail(0), 0);
+    });
 }

@@ -39,39 +39,41 @@ fn put_off(spool: &Spool, id: Id) {
 
 #[test]
 fn a_slow_message_keeps_the_segments_of_its_parts_only() {
-    let disk = Fake::of(fresh(SEGMENTS));
-    disk.forget();
-    let spool = open(&disk, SEGMENTS).unwrap();
-    let (slow_body, octets) = (body(7, 20_000), body(1, 500_000));
-    let mut slow = begin_slow(&spool);
-    block_on(slow.body(&slow_body)).unwrap();
-    flow(&spool, 2 * SEGMENTS, &octets).unwrap();
-    let id = block_on(slow.commit(Last::default())).unwrap().id();
-    put_off(&spool, id);
-    flow(&spool, 3 * SEGMENTS, &octets).expect("other mail flows while it is queued");
-    // Split and settled in parts, it still keeps what it needs.
-    let ticket = due(&spool, NOW + 9).pop().unwrap();
-    spool.split(ticket, &[(Lane(1), 1), (Lane(2), 2)]);
-    let tickets = due(&spool, NOW + 9);
-    assert_eq!(tickets.len(), 2);
-    drop(tickets);
-    put_off(&spool, id);
-    block_on(spool.close()).unwrap();
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(SEGMENTS));
+        disk.forget();
+        let spool = open(&disk, SEGMENTS).unwrap();
+        let (slow_body, octets) = (body(7, 20_000), body(1, 500_000));
+        let mut slow = begin_slow(&spool);
+        block_on(slow.body(&slow_body)).unwrap();
+        flow(&spool, 2 * SEGMENTS, &octets).unwrap();
+        let id = block_on(slow.commit(Last::default())).unwrap().id();
+        put_off(&spool, id);
+        flow(&spool, 3 * SEGMENTS, &octets).expect("other mail flows while it is queued");
+        // Split and settled in parts, it still keeps what it needs.
+        let ticket = due(&spool, NOW + 9).pop().unwrap();
+        spool.split(ticket, &[(Lane(1), 1), (Lane(2), 2)]);
+        let tickets = due(&spool, NOW + 9);
+        assert_eq!(tickets.len(), 2);
+        drop(tickets);
+        put_off(&spool, id);
+        block_on(spool.close()).unwrap();
 
-    let spool = open(&disk, SEGMENTS).unwrap();
-    assert_eq!(spool.findings(), []);
-    flow(&spool, 3 * SEGMENTS, &octets).expect("and after a restart");
-    let mut found = contents(&spool);
-    found.dedup();
-    assert_eq!(found.len(), 1);
-    assert!((found[0].0, &found[0].2) == (id, &slow_body), "it is whole");
-    for ticket in due(&spool, ALWAYS) {
-        block_on(deliver(&spool, ticket));
-    }
-    flow(&spool, SEGMENTS, &octets).unwrap();
-    let free = spool.counts().free;
-    let most = (SEGMENTS - limits::SPOOL_RESERVE) as u64 * limits::SPOOL_SEGMENT as u64;
-    assert!(free > most - 2 * limits::SPOOL_SEGMENT as u64, "{free}");
+        let spool = open(&disk, SEGMENTS).unwrap();
+        assert_eq!(spool.findings(), []);
+        flow(&spool, 3 * SEGMENTS, &octets).expect("and after a restart");
+        let mut found = contents(&spool);
+        found.dedup();
+        assert_eq!(found.len(), 1);
+        assert!((found[0].0, &found[0].2) == (id, &slow_body), "it is whole");
+        for ticket in due(&spool, ALWAYS) {
+            block_on(deliver(&spool, ticket));
+        }
+        flow(&spool, SEGMENTS, &octets).unwrap();
+        let free = spool.counts().free;
+        let most = (SEGMENTS - limits::SPOOL_RESERVE) as u64 * limits::SPOOL_SEGMENT as u64;
+        assert!(free > most - 2 * limits::SPOOL_SEGMENT as u64, "{free}");
+    });
 }
 
 #[test]

@@ -7,11 +7,13 @@ use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
 use crate::smtp::parameters::{MailParameters, RcptParameters};
 use crate::smtp::reply::{self, Reply};
-use crate::spool::{Addressee, Durable, Error, Facts, Last, Refusal, Sender, Transaction};
+use crate::spool::{Addressee, Durable, Error, Facts, Last, Refusal, Sender, Source, Transaction};
+use std::net::IpAddr;
 
 /// An open transaction.
 pub struct Mail {
     spooled: Transaction,
+    client: IpAddr,
     pub sender: String,
     /// The first recipient: it stands in Received if it stays the only one.
     first: Option<String>,
@@ -58,10 +60,17 @@ pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<Stri
     }
 }
 
+/// A stranger's address holds its quarter of the spool.
+fn over_share(client: IpAddr) -> Reply {
+    log::warn!("over share client={client}: its queued mail takes a quarter of the spool");
+    reply::SPOOL_FULL
+}
+
 /// What the client is told of the spool's trouble.
-fn told(problem: &Error) -> Reply {
+fn told(client: IpAddr, problem: &Error) -> Reply {
     match problem {
         Error::Full => reply::SPOOL_FULL,
+        Error::OverShare => over_share(client),
         Error::Io(problem) => {
             log::error!("spool: {problem}");
             reply::DISK_ERROR
@@ -76,16 +85,18 @@ impl Mail {
     /// The reply.
     pub async fn begin(
         inbound: &Inbound,
-        trust: Trust,
+        (client, trust): (IpAddr, Trust),
         sender: Path<'_>,
         parameters: MailParameters<'_>,
     ) -> Result<Self, Reply> {
         let address = full_address(inbound, trust, sender, reply::BAD_SENDER)?;
+        let source = (trust != Trust::Trusted).then(|| Source::from(client));
         let mut spooled = inbound
             .spool
-            .begin((inbound.clock)(), parameters.size)
+            .begin_from(source, (inbound.clock)(), parameters.size)
             .map_err(|refusal| match refusal {
                 Refusal::Full => reply::SPOOL_FULL,
+                Refusal::OverShare => over_share(client),
                 Refusal::ReadOnly => reply::DISK_ERROR,
             })?;
         let sender = Sender {
@@ -96,9 +107,10 @@ impl Mail {
         spooled
             .sender(&sender)
             .await
-            .map_err(|problem| told(&problem))?;
+            .map_err(|problem| told(client, &problem))?;
         Ok(Self {
             spooled,
+            client,
             utf8_address: !address.is_ascii(),
             sender: address,
             require_tls: parameters.require_tls,
@@ -124,7 +136,7 @@ impl Mail {
         self.spooled
             .recipient(recipient)
             .await
-            .map_err(|problem| told(&problem))?;
+            .map_err(|problem| told(self.client, &problem))?;
         self.utf8_address |= !address.is_ascii();
         self.recipients += 1;
         self.first.get_or_insert(address);
@@ -144,7 +156,7 @@ impl Mail {
         self.spooled
             .body(text)
             .await
-            .map_err(|problem| told(&problem))
+            .map_err(|problem| told(self.client, &problem))
     }
 
     /// The queue id, as it stands in logs and Received.
@@ -191,6 +203,6 @@ impl Mail {
         self.spooled
             .commit(last)
             .await
-            .map_err(|problem| told(&problem))
+            .map_err(|problem| told(self.client, &problem))
     }
 }

@@ -31,17 +31,22 @@ mod batch;
 mod checkpoint;
 mod claim;
 pub mod disk;
+mod entry;
 mod envelope;
 mod findings;
 mod folder;
 mod generations;
 mod id;
 mod items;
+mod lifted;
 mod log;
+mod look;
 mod marks;
 mod mend;
 mod message;
+mod mover;
 mod open;
+mod pressure;
 mod queue;
 mod read;
 mod record;
@@ -50,6 +55,7 @@ mod replay;
 mod scan;
 mod segments;
 mod shared;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -61,6 +67,7 @@ pub use findings::Finding;
 pub use id::Id;
 pub use message::{Message, ReadError};
 pub use open::OpenError;
+pub use shares::Source;
 pub use ticket::{Deferral, Info, Outcome, Ticket};
 pub use transaction::{Durable, Error, Transaction};
 
@@ -113,6 +120,8 @@ impl Drop for Handle {
 pub enum Refusal {
     /// No room on the disk or in the index: 452 4.3.1.
     Full,
+    /// The sender's address would hold more than a quarter of the spool: 452 4.3.1.
+    OverShare,
     /// The disk fails, or the spool is closing: 451 4.3.0.
     ReadOnly,
 }
@@ -171,12 +180,26 @@ impl Spool {
         &self.handle.findings
     }
 
-    /// Begins a transaction; `size_hint` is what MAIL's SIZE claims, in octets.
+    /// Begins a transaction of a client that is trusted with the whole spool; `size_hint` is what MAIL's SIZE claims, in
+    /// octets.
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn begin(&self, now_micros: u64, size_hint: Option<u64>) -> Result<Transaction, Refusal> {
-        self.transaction(now_micros, Class::Mail, size_hint.unwrap_or(0))
+        self.begin_from(None, now_micros, size_hint)
+    }
+
+    /// The same; a stranger's `source` may hold a quarter of the spool, and one message at any time.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn begin_from(
+        &self,
+        source: Option<Source>,
+        now_micros: u64,
+        size_hint: Option<u64>,
+    ) -> Result<Transaction, Refusal> {
+        self.transaction(now_micros, Class::Mail, size_hint.unwrap_or(0), source)
     }
 
     /// Begins a delivery status notification; it may use some of the segments that are kept free of mail.
@@ -184,7 +207,7 @@ impl Spool {
     /// # Errors
     /// [`Refusal`].
     pub fn begin_dsn(&self, now_micros: u64) -> Result<Transaction, Refusal> {
-        self.transaction(now_micros, Class::Dsn, 0)
+        self.transaction(now_micros, Class::Dsn, 0, None)
     }
 
     fn transaction(
@@ -192,6 +215,7 @@ impl Spool {
         now_micros: u64,
         class: Class,
         size: u64,
+        source: Option<Source>,
     ) -> Result<Transaction, Refusal> {
         let shared = &self.handle.shared;
         if shared.is_read_only() {
@@ -207,9 +231,15 @@ impl Spool {
         if !room || !state.queue.has_room() {
             return Err(Refusal::Full);
         }
+        let share = state.shares.of(source);
+        let least = size.saturating_add(record::BLOCK as u64);
+        if !state.share_has_room(share, 0, least.div_ceil(1024)) {
+            return Err(Refusal::OverShare);
+        }
         let id = state.queue.new_id(now_micros);
         drop(state);
-        Ok(Transaction::new(id, class, Claim::new(shared.clone())))
+        let claim = Claim::new(shared.clone(), share);
+        Ok(Transaction::new(id, class, claim, source))
     }
 
     /// Waits for an entry that is due, and takes it. `now` gives unix seconds.
@@ -316,12 +346,11 @@ impl Spool {
     pub fn counts(&self) -> Counts {
         let shared = &self.handle.shared;
         let state = shared.state();
-        let segments = state.segments.count() + state.segments.coming;
         Counts {
             queued: state.queue.waiting() as u64,
             in_flight: state.queue.in_flight() as u64,
             free: state.segments.free_for_mail(),
-            capacity: segments as u64 * limits::SPOOL_SEGMENT as u64,
+            capacity: state.segments.octets(),
             flushes: shared.tallies.flushes.load(Ordering::Relaxed),
             commits: shared.tallies.commits.load(Ordering::Relaxed),
             written: shared.tallies.written.load(Ordering::Relaxed),

@@ -216,10 +216,11 @@ impl Replay {
         lane_of: &LaneOf,
     ) -> Option<()> {
         let fields = PartFields::read(payload)?;
+        // Before a first part, others are of a copy that was given up, or of an original that is damaged.
         let before = self.open.remove(&header.id);
+        let before = before.filter(|_| fields.previous.is_some());
         let follows = match (&before, fields.previous) {
-            // Whatever part came before it: a copy that was given up.
-            (_, None) => fields.number == 0,
+            (None, None) => fields.number == 0,
             (Some(open), Some(previous)) => {
                 open.last == previous && open.number.checked_add(1) == Some(fields.number)
             }

@@ -223,3 +223,37 @@ fn no_cut_does_either_to_a_message_whose_parts_lie_apart() {
     run.check_all(7, &[Unsynced::Torn(6)], 5);
     run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 11);
 }
+
+#[test]
+fn no_cut_does_either_while_old_messages_are_moved() {
+    let mut run = Run::new(8);
+    let old = [
+        run.accept(100),
+        run.accept(40_000),
+        run.accept(10),
+        run.accept(3000),
+    ];
+    run.abort();
+    run.defer(old[0]);
+    run.defer(old[1]);
+    let is_there = |run: &Run| {
+        let state = run.spool.handle.shared.state();
+        state.queue.entries().any(|entry| entry.generation == 1)
+    };
+    for _ in 0..30 {
+        if !is_there(&run) {
+            break;
+        }
+        let large = run.accept(1_500_000);
+        run.deliver(&[large]);
+        if run.count == 8 {
+            run.deliver(&old[2..3]);
+        }
+    }
+    assert!(!is_there(&run), "they were not moved");
+    run.deliver(&old[..1]);
+    let large = run.accept(4_500_000);
+    run.deliver(&[large]);
+    run.check_all(8, &[Unsynced::Torn(7), Unsynced::Torn(8)], 5);
+    run.check_all(8, &[Unsynced::Lost, Unsynced::Kept], 11);
+}

@@ -9,6 +9,7 @@ mod powercut;
 mod queueing;
 mod room;
 mod sharing;
+mod soak;
 mod spread;
 
 use super::*;

@@ -18,9 +18,19 @@ impl Client {
         Ok(client)
     }
 
+    /// Connects to an address with its port and reads the greeting.
+    pub fn connect_to(address: &str) -> io::Result<Self> {
+        let mut client = Self::on(TcpStream::connect(address)?)?;
+        client.expect("220")?;
+        Ok(client)
+    }
+
     /// Connects.
     pub fn dial(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::on(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    fn on(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self {

@@ -7,13 +7,17 @@ use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
 use crate::smtp::parameters::{MailParameters, RcptParameters};
 use crate::smtp::reply::{self, Reply};
-use crate::spool::{Addressee, Durable, Error, Facts, Id, Last, Refusal, Sender, Transaction};
+use crate::spool::{
+    Addressee, Durable, Error, Facts, Id, Last, Refusal, Sender, Source, Transaction,
+};
+use std::net::IpAddr;
 
 /// An open transaction.
 pub struct Mail {
     id: Id,
     /// None: given up, and nothing more is kept.
     spooled: Option<Transaction>,
+    client: IpAddr,
     /// Empty: the null sender.
     pub sender: String,
     /// The first recipient: it stands in Received if it stays the only one.
@@ -65,10 +69,17 @@ pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<Stri
     }
 }
 
+/// A stranger's address holds its quarter of the spool.
+fn over_share(client: IpAddr) -> Reply {
+    log::warn!("over share client={client}: its queued mail takes a quarter of the spool");
+    reply::SPOOL_FULL
+}
+
 /// What the client is told of the spool's trouble.
-fn told(problem: &Error) -> Reply {
+fn told(client: IpAddr, problem: &Error) -> Reply {
     match problem {
         Error::Full => reply::SPOOL_FULL,
+        Error::OverShare => over_share(client),
         Error::Io(problem) => {
             log::error!("spool: {problem}");
             reply::DISK_ERROR
@@ -83,16 +94,18 @@ impl Mail {
     /// The reply.
     pub async fn begin(
         inbound: &Inbound,
-        trust: Trust,
+        (client, trust): (IpAddr, Trust),
         sender: Path<'_>,
         parameters: MailParameters<'_>,
     ) -> Result<Self, Reply> {
         let address = full_address(inbound, trust, sender, reply::BAD_SENDER)?;
+        let source = (trust != Trust::Trusted).then(|| Source::from(client));
         let mut spooled = inbound
             .spool
-            .begin((inbound.clock)(), parameters.size)
+            .begin_from(source, (inbound.clock)(), parameters.size)
             .map_err(|refusal| match refusal {
                 Refusal::Full => reply::SPOOL_FULL,
+                Refusal::OverShare => over_share(client),
                 Refusal::ReadOnly => reply::DISK_ERROR,
             })?;
         let sender = Sender {
@@ -103,11 +116,12 @@ impl Mail {
         spooled
             .sender(&sender)
             .await
-            .map_err(|problem| told(&problem))?;
+            .map_err(|problem| told(client, &problem))?;
         Ok(Self {
             id: spooled.id(),
             spooled: Some(spooled),
             smtputf8: parameters.smtputf8,
+            client,
             utf8_address: !address.is_ascii(),
             sender: address,
             require_tls: parameters.require_tls,
@@ -134,7 +148,7 @@ impl Mail {
         spooled
             .recipient(recipient)
             .await
-            .map_err(|problem| told(&problem))?;
+            .map_err(|problem| told(self.client, &problem))?;
         self.utf8_address |= !address.is_ascii();
         self.recipients += 1;
         self.first.get_or_insert(address);
@@ -154,7 +168,10 @@ impl Mail {
     /// The reply that the end of data will get.
     pub async fn body(&mut self, text: &[u8]) -> Result<(), Reply> {
         match &mut self.spooled {
-            Some(spooled) => spooled.body(text).await.map_err(|problem| told(&problem)),
+            Some(spooled) => spooled
+                .body(text)
+                .await
+                .map_err(|problem| told(self.client, &problem)),
             None => Ok(()),
         }
     }
@@ -207,6 +224,9 @@ impl Mail {
             finishes: None,
         };
         let spooled = self.spooled.ok_or(reply::DISK_ERROR)?;
-        spooled.commit(last).await.map_err(|problem| told(&problem))
+        spooled
+            .commit(last)
+            .await
+            .map_err(|problem| told(self.client, &problem))
     }
 }

@@ -118,9 +118,7 @@ impl Log {
         self.make_room(part.class, part.buffer.len())?;
         let place = self.place().ok_or(Error::Full)?;
         let octets = part.buffer.len();
-        if !part.claim.admit(part.class, place, octets) {
-            return Err(Error::Full);
-        }
+        part.claim.admit(part.class, place, octets)?;
         let kind = match part.last {
             Some(_) => Kind::Final,
             None => Kind::Part,
@@ -408,13 +406,19 @@ impl Log {
         let mut first = false;
         let mut state = self.shared.state();
         state.segments.room = room;
+        let mut commits = 0;
         for (part, place) in &mut self.waiting {
-            let Some(last) = &part.last else { continue };
-            let mut entry = Entry::new(part.id, *place, last.recipients);
-            entry.lane = last.lane;
-            let generations = part.claim.hand_over();
+            let Some(last) = &mut part.last else { continue };
+            let (generations, weight) = part.claim.hand_over();
             let generations = generations.unwrap_or(Generations::of(place.generation));
-            first |= state.queue.insert(entry, &generations);
+            if let Some(lifted) = &mut last.moved {
+                first |= lifted.put_down_at(&mut state, *place, &generations);
+                continue;
+            }
+            commits += 1;
+            let mut entry = Entry::new(part.id, *place, last.recipients);
+            (entry.lane, entry.weight) = (last.lane, weight);
+            first |= state.queue.insert(entry, &generations).1;
             if let Some((slot, id, mask)) = last.finishes {
                 state.finish(slot, id, mask);
             }
@@ -423,7 +427,6 @@ impl Log {
         if first {
             self.shared.due_changed();
         }
-        let commits = self.waiting.len() as u64;
         self.shared
             .tallies
             .commits
@@ -446,7 +449,7 @@ impl Log {
         match (closed, synced) {
             (Ok(()), true) => Ok(()),
             (Err(Error::Io(problem)), _) => Err(problem),
-            (Err(Error::Full), _) => Err(io::ErrorKind::StorageFull.into()),
+            (Err(Error::Full | Error::OverShare), _) => Err(io::ErrorKind::StorageFull.into()),
             (Ok(()), false) => Err(io::Error::other("sync failed")),
         }
     }

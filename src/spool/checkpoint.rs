@@ -8,12 +8,16 @@ use super::transaction::Error;
 use crate::limits;
 
 impl Log {
-    /// Writes checkpoints when segments run short and some are kept only by their marks.
+    /// Writes checkpoints when segments run short and some are kept only by their marks, and wakes the mover when some are
+    /// kept by little.
     pub fn upkeep(&mut self) {
         if self.checkpointing {
             return;
         }
         let state = self.shared.state();
+        if state.segments.pressure().is_some() {
+            self.shared.mover.ring(state.segments.sight());
+        }
         if !state.segments.wants_checkpoint() || self.current.is_none() {
             return;
         }
@@ -59,12 +63,7 @@ impl Log {
             .queue
             .entries()
             .filter(|entry| entry.generation == generation)
-            .map(|entry| Left {
-                offset: entry.offset,
-                mask: entry.remaining(),
-                next: entry.next().try_into().unwrap_or(u32::MAX),
-                attempts: entry.attempts,
-            })
+            .map(Left::of)
             .collect();
         left.sort_unstable();
         let mut from = record::FIRST;

@@ -1,7 +1,8 @@
 //! What a part's payload holds: its own fields, then tagged items. An item of an unknown tag is skipped.
 
+use super::marks::Left;
 use super::record::{self, Place};
-use super::{Addressee, Facts, Sender};
+use super::{Addressee, Facts, Sender, Source};
 use crate::smtp::parameters::{Notify, Ret};
 
 const SENDER: u8 = 1;
@@ -12,6 +13,8 @@ const FACTS: u8 = 5;
 const RETURN: u8 = 6;
 const ENVID: u8 = 7;
 const FINISHES: u8 = 8;
+const LEFT: u8 = 11;
+const SOURCE_TAG: u8 = 12;
 /// Inside a Recipient.
 const NOTIFY: u8 = 9;
 const ORCPT: u8 = 10;
@@ -29,7 +32,13 @@ pub enum Item<'a> {
     Facts(Summary),
     Return(Ret),
     Envid(&'a str),
-    Finishes { id: u64, mask: u128 },
+    Finishes {
+        id: u64,
+        mask: u128,
+    },
+    /// In the copy of a message: entries as a checkpoint has them, without offsets.
+    Left(&'a [u8]),
+    Source(Source),
 }
 
 /// A message as a whole, in its final part.
@@ -119,6 +128,30 @@ pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Opti
         content[8..].copy_from_slice(&mask.to_le_bytes());
         put(out, FINISHES, &content);
     }
+}
+
+/// Octets of what [`put_source`] appends.
+pub const SOURCE: usize = ITEM + 8;
+
+/// Appends where a stranger's message came from.
+pub fn put_source(out: &mut Vec<u8>, source: Source) {
+    put(out, SOURCE_TAG, &source.number().to_le_bytes());
+}
+
+/// The final part of a message's copy: the same items, and what is left to do.
+#[must_use]
+pub fn copy_of_final(payload: &[u8], left: &[Left]) -> Vec<u8> {
+    let mut copy = payload.get(..record::PART_FIELDS).unwrap_or(&[]).to_vec();
+    let mut items = Items::of(payload);
+    while let Some((tag, content)) = items.next_raw() {
+        if tag != LEFT {
+            put(&mut copy, tag, content);
+        }
+    }
+    let mut content = Vec::new();
+    left.iter().for_each(|left| left.put(&mut content));
+    put(&mut copy, LEFT, &content);
+    copy
 }
 
 /// A part's own fields.
@@ -254,6 +287,8 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
             id: record::u64_at(content, 0)?,
             mask: record::u128_at(content, 8)?,
         },
+        LEFT => Item::Left(content),
+        SOURCE_TAG => Item::Source(Source::of_number(record::u64_at(content, 0)?)),
         _ => return None,
     })
 }
@@ -310,6 +345,7 @@ mod tests {
             recipients: 1,
         };
         put_last(&mut payload, b"H: 1", summary, Some((9, 1 << 100)));
+        put_source(&mut payload, Source::of_number(7));
         let items: Vec<_> = Items::of(&payload).collect();
         let expected = [
             Item::Sender("a@b"),
@@ -325,6 +361,7 @@ mod tests {
                 id: 9,
                 mask: 1 << 100,
             },
+            Item::Source(Source::of_number(7)),
         ];
         assert_eq!(items, expected);
         for cut in 0..payload.len() {

@@ -2,6 +2,7 @@
 
 use super::batch::Log;
 use super::claim::Claim;
+use super::lifted::Lifted;
 use super::marks::Mark;
 use super::record::{Kind, Place};
 use super::segments::Class;
@@ -53,6 +54,8 @@ pub struct LastPart {
     pub lane: u32,
     /// Another message's slot, and its recipients that this one settles.
     pub finishes: Option<(u32, u64, u128)>,
+    /// It is the copy of a message that is queued already.
+    pub moved: Option<Lifted>,
 }
 
 /// The answer: for a final part, after the sync.

@@ -1,5 +1,6 @@
 //! Marks, checkpoints and holes: what the log says about messages that are in it already.
 
+use super::queue::Entry;
 use super::record::{Kind, Place, u16_at, u32_at, u64_at, u128_at};
 
 /// What became of some recipients of a message.
@@ -80,6 +81,16 @@ pub struct Range {
 }
 
 impl Range {
+    /// That of the record at a place.
+    #[must_use]
+    pub fn at(place: Place) -> Self {
+        Self {
+            generation: place.generation,
+            from: place.offset,
+            to: place.offset + 1,
+        }
+    }
+
     /// Is the place in it?
     #[must_use]
     pub fn holds(&self, generation: u64, offset: u32) -> bool {
@@ -105,7 +116,7 @@ impl Range {
     }
 }
 
-/// What is still to do of a message whose final part is in a checkpoint's range.
+/// What is still to do of a message: one whose final part is in a checkpoint's range, or that is moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
     /// The final part's offset.
@@ -117,6 +128,17 @@ pub struct Left {
 }
 
 impl Left {
+    /// What an entry says.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            offset: entry.offset,
+            mask: entry.remaining(),
+            next: entry.next,
+            attempts: entry.attempts,
+        }
+    }
+
     /// Appends it to a checkpoint's payload; the mask takes one octet for each seven bits.
     pub fn put(&self, payload: &mut Vec<u8>) {
         payload.extend_from_slice(&self.offset.to_le_bytes());

@@ -194,7 +194,7 @@ impl Octets {
 }
 
 /// One answer of the reader.
-async fn read(
+pub(super) async fn read(
     shared: &Shared,
     id: u64,
     place: Place,

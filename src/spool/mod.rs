@@ -24,10 +24,20 @@
 //! need know ([`seal`]). A segment's life is sealed or in clear as a whole. One that was written in clear is zeroed before
 //! a sealed life begins in it: behind a sealed header, nothing is ever left in clear.
 //!
+//! **When an old message holds a segment.** A message's octets are written once, unless segments run short: then those of
+//! a segment that is held by little are appended again, and the segment is free ([`mover`]; [`look`]: which, and at what
+//! price). Until the copy is on the disk nobody gets the message, so that its marks cannot miss it, and the original counts
+//! ([`lifted`]). A copy carries its state with it, so that it needs nothing before it. An original that is not yet written
+//! over can do no harm: the segments of a log are written over from the oldest on, so it goes before its copy, or a
+//! checkpoint of its segment, which does not list it, comes before both.
+//!
+//! **What a stranger can hold.** A quarter of the spool, by its address ([`shares`]); it is written with the message, and
+//! counted again at a start.
+//!
 //! **When the disk fails.** What a failed write or sync held is refused and never tried again; the writer goes to a
 //! fresh segment, and new mail waits until that one has proved good ([`mend`]).
 //!
-//! **Memory.** The index has 48 octets for an entry, reserved at start ([`queue`]); addresses and bodies stay on the
+//! **Memory.** The index has 56 octets for an entry, reserved at start ([`queue`]); addresses and bodies stay on the
 //! disk. Only a message whose parts lie apart has its segments listed beside the index, eight octets each. A transaction
 //! gathers one part at a time.
 
@@ -35,6 +45,7 @@ mod batch;
 mod checkpoint;
 mod claim;
 pub mod disk;
+mod entry;
 mod envelope;
 mod filesystem;
 mod findings;
@@ -43,11 +54,15 @@ mod generations;
 mod header;
 mod id;
 mod items;
+mod lifted;
 mod log;
+mod look;
 mod marks;
 mod mend;
 mod message;
+mod mover;
 mod open;
+mod pressure;
 mod queue;
 mod read;
 mod record;
@@ -57,6 +72,7 @@ mod scan;
 mod seal;
 mod segments;
 mod shared;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -70,6 +86,7 @@ pub use id::Id;
 pub use message::{Message, ReadError};
 pub use open::OpenError;
 pub use seal::Key;
+pub use shares::Source;
 pub use ticket::{Deferral, Info, Outcome, Ticket};
 pub use transaction::{Durable, Error, Transaction};
 
@@ -124,6 +141,8 @@ impl Drop for Handle {
 pub enum Refusal {
     /// No room on the disk or in the index: 452 4.3.1.
     Full,
+    /// The sender's address would hold more than a quarter of the spool: 452 4.3.1.
+    OverShare,
     /// The disk fails, or the spool is closing: 451 4.3.0.
     ReadOnly,
 }
@@ -182,12 +201,26 @@ impl Spool {
         &self.handle.findings
     }
 
-    /// Begins a transaction; `size_hint` is what MAIL's SIZE claims, in octets.
+    /// Begins a transaction of a client that is trusted with the whole spool; `size_hint` is what MAIL's SIZE claims, in
+    /// octets.
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn begin(&self, now_micros: u64, size_hint: Option<u64>) -> Result<Transaction, Refusal> {
-        self.transaction(now_micros, Class::Mail, size_hint.unwrap_or(0))
+        self.begin_from(None, now_micros, size_hint)
+    }
+
+    /// The same; a stranger's `source` may hold a quarter of the spool, and one message at any time.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn begin_from(
+        &self,
+        source: Option<Source>,
+        now_micros: u64,
+        size_hint: Option<u64>,
+    ) -> Result<Transaction, Refusal> {
+        self.transaction(now_micros, Class::Mail, size_hint.unwrap_or(0), source)
     }
 
     /// Begins a delivery status notification; it may use some of the segments that are kept free of mail.
@@ -195,7 +228,7 @@ impl Spool {
     /// # Errors
     /// [`Refusal`].
     pub fn begin_dsn(&self, now_micros: u64) -> Result<Transaction, Refusal> {
-        self.transaction(now_micros, Class::Dsn, 0)
+        self.transaction(now_micros, Class::Dsn, 0, None)
     }
 
     fn transaction(
@@ -203,6 +236,7 @@ impl Spool {
         now_micros: u64,
         class: Class,
         size: u64,
+        source: Option<Source>,
     ) -> Result<Transaction, Refusal> {
         let shared = &self.handle.shared;
         if shared.is_read_only() {
@@ -221,9 +255,15 @@ impl Spool {
         if !room || !state.queue.has_room() {
             return Err(Refusal::Full);
         }
+        let share = state.shares.of(source);
+        let least = size.saturating_add(record::BLOCK as u64);
+        if !state.share_has_room(share, 0, least.div_ceil(1024)) {
+            return Err(Refusal::OverShare);
+        }
         let id = state.queue.new_id(now_micros);
         drop(state);
-        Ok(Transaction::new(id, class, Claim::new(shared.clone())))
+        let claim = Claim::new(shared.clone(), share);
+        Ok(Transaction::new(id, class, claim, source))
     }
 
     /// Waits for an entry that is due, and takes it. `now` gives unix seconds.
@@ -330,12 +370,11 @@ impl Spool {
     pub fn counts(&self) -> Counts {
         let shared = &self.handle.shared;
         let state = shared.state();
-        let segments = state.segments.count() + state.segments.coming;
         Counts {
             queued: state.queue.waiting() as u64,
             in_flight: state.queue.in_flight() as u64,
             free: state.segments.free_for_mail(),
-            capacity: segments as u64 * limits::SPOOL_SEGMENT as u64,
+            capacity: state.segments.octets(),
             flushes: shared.tallies.flushes.load(Ordering::Relaxed),
             commits: shared.tallies.commits.load(Ordering::Relaxed),
             written: shared.tallies.written.load(Ordering::Relaxed),

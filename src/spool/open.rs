@@ -6,7 +6,9 @@ use super::folder::{self, Folder};
 use super::header::{SegmentHeader, VERSION};
 use super::seal::{CHECK, Key, Sealer};
 use super::shared::Shared;
-use super::{FileSystem, Finding, Handle, LaneOf, Options, Spool, log as writer, read, recover};
+use super::{
+    FileSystem, Finding, Handle, LaneOf, Options, Spool, log as writer, mover, read, recover,
+};
 use crate::limits;
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -369,6 +371,8 @@ fn start(
     spawn("spool-writer", Box::new(move || writer::run(log)))?;
     let reader = shared.clone();
     spawn("spool-reader", Box::new(move || read::run(&reader)))?;
+    let movable = shared.clone();
+    spawn("spool-mover", Box::new(move || mover::run(&movable)))?;
     if !missing.is_empty() {
         let filler = shared.clone();
         spawn(

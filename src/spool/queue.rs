@@ -1,91 +1,13 @@
 //! The queue's index: one entry of fixed size for each message and set of recipients with one next try.
 
+pub use super::entry::{Entry, MIXED, all, joined};
+
+use super::entry::SPARSE;
 use super::generations::Generations;
 use super::record::Place;
 use crate::limits;
-use crate::policy::routes::Lane;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-
-/// An entry. Addresses stay on the disk.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    pub id: u64,
-    /// Recipients still to do; two halves, because a u128 would be aligned to 16.
-    remaining: [u64; 2],
-    /// The final part.
-    pub generation: u64,
-    pub offset: u32,
-    /// How many generations before it the first part is, if all between hold one; else [`SPARSE`].
-    span: u16,
-    pub attempts: u16,
-    pub lane: u32,
-    /// Unix seconds; 0: at once.
-    next: u32,
-}
-
-const _: () = assert!(size_of::<Entry>() == 48, "the memory ceiling counts on it");
-
-/// The generations of a message stand in the table beside the index.
-const SPARSE: u16 = u16::MAX;
-
-impl Entry {
-    /// A new message's entry, due at once.
-    #[must_use]
-    pub fn new(id: u64, place: Place, recipients: u8) -> Self {
-        let mut entry = Self {
-            id,
-            remaining: [0; 2],
-            generation: place.generation,
-            offset: place.offset,
-            span: 0,
-            attempts: 0,
-            lane: 0,
-            next: 0,
-        };
-        entry.set_remaining(all(recipients));
-        entry
-    }
-
-    #[must_use]
-    pub fn remaining(&self) -> u128 {
-        u128::from(self.remaining[0]) | u128::from(self.remaining[1]) << 64
-    }
-
-    pub fn set_remaining(&mut self, mask: u128) {
-        self.remaining = [mask as u64, (mask >> 64) as u64];
-    }
-
-    #[must_use]
-    pub fn next(&self) -> u64 {
-        self.next.into()
-    }
-
-    pub fn set_next(&mut self, seconds: u64) {
-        self.next = seconds.try_into().unwrap_or(u32::MAX);
-    }
-}
-
-/// The mask of that many recipients.
-#[must_use]
-pub fn all(recipients: u8) -> u128 {
-    1_u128
-        .checked_shl(recipients.into())
-        .map_or(u128::MAX, |bit| bit - 1)
-}
-
-/// Lanes whose recipients differ have none; this number of [`Lane`] is kept for them.
-pub const MIXED: u32 = u32::MAX;
-
-/// The lane of recipients seen one after another.
-#[must_use]
-pub fn joined(so_far: Option<u32>, lane: Lane) -> u32 {
-    let lane = lane.0.min(MIXED - 1);
-    match so_far {
-        Some(other) if other != lane => MIXED,
-        _ => lane,
-    }
-}
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// All entries and their due order. Memory is reserved once, and touched as it is used.
 pub struct Queue {
@@ -93,10 +15,13 @@ pub struct Queue {
     slots: Vec<Entry>,
     vacant: Vec<u32>,
     due: BinaryHeap<Reverse<(u32, u32)>>,
-    /// How many entries a message has, and its generations, where other mail lies between its parts. Each generation
-    /// stands for a part of it there, so the table takes less than a thousandth of the spool's size.
-    sparse: HashMap<u64, (u32, Generations)>,
-    in_flight: usize,
+    /// The generations of a message where other mail lies between its parts. Each stands for a part of it there, so the
+    /// table takes less than a thousandth of the spool's size.
+    sparse: HashMap<u64, Generations>,
+    /// Slots whose entries somebody works on: as many as attempts.
+    flying: HashSet<u32>,
+    /// Slots of messages that are being moved, and whether they came up in the due order meanwhile.
+    lifted: HashMap<u32, bool>,
     /// Recipients of all entries, and those of open transactions: a split can never want for a slot.
     recipients: usize,
     last_id: u64,
@@ -110,7 +35,8 @@ impl Queue {
             vacant: Vec::with_capacity(limits::QUEUE_ENTRIES),
             due: BinaryHeap::with_capacity(limits::QUEUE_ENTRIES),
             sparse: HashMap::new(),
-            in_flight: 0,
+            flying: HashSet::new(),
+            lifted: HashMap::new(),
             recipients: 0,
             last_id,
         }
@@ -145,19 +71,29 @@ impl Queue {
         self.recipients += recipients as usize;
     }
 
-    /// Puts an entry in, whose recipients' room is taken already. Returns true if it is the first that is due.
-    pub fn insert(&mut self, mut entry: Entry, generations: &Generations) -> bool {
-        entry.span = match *generations {
-            Generations::Run { first, last } if last - first < SPARSE.into() => {
-                (last - first) as u16
-            }
-            _ => {
-                let kept = self.sparse.entry(entry.id);
-                kept.or_insert_with(|| (0, generations.clone())).0 += 1;
-                SPARSE
-            }
+    /// Puts a message's first entry in, whose recipients' room is taken already. Returns its slot, and true if it is the
+    /// first that is due.
+    pub fn insert(&mut self, mut entry: Entry, generations: &Generations) -> (u32, bool) {
+        entry.span = self.span(entry.id, generations);
+        let slot = self.put(entry);
+        self.slots[slot as usize].sibling = slot;
+        (slot, self.wait(slot))
+    }
+
+    /// Puts another entry of a message in, beside the one in a slot: where it is, and what it weighs, is that one's.
+    pub fn insert_beside(&mut self, slot: u32, mut entry: Entry) -> bool {
+        let Some(other) = self.get(slot) else {
+            return false;
         };
-        let slot = match self.vacant.pop() {
+        (entry.span, entry.sibling, entry.weight) = (other.span, other.sibling, other.weight);
+        (entry.generation, entry.offset) = (other.generation, other.offset);
+        let added = self.put(entry);
+        self.slots[slot as usize].sibling = added;
+        self.wait(added)
+    }
+
+    fn put(&mut self, entry: Entry) -> u32 {
+        match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
                 slot
@@ -166,8 +102,20 @@ impl Queue {
                 self.slots.push(entry);
                 (self.slots.len() - 1) as u32
             }
-        };
-        self.wait(slot)
+        }
+    }
+
+    /// How an entry tells its generations; those that it cannot go to the table.
+    fn span(&mut self, id: u64, generations: &Generations) -> u16 {
+        match *generations {
+            Generations::Run { first, last } if last - first < SPARSE.into() => {
+                (last - first) as u16
+            }
+            _ => {
+                self.sparse.insert(id, generations.clone());
+                SPARSE
+            }
+        }
     }
 
     /// Puts a slot in the due order.
@@ -183,14 +131,26 @@ impl Queue {
 
     /// Takes the first entry that is due.
     pub fn take_due(&mut self, now: u64) -> Option<(u32, Entry)> {
-        let &Reverse((next, slot)) = self.due.peek()?;
-        if u64::from(next) > now {
-            return None;
+        loop {
+            let &Reverse((next, slot)) = self.due.peek()?;
+            if u64::from(next) > now {
+                return None;
+            }
+            self.due.pop();
+            if let Some(came_up) = self.lifted.get_mut(&slot) {
+                *came_up = true;
+                continue;
+            }
+            self.flying.insert(slot);
+            let entry = *self.get(slot)?;
+            return Some((slot, entry));
         }
-        self.due.pop();
-        self.in_flight += 1;
-        let entry = *self.get(slot)?;
-        Some((slot, entry))
+    }
+
+    /// Could an entry be taken by then, or once what is being moved is put down?
+    #[cfg(test)]
+    pub fn may_come_up(&self, now: u64) -> bool {
+        !self.lifted.is_empty() || self.next_due().is_some_and(|next| next <= now)
     }
 
     /// When the first entry is due, in unix seconds.
@@ -214,37 +174,123 @@ impl Queue {
 
     /// Ends an entry's flight: back in the due order. True if it is the first.
     pub fn put_back(&mut self, slot: u32) -> bool {
-        self.in_flight -= 1;
+        self.flying.remove(&slot);
         self.wait(slot)
     }
 
-    /// Ends an entry's flight: out of the index. Its generations come with it.
-    pub fn remove(&mut self, slot: u32) -> Option<(Entry, Generations)> {
-        let vacant = self.get_mut(slot)?;
-        let entry = *vacant;
-        vacant.id = 0;
-        self.in_flight -= 1;
+    /// Ends an entry's flight: out of the index. If it was its message's last, the message's generations come with it.
+    pub fn remove(&mut self, slot: u32) -> Option<(Entry, Option<Generations>)> {
+        let entry = *self.get(slot)?;
+        let last = self.unlink(slot, entry.sibling);
+        let generations = last.then(|| self.generations(&entry));
+        if last {
+            self.sparse.remove(&entry.id);
+        }
+        self.slots[slot as usize].id = 0;
+        self.flying.remove(&slot);
         self.vacant.push(slot);
-        Some((entry, self.leave(&entry)))
+        Some((entry, generations))
     }
 
-    /// The generations of an entry that leaves.
-    fn leave(&mut self, entry: &Entry) -> Generations {
+    /// Takes a slot out of its message's ring. True: it was alone.
+    fn unlink(&mut self, slot: u32, next: u32) -> bool {
+        let before = self.ring(slot).last();
+        if let Some(before) = before {
+            self.slots[before as usize].sibling = next;
+        }
+        next == slot
+    }
+
+    /// The slots of a message, from one of them on; a message has few.
+    fn ring(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
+        let next = move |&slot: &u32| {
+            let next = self.get(slot)?.sibling;
+            (next != first).then_some(next)
+        };
+        std::iter::successors(Some(first), next).take(u128::BITS as usize)
+    }
+
+    /// Which generations hold a part of an entry's message.
+    #[must_use]
+    pub fn generations(&self, entry: &Entry) -> Generations {
         let last = entry.generation;
-        if entry.span != SPARSE {
-            let first = last - u64::from(entry.span);
-            return Generations::Run { first, last };
-        }
-        match self.sparse.get_mut(&entry.id) {
-            Some((entries, generations)) if *entries > 1 => {
-                *entries -= 1;
-                generations.clone()
+        match entry.span {
+            SPARSE => {
+                let listed = self.sparse.get(&entry.id).cloned();
+                listed.unwrap_or(Generations::of(last))
             }
-            _ => {
-                let left = self.sparse.remove(&entry.id);
-                left.map_or(Generations::of(last), |(_, generations)| generations)
+            span => Generations::Run {
+                first: last.saturating_sub(span.into()),
+                last,
+            },
+        }
+    }
+
+    /// Has an entry's message a part in a generation?
+    #[must_use]
+    pub fn reaches(&self, entry: &Entry, generation: u64) -> bool {
+        match entry.span {
+            SPARSE => self.generations(entry).iter().any(|one| one == generation),
+            span => {
+                let last = entry.generation;
+                (last.saturating_sub(span.into())..last + 1).contains(&generation)
             }
         }
+    }
+
+    /// How many slots there are, vacant ones among them.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// A message by the lowest of its slots, if none of its entries is in flight.
+    #[must_use]
+    pub fn resting(&self, slot: u32) -> Option<&Entry> {
+        let entry = self.get(slot)?;
+        let rests = |slot: &u32| !self.flying.contains(slot) && !self.lifted.contains_key(slot);
+        self.ring(slot)
+            .all(|other| other >= slot && rests(&other))
+            .then_some(entry)
+    }
+
+    /// Takes a message that rests from the due order, to move it; all its entries.
+    pub fn lift(&mut self, slot: u32, id: u64) -> Option<Vec<u32>> {
+        self.resting(slot).filter(|entry| entry.id == id)?;
+        let slots: Vec<u32> = self.ring(slot).collect();
+        self.lifted.extend(slots.iter().map(|&slot| (slot, false)));
+        Some(slots)
+    }
+
+    /// Puts a lifted message down where it is now. Returns where it was.
+    pub fn relocate(
+        &mut self,
+        slots: &[u32],
+        place: Place,
+        to: &Generations,
+    ) -> Option<Generations> {
+        let before = *self.get(*slots.first()?)?;
+        let from = self.generations(&before);
+        self.sparse.remove(&before.id);
+        let span = self.span(before.id, to);
+        for &slot in slots {
+            if let Some(entry) = self.get_mut(slot) {
+                (entry.generation, entry.offset, entry.span) =
+                    (place.generation, place.offset, span);
+            }
+        }
+        Some(from)
+    }
+
+    /// Gives a lifted message back to the due order. True if it is the first.
+    pub fn put_down(&mut self, slots: &[u32]) -> bool {
+        let mut first = false;
+        for &slot in slots {
+            if self.lifted.remove(&slot) == Some(true) {
+                first |= self.wait(slot);
+            }
+        }
+        first
     }
 
     /// All entries.
@@ -254,12 +300,13 @@ impl Queue {
 
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.due.len()
+        let came_up = self.lifted.values().filter(|came_up| **came_up);
+        self.due.len() + came_up.count()
     }
 
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.flying.len()
     }
 }
 
@@ -283,25 +330,58 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_message_keeps_its_generations_until_its_last_entry_leaves() {
-        let mut queue = Queue::new(0);
+    fn a_message_keeps_its_generations_until_its_last_entry_leaves() {
         let mut spread = Generations::of(1);
         spread.add(7);
-        queue.insert(entry(1, 0), &spread);
-        queue.insert(entry(1, 0), &spread);
-        for left in [1, 0] {
-            let (slot, _) = queue.take_due(1).unwrap();
-            assert_eq!(queue.remove(slot).unwrap().1, spread);
-            assert_eq!(queue.sparse.len(), left);
+        for generations in [spread, run()] {
+            let mut queue = Queue::new(0);
+            let (slot, _) = queue.insert(entry(1, 0), &generations);
+            for _ in 0..2 {
+                queue.insert_beside(slot, entry(1, 0));
+            }
+            for left in [2, 1, 0] {
+                let (slot, _) = queue.take_due(1).unwrap();
+                let expected = (left == 0).then(|| generations.clone());
+                assert_eq!(queue.remove(slot).unwrap().1, expected);
+                assert_eq!(queue.entries().count(), left);
+            }
+            assert_eq!(queue.sparse.len(), 0);
+        }
+    }
+
+    #[test]
+    fn a_lifted_message_is_not_given_out_and_one_in_flight_not_lifted() {
+        let mut queue = Queue::new(0);
+        let (first, _) = queue.insert(entry(1, 0), &run());
+        queue.insert_beside(first, entry(1, 5));
+        let (flies, _) = queue.take_due(0).unwrap();
+        assert_eq!((flies, queue.lift(first, 1)), (first, None));
+        queue.put_back(first);
+        assert_eq!(queue.lift(first, 2), None, "another message has the slot");
+        let slots = queue.lift(first, 1).unwrap();
+        assert_eq!((slots.len(), queue.lift(first, 1)), (2, None));
+        assert!(queue.take_due(9).is_none());
+        assert_eq!((queue.waiting(), queue.in_flight()), (2, 0));
+        let place = Place {
+            generation: 9,
+            segment: 3,
+            offset: 8192,
+        };
+        let to = Generations::of(9);
+        assert_eq!(queue.relocate(&slots, place, &to), Some(run()));
+        assert!(queue.put_down(&slots));
+        for _ in 0..2 {
+            let (_, entry) = queue.take_due(9).unwrap();
+            assert_eq!((entry.generation, entry.offset), (9, 8192));
         }
     }
 
     #[test]
     fn entries_come_when_they_are_due_and_once() {
         let mut queue = Queue::new(0);
-        assert!(queue.insert(entry(1, 50), &run()));
-        assert!(queue.insert(entry(2, 40), &run()));
-        assert!(!queue.insert(entry(3, 60), &run()));
+        assert!(queue.insert(entry(1, 50), &run()).1);
+        assert!(queue.insert(entry(2, 40), &run()).1);
+        assert!(!queue.insert(entry(3, 60), &run()).1);
         assert_eq!(queue.next_due(), Some(40));
         assert!(queue.take_due(39).is_none());
         let (slot, first) = queue.take_due(100).unwrap();
@@ -314,16 +394,6 @@ mod tests {
         assert_eq!(queue.remove(slot).unwrap().0.id, 2);
         queue.insert(entry(4, 0), &run());
         assert_eq!(queue.take_due(1).unwrap().0, slot, "the slot is used again");
-    }
-
-    #[test]
-    fn masks_keep_all_bits() {
-        assert_eq!((all(0), all(1), all(100)), (0, 1, (1 << 100) - 1));
-        assert_eq!(all(128), u128::MAX);
-        let mut entry = entry(1, u64::MAX);
-        entry.set_remaining(1 << 99 | 1);
-        assert_eq!(entry.remaining(), 1 << 99 | 1);
-        assert_eq!(entry.next(), u64::from(u32::MAX));
     }
 
     #[test]

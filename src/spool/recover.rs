@@ -12,6 +12,7 @@ use super::scan::{Found, Scanner, Tail};
 use super::seal::{Life, Sealer};
 use super::segments::Segments;
 use super::shared::State;
+use super::shares::Shares;
 use super::{Finding, Id, LaneOf, OpenError};
 use std::io;
 
@@ -105,10 +106,12 @@ pub fn recover(
     };
     let mut noted = std::mem::take(&mut replay.resumed);
     noted.retain(|range| segments.number(range.generation).is_some());
+    let (queue, shares) = fill_queue(replay, &mut segments, &mut findings);
     Ok(Recovery {
         state: State {
-            queue: fill_queue(replay, &mut segments, &mut findings),
+            queue,
             segments,
+            shares,
         },
         current,
         holes,
@@ -211,8 +214,13 @@ fn resume(
     }
 }
 
-fn fill_queue(replay: Replay, segments: &mut Segments, findings: &mut Vec<Finding>) -> Queue {
+fn fill_queue(
+    mut replay: Replay,
+    segments: &mut Segments,
+    findings: &mut Vec<Finding>,
+) -> (Queue, Shares) {
     let mut queue = Queue::new(replay.last_id);
+    let mut shares = std::mem::take(&mut replay.shares);
     for message in replay.into_messages() {
         if message.broken {
             findings.push(Finding::Lost {
@@ -225,12 +233,21 @@ fn fill_queue(replay: Replay, segments: &mut Segments, findings: &mut Vec<Findin
             }
             continue;
         }
+        let mut first = None;
         for entry in message.entries {
-            segments.hold(message.generations.iter());
             queue.reserve_recovered(entry.remaining().count_ones());
-            queue.insert(entry, &message.generations);
+            match first {
+                Some(slot) => {
+                    queue.insert_beside(slot, entry);
+                }
+                None => {
+                    segments.hold(message.generations.iter());
+                    shares.add(entry.weight);
+                    first = Some(queue.insert(entry, &message.generations).0);
+                }
+            }
         }
     }
     segments.refresh();
-    queue
+    (queue, shares)
 }

@@ -1,11 +1,13 @@
 //! What the log says, read from its oldest record to its newest.
 
 use super::LaneOf;
+use super::entry::Weight;
 use super::generations::Generations;
 use super::items::{Item, Items, PartFields};
 use super::marks::{Gap, Left, Mark, Range};
 use super::queue::{self, Entry};
 use super::record::{Header, Kind, Place};
+use super::shares::{Shares, Source};
 use crate::limits;
 use std::collections::HashMap;
 
@@ -17,6 +19,16 @@ struct Group {
     attempts: u16,
 }
 
+impl Group {
+    fn of(left: &Left) -> Self {
+        Self {
+            mask: left.mask,
+            next: left.next.into(),
+            attempts: left.attempts,
+        }
+    }
+}
+
 /// A message whose final part was seen.
 struct Known {
     id: u64,
@@ -26,6 +38,7 @@ struct Known {
     first: Group,
     /// After deferrals that differ; rarely any.
     more: Vec<Group>,
+    weight: Weight,
     /// A part of it is missing.
     broken: bool,
 }
@@ -76,35 +89,57 @@ struct Open {
     generations: Generations,
     recipients: u8,
     lane: Option<u32>,
+    octets: u64,
+}
+
+/// What only a final part has.
+#[derive(Default)]
+struct End {
+    /// How many the message has.
+    recipients: Option<u8>,
+    finishes: Option<(u64, u128)>,
+    source: Option<Source>,
+    /// It is a copy: what was to be done then.
+    left: Option<Vec<Left>>,
 }
 
 impl Open {
-    /// Adds a part's items. Returns what only a final part has: how many recipients the message has, and what it finishes.
-    fn add(&mut self, payload: &[u8], lane_of: &LaneOf) -> (Option<u8>, Option<(u64, u128)>) {
-        let (mut recipients, mut finishes) = (None, None);
+    /// Adds a part's items.
+    fn add(&mut self, payload: &[u8], lane_of: &LaneOf) -> End {
+        self.octets += payload.len() as u64;
+        let mut end = End::default();
         for item in Items::of(payload) {
             match item {
                 Item::Recipient(recipient) => {
                     self.recipients = self.recipients.saturating_add(1);
                     self.lane = Some(queue::joined(self.lane, lane_of(recipient.address)));
                 }
-                Item::Facts(summary) => recipients = Some(summary.recipients),
-                Item::Finishes { id, mask } => finishes = Some((id, mask)),
+                Item::Facts(summary) => end.recipients = Some(summary.recipients),
+                Item::Finishes { id, mask } => end.finishes = Some((id, mask)),
+                Item::Source(source) => end.source = Some(source),
+                Item::Left(entries) => end.left = Some(Left::read_all(entries)),
                 _ => {}
             }
         }
-        (recipients, finishes)
+        end
     }
 }
 
-/// What a DSN says about its original. It counts only with the DSN: were it applied at once, a DSN whose commit failed
-/// would end its original in silence.
+/// What a message says about another one. It counts only with the message: were it applied at once, a DSN whose commit
+/// failed would end its original in silence.
 struct Finish {
-    /// The DSN's final part.
+    /// The message's final part.
     generation: u64,
     offset: u32,
-    id: u64,
-    mask: u128,
+    what: Finished,
+}
+
+/// What needs nothing more.
+enum Finished {
+    /// Recipients that a DSN tells of.
+    Recipients { id: u64, mask: u128 },
+    /// Where a message was before it was moved.
+    Original(Place),
 }
 
 /// The queue as the log tells it.
@@ -117,6 +152,7 @@ pub struct Replay {
     open: HashMap<u64, Open>,
     /// Not yet applied. To finish is to take recipients away, which nothing later brings back: it may be done late.
     finishes: Vec<Finish>,
+    pub shares: Shares,
     pub gaps: Vec<Gap>,
     pub resumed: Vec<Range>,
     /// Behind this, the log was closed cleanly.
@@ -180,7 +216,9 @@ impl Replay {
         lane_of: &LaneOf,
     ) -> Option<()> {
         let fields = PartFields::read(payload)?;
+        // Before a first part, others are of a copy that was given up, or of an original that is damaged.
         let before = self.open.remove(&header.id);
+        let before = before.filter(|_| fields.previous.is_some());
         let follows = match (&before, fields.previous) {
             (None, None) => fields.number == 0,
             (Some(open), Some(previous)) => {
@@ -194,25 +232,28 @@ impl Replay {
             generations: Generations::of(place.generation),
             recipients: 0,
             lane: None,
+            octets: 0,
         });
         (message.last, message.number) = (place, fields.number);
         message.generations.add(place.generation);
-        let (recipients, finishes) = message.add(payload, lane_of);
+        let end = message.add(payload, lane_of);
         if header.kind == Kind::Part {
             if follows {
                 self.open.insert(header.id, message);
             }
             return Some(());
         }
-        let recipients = recipients?;
+        let recipients = end.recipients?;
         let broken = !follows || message.recipients != recipients;
         // Of a DSN that nobody will get, nothing follows: its original is tried again.
-        if let Some((id, mask)) = finishes.filter(|_| !broken) {
-            self.finish_later(place, id, mask);
+        if let Some((id, mask)) = end.finishes.filter(|_| !broken) {
+            self.finish_later(place, Finished::Recipients { id, mask });
         }
+        let share = self.shares.of(end.source);
         let known = Known {
             id: header.id,
             place,
+            weight: Weight::new(share, message.octets),
             generations: message.generations,
             lane: message.lane.unwrap_or(0),
             first: Group {
@@ -223,10 +264,32 @@ impl Replay {
             more: Vec::new(),
             broken,
         };
-        self.drop_finished();
-        self.by_id.insert(header.id, self.known.len());
-        self.known.push(known);
+        match end.left {
+            Some(left) => self.copied(known, &left),
+            None => self.add(known),
+        }
         Some(())
+    }
+
+    fn add(&mut self, known: Known) {
+        self.drop_finished();
+        self.by_id.insert(known.id, self.known.len());
+        self.known.push(known);
+    }
+
+    /// A message that was moved. Until the copy is proved its original stays; of a copy that is not whole nothing follows,
+    /// as long as the original is there.
+    fn copied(&mut self, mut copy: Known, left: &[Left]) {
+        copy.take(u128::MAX);
+        left.iter().for_each(|left| copy.add(Group::of(left)));
+        let original = self.by_id.get(&copy.id).and_then(|&at| self.known.get(at));
+        if let Some(place) = original.map(|original| original.place) {
+            if copy.broken {
+                return;
+            }
+            self.finish_later(copy.place, Finished::Original(place));
+        }
+        self.add(copy);
     }
 
     fn mark(&mut self, mark: Mark) {
@@ -258,7 +321,7 @@ impl Replay {
         }
     }
 
-    fn finish_later(&mut self, at: Place, id: u64, mask: u128) {
+    fn finish_later(&mut self, at: Place, what: Finished) {
         if self.finishes.len() >= limits::SPOOL_FORGET {
             // The note of a failed commit is the first record behind it.
             self.finish(at.generation.saturating_sub(1));
@@ -266,12 +329,11 @@ impl Replay {
         self.finishes.push(Finish {
             generation: at.generation,
             offset: at.offset,
-            id,
-            mask,
+            what,
         });
     }
 
-    /// Applies what the DSNs of all generations before this one say.
+    /// Applies what the DSNs and copies of all generations before this one say.
     fn finish(&mut self, before: u64) {
         let all = std::mem::take(&mut self.finishes);
         let (proved, rest) = all
@@ -279,8 +341,15 @@ impl Replay {
             .partition(|finish| finish.generation < before);
         self.finishes = rest;
         let proved: Vec<Finish> = proved;
-        for Finish { id, mask, .. } in proved {
-            self.mark(Mark::Done { id, mask });
+        for finish in proved {
+            match finish.what {
+                Finished::Recipients { id, mask } => self.mark(Mark::Done { id, mask }),
+                Finished::Original(place) => {
+                    for original in self.within(Range::at(place)) {
+                        original.take(u128::MAX);
+                    }
+                }
+            }
         }
     }
 
@@ -293,11 +362,7 @@ impl Replay {
             let offset = known.place.offset;
             let start = left.partition_point(|left| left.offset < offset);
             for left in left[start..].iter().take_while(|l| l.offset == offset) {
-                known.add(Group {
-                    mask: left.mask,
-                    next: left.next.into(),
-                    attempts: left.attempts,
-                });
+                known.add(Group::of(left));
             }
         }
         self.forget_finished(range);
@@ -310,31 +375,57 @@ impl Replay {
         if !self.resumed.contains(&range) {
             self.resumed.push(range);
         }
-        self.finishes
-            .retain(|finish| !range.holds(finish.generation, finish.offset));
         for known in self.within(range) {
             known.take(u128::MAX);
         }
         self.forget_finished(range);
+        let refused = |finish: &Finish| range.holds(finish.generation, finish.offset);
+        let all = std::mem::take(&mut self.finishes);
+        let (refused, rest) = all.into_iter().partition(refused);
+        self.finishes = rest;
+        let refused: Vec<Finish> = refused;
+        for finish in refused {
+            if let Finished::Original(place) = finish.what {
+                self.is_known_again(place);
+            }
+        }
         Some(())
     }
 
-    /// The messages whose final part is in a range.
-    fn within(&mut self, range: Range) -> &mut [Known] {
+    /// The copy of a message was refused: marks concern its original again.
+    fn is_known_again(&mut self, place: Place) {
+        let (at, _) = self.bounds(Range::at(place));
+        if let Some(original) = self.known.get(at).filter(|known| known.place == place) {
+            self.by_id.insert(original.id, at);
+        }
+    }
+
+    /// Where the messages are whose final part is in a range.
+    fn bounds(&self, range: Range) -> (usize, usize) {
         let before = |offset: u32| {
             self.known.partition_point(|known| {
                 (known.place.generation, known.place.offset) < (range.generation, offset)
             })
         };
-        let (start, end) = (before(range.from), before(range.to));
+        (before(range.from), before(range.to))
+    }
+
+    /// The messages whose final part is in a range.
+    fn within(&mut self, range: Range) -> &mut [Known] {
+        let (start, end) = self.bounds(range);
         self.known.get_mut(start..end).unwrap_or_default()
     }
 
+    /// Those of them that are finished are looked up no more; a copy elsewhere may be.
     fn forget_finished(&mut self, range: Range) {
-        let finished = self.within(range).iter().filter(|known| !known.is_live());
-        let ids: Vec<u64> = finished.map(|known| known.id).collect();
-        for id in ids {
-            self.by_id.remove(&id);
+        let (start, end) = self.bounds(range);
+        for at in start..end {
+            let finished = self.known.get(at).filter(|known| !known.is_live());
+            if let Some(id) = finished.map(|known| known.id)
+                && self.by_id.get(&id) == Some(&at)
+            {
+                self.by_id.remove(&id);
+            }
         }
     }
 
@@ -357,7 +448,7 @@ impl Replay {
                 entry.set_remaining(group.mask);
                 entry.set_next(group.next);
                 entry.attempts = group.attempts;
-                entry.lane = known.lane;
+                (entry.lane, entry.weight) = (known.lane, known.weight);
                 entry
             };
             Recovered {

@@ -1,6 +1,7 @@
 //! Which segments are in the log, who needs them, and which may be written again.
 
 use super::items::ITEM;
+use super::pressure::Seen;
 use super::record::{self, PART_FIELDS, Place};
 use crate::limits;
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub enum Class {
     Mail,
     Dsn,
+    /// The copy of a message that is moved, which frees more than it takes.
+    Move,
     Mark,
 }
 
@@ -18,7 +21,7 @@ impl Class {
     fn keeps(self) -> usize {
         match self {
             Self::Mail => limits::SPOOL_RESERVE,
-            Self::Dsn => limits::SPOOL_RESERVE - 1,
+            Self::Dsn | Self::Move => limits::SPOOL_RESERVE - 1,
             Self::Mark => 0,
         }
     }
@@ -44,14 +47,18 @@ const _: () = assert!(
 
 /// A segment in the log.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
+pub(super) struct Segment {
     number: u32,
     /// Entries and open transactions that need it.
-    holds: u32,
+    pub(super) holds: u32,
     /// Something synced in it cannot be read: it stays as it is.
-    damaged: bool,
+    pub(super) damaged: bool,
     /// Its marks stand in a later checkpoint, too.
     cleared: bool,
+    /// Something in it cannot be moved.
+    pub(super) stuck: bool,
+    /// What the mover's last look found in it.
+    pub(super) seen: Seen,
 }
 
 impl Segment {
@@ -63,16 +70,16 @@ impl Segment {
 /// All segments. Those in the log are known by their generation, which is the log's order.
 #[derive(Debug, Default)]
 pub struct Segments {
-    log: BTreeMap<u64, Segment>,
+    pub(super) log: BTreeMap<u64, Segment>,
     /// Never used, in the order of their making.
     unused: VecDeque<u32>,
     /// Being zero-written in the background.
     pub coming: usize,
-    current: Option<u64>,
-    last_generation: u64,
+    pub(super) current: Option<u64>,
+    pub(super) last_generation: u64,
     /// Room left in the current one, in octets.
     pub room: u32,
-    free: usize,
+    pub(super) free: usize,
     blocked: usize,
 }
 
@@ -99,6 +106,8 @@ impl Segments {
             holds: 0,
             damaged: false,
             cleared: false,
+            stuck: false,
+            seen: Seen::default(),
         };
         self.log.insert(generation, segment);
         self.last_generation = self.last_generation.max(generation);
@@ -183,7 +192,12 @@ impl Segments {
     /// May this be appended to the current segment?
     #[must_use]
     pub fn admits(&self, class: Class) -> bool {
-        self.free + self.coming >= class.keeps()
+        // A segment that only marks could begin is as good for what frees others.
+        let keeps = match class {
+            Class::Move => 0,
+            other => other.keeps(),
+        };
+        self.free + self.coming >= keeps
     }
 
     /// May a new segment be begun for this?
@@ -282,6 +296,12 @@ impl Segments {
     /// The current segment is needed by nobody: beginning another one frees it.
     fn may_open_alone(&self) -> bool {
         self.free == limits::SPOOL_RESERVE && self.may_open(Class::Mail)
+    }
+
+    /// Octets of all, those to come included.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        (self.count() + self.coming) as u64 * limits::SPOOL_SEGMENT as u64
     }
 
     /// How many could be begun now.

@@ -4,10 +4,12 @@ use super::LaneOf;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::log::Inbox;
+use super::mover::Bell;
 use super::queue::Queue;
 use super::read::ReadQueue;
 use super::seal::Sealer;
 use super::segments::Segments;
+use super::shares::Shares;
 use smol::channel::{Receiver, Sender};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,9 +18,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub struct State {
     pub queue: Queue,
     pub segments: Segments,
+    pub shares: Shares,
 }
 
 impl State {
+    /// May a transaction that holds `own` KiB of a share grow by so many more? A stranger may always have one message,
+    /// however little a quarter is.
+    #[must_use]
+    pub fn share_has_room(&self, share: u16, own: u32, more: u64) -> bool {
+        let held = self.shares.held(share);
+        let quarter = self.segments.octets() / 4 / 1024;
+        share == 0 || held <= own || u64::from(held) + more <= quarter
+    }
+
     /// Takes recipients of an entry in flight away, because another message settles them.
     pub fn finish(&mut self, slot: u32, id: u64, mask: u128) {
         if let Some(entry) = self.queue.get_mut(slot).filter(|entry| entry.id == id) {
@@ -37,8 +49,9 @@ impl State {
         {
             return self.queue.put_back(slot);
         }
-        if let Some((_, generations)) = self.queue.remove(slot) {
+        if let Some((entry, Some(generations))) = self.queue.remove(slot) {
             self.segments.release(generations.iter());
+            self.shares.give_back(entry.weight);
         }
         false
     }
@@ -66,6 +79,7 @@ pub struct Shared {
     state: Mutex<State>,
     pub inbox: Inbox,
     pub reads: ReadQueue,
+    pub mover: Bell,
     pub tallies: Tallies,
     /// No fresh segment has proved good since an error.
     pub read_only: AtomicBool,
@@ -96,6 +110,7 @@ impl Shared {
             state: Mutex::new(state),
             inbox: Inbox::default(),
             reads: ReadQueue::default(),
+            mover: Bell::default(),
             tallies: Tallies::default(),
             read_only: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
@@ -132,6 +147,7 @@ impl Shared {
         self.closing.store(true, Ordering::Relaxed);
         *locked(&self.fill_stop.0) = true;
         self.fill_stop.1.notify_all();
+        self.mover.stop();
         self.reads.stop();
         self.inbox.stop();
     }

@@ -39,27 +39,35 @@ impl Ticket {
     pub(super) fn split(mut self, groups: &[(Lane, u128)]) {
         self.flies = false;
         let mut state = self.shared.state();
-        let Some((mut entry, generations)) = state.queue.remove(self.slot) else {
+        let Some(&entry) = state.queue.get(self.slot) else {
             return;
         };
         let mut rest = entry.remaining();
+        let mut parts = Vec::new();
         for (lane, mask) in groups {
             let mask = mask & rest;
             if mask != 0 {
                 rest &= !mask;
-                entry.set_remaining(mask);
-                entry.lane = queue::joined(None, *lane);
-                state.segments.hold(generations.iter());
-                state.queue.insert(entry, &generations);
+                parts.push((queue::joined(None, *lane), mask));
             }
         }
         if rest != 0 {
-            entry.set_remaining(rest);
-            entry.lane = queue::MIXED;
-            state.segments.hold(generations.iter());
-            state.queue.insert(entry, &generations);
+            parts.push((queue::MIXED, rest));
         }
-        state.segments.release(generations.iter());
+        let part = |(lane, mask)| {
+            let mut entry = entry;
+            entry.lane = lane;
+            entry.set_remaining(mask);
+            entry
+        };
+        let mut parts = parts.into_iter().map(part);
+        if let (Some(first), Some(entry)) = (parts.next(), state.queue.get_mut(self.slot)) {
+            *entry = first;
+        }
+        for part in parts {
+            state.queue.insert_beside(self.slot, part);
+        }
+        state.end_flight(self.slot);
         drop(state);
         self.shared.due_changed();
     }

@@ -6,7 +6,7 @@ use super::log::{LastPart, PartReply, PartRequest, Request};
 use super::queue;
 use super::record::{PART_FIELDS, Place};
 use super::segments::Class;
-use super::{Addressee, Id, Last, Sender};
+use super::{Addressee, Id, Last, Sender, Source};
 use crate::limits;
 use std::fmt;
 use std::io;
@@ -26,10 +26,12 @@ pub struct Transaction {
     recipients: u8,
     lane: Option<u32>,
     size: u64,
+    source: Option<Source>,
 }
 
 impl Transaction {
-    pub(super) fn new(id: u64, class: Class, claim: Claim) -> Self {
+    /// `source` is that of the claim's share.
+    pub(super) fn new(id: u64, class: Class, claim: Claim, source: Option<Source>) -> Self {
         Self {
             id: Id(id),
             class,
@@ -41,6 +43,7 @@ impl Transaction {
             recipients: 0,
             lane: None,
             size: 0,
+            source,
         }
     }
 
@@ -128,7 +131,8 @@ impl Transaction {
         if self.recipients == 0 || last.head.len() > limits::SPOOL_PART {
             return Err(Error::Io(io::ErrorKind::InvalidInput.into()));
         }
-        self.make_room(items::LAST + last.head.len()).await?;
+        self.make_room(items::LAST + items::SOURCE + last.head.len())
+            .await?;
         self.close_body();
         let summary = Summary {
             facts: last.facts,
@@ -141,13 +145,31 @@ impl Transaction {
             .map(|(ticket, mask)| (ticket.slot, ticket.id().number(), mask));
         let on_disk = finishes.map(|(_, id, mask)| (id, mask));
         items::put_last(&mut self.buffer, last.head, summary, on_disk);
+        if let Some(source) = self.source {
+            items::put_source(&mut self.buffer, source);
+        }
         let for_index = LastPart {
             recipients: self.recipients,
             lane: self.lane.unwrap_or(0),
             finishes,
+            moved: None,
         };
         self.send(Some(for_index)).await?;
         Ok(Durable { id: self.id })
+    }
+
+    /// Appends a part of a message that is in the log already, for the message to be there again. The payload's part
+    /// fields become the copy's own.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(super) async fn again(
+        &mut self,
+        payload: Vec<u8>,
+        last: Option<LastPart>,
+    ) -> Result<(), Error> {
+        self.buffer = payload;
+        self.send(last).await
     }
 
     /// Sees to it that the open part has room for something that is not cut in two.
@@ -160,7 +182,7 @@ impl Transaction {
             self.buffer.reserve_exact(limits::SPOOL_PART);
             self.buffer.resize(PART_FIELDS, 0);
         }
-        match length > limits::SPOOL_PART + items::LAST {
+        match length > limits::SPOOL_PART + items::LAST + items::SOURCE {
             true => Err(Error::Io(io::ErrorKind::InvalidInput.into())),
             false => Ok(()),
         }
@@ -245,6 +267,8 @@ impl fmt::Display for Durable {
 pub enum Error {
     /// No room on the disk or in the index: 452 4.3.1.
     Full,
+    /// The sender's address would hold more than a quarter of the spool: 452 4.3.1.
+    OverShare,
     /// The disk gave an error, or nothing in time: 451 4.3.0.
     Io(io::Error),
 }
@@ -253,6 +277,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("the spool is full"),
+            Self::OverShare => f.write_str("its sender's address holds a quarter of the spool"),
             Self::Io(problem) => write!(f, "spool: {problem}"),
         }
     }

@@ -19,19 +19,26 @@ impl Client {
         Ok(client)
     }
 
+    /// Connects to an address with its port and reads the greeting.
+    pub fn connect_to(address: &str) -> io::Result<Self> {
+        let mut client = Self::on(TcpStream::connect(address)?)?;
+        client.expect("220")?;
+        Ok(client)
+    }
+
     /// Connects.
     pub fn dial(port: u16) -> io::Result<Self> {
-        Self::over(TcpStream::connect(("127.0.0.1", port))?)
+        Self::on(TcpStream::connect(("127.0.0.1", port))?)
     }
 
     /// Connects from this address of the loopback network.
     pub fn dial_from(source: Ipv4Addr, port: u16) -> io::Result<Self> {
         let socket = super::socket_from(source)?;
         rustix::net::connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-        Self::over(socket.into())
+        Self::on(socket.into())
     }
 
-    fn over(stream: TcpStream) -> io::Result<Self> {
+    fn on(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self {

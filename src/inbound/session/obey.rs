@@ -76,7 +76,8 @@ impl Session {
         parameters: MailParameters<'_>,
     ) -> Option<Outcome> {
         let inbound = Arc::clone(&self.inbound);
-        match Mail::begin(&inbound, self.trust, sender, parameters).await {
+        let client = (self.peer.ip(), self.trust);
+        match Mail::begin(&inbound, client, sender, parameters).await {
             Ok(mail) => {
                 self.mail = Some(Box::new(mail));
                 self.verdict(Verdict::Accept)

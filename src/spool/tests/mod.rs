@@ -3,11 +3,14 @@
 mod damage;
 mod fake;
 mod faults;
+mod moving;
 mod opening;
 mod powercut;
 mod queueing;
 mod room;
 mod sealed;
+mod sharing;
+mod soak;
 mod spread;
 
 use super::*;
@@ -93,13 +96,16 @@ pub async fn accept(spool: &Spool, recipients: &[&str], body: &[u8]) -> Result<I
     Ok(transaction.commit(last).await?.id())
 }
 
-/// Everything that is due by then, in flight.
+/// Everything that is due by then, in flight; what is being moved, once it is there.
 pub fn due(spool: &Spool, now: u64) -> Vec<Ticket> {
     let mut tickets = Vec::new();
-    while let Some(ticket) = block_on(smol::future::poll_once(spool.next_due(|| now))) {
-        tickets.push(ticket);
+    loop {
+        match block_on(smol::future::poll_once(spool.next_due(|| now))) {
+            Some(ticket) => tickets.push(ticket),
+            None if spool.handle.shared.state().queue.may_come_up(now) => std::thread::yield_now(),
+            None => return tickets,
+        }
     }
-    tickets
 }
 
 /// A time at which everything is due.

@@ -6,26 +6,29 @@ use std::collections::HashMap;
 
 /// What the spool promised, and when: by the number of calls to the disk until then.
 #[derive(Default)]
-struct Promises {
+pub struct Promises {
     /// Acknowledged, with their octets.
-    accepted: HashMap<Id, (usize, Vec<u8>)>,
+    pub accepted: HashMap<Id, (usize, Vec<u8>)>,
     /// Their settlement began: both outcomes are right until the mark is synced.
-    settling: HashMap<Id, usize>,
-    settled: HashMap<Id, usize>,
+    pub settling: HashMap<Id, usize>,
+    pub settled: HashMap<Id, usize>,
 }
 
 /// A run that is recorded.
-struct Run {
-    disk: Fake,
-    base: Image,
-    spool: Spool,
-    promises: Promises,
+pub struct Run {
+    pub disk: Fake,
+    pub base: Image,
+    pub spool: Spool,
+    pub promises: Promises,
     count: usize,
 }
 
 impl Run {
     fn new(segments: usize) -> Self {
-        let base = fresh(segments);
+        Self::on(fresh(segments), segments)
+    }
+
+    pub fn on(base: Image, segments: usize) -> Self {
         let disk = Fake::of(base.clone());
         let spool = open(&disk, segments).unwrap();
         Self {
@@ -49,7 +52,7 @@ impl Run {
     }
 
     /// A transaction of several parts that is given up.
-    fn abort(&mut self) {
+    pub fn abort(&mut self) {
         block_on(async {
             let mut transaction = self.spool.begin(MICROS, None).unwrap();
             transaction.sender(&Sender::default()).await.unwrap();
@@ -82,7 +85,7 @@ impl Run {
     }
 
     /// Opens what the cut left, and holds it against the promises.
-    fn check(&self, image: &Image, cut: usize, segments: usize, what: &str) -> Fake {
+    pub fn check(&self, image: &Image, cut: usize, segments: usize, what: &str) -> Fake {
         let disk = Fake::of(image.clone());
         let spool = open(&disk, segments).unwrap();
         for finding in spool.findings() {
@@ -230,4 +233,48 @@ fn no_cut_does_either_to_a_message_whose_parts_lie_apart() {
         run.check_all(7, &[Unsynced::Torn(6)], 5);
         run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 11);
     });
+}
+
+#[test]
+fn no_cut_does_either_while_old_messages_are_moved() {
+    let mut run = Run::new(8);
+    let old = [
+        run.accept(100),
+        run.accept(40_000),
+        run.accept(10),
+        run.accept(3000),
+    ];
+    run.abort();
+    run.defer(old[0]);
+    run.defer(old[1]);
+    let is_there = |run: &Run| {
+        let state = run.spool.handle.shared.state();
+        state.queue.entries().any(|entry| entry.generation == 1)
+    };
+    let mut before = 0;
+    for _ in 0..30 {
+        if !is_there(&run) {
+            break;
+        }
+        before = run.disk.calls();
+        let large = run.accept(1_500_000);
+        run.deliver(&[large]);
+        if run.count == 8 {
+            run.deliver(&old[2..3]);
+        }
+    }
+    assert!(!is_there(&run), "they were not moved");
+    let behind = run.disk.calls();
+    run.deliver(&old[..1]);
+    let large = run.accept(4_500_000);
+    run.deliver(&[large]);
+    run.check_all(8, &[Unsynced::Torn(7)], 7);
+    for cut in before..=behind {
+        for fate in FATES {
+            let image = run.disk.cut(&run.base, cut, fate);
+            let what = format!("cut after {cut}, {fate:?}");
+            let again = run.check(&image, cut, 8, &what).image();
+            run.check(&again, cut, 8, &format!("{what}, and again"));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod damage;
 mod fake;
 mod faults;
+mod looking;
 mod opening;
 mod powercut;
 mod queueing;

@@ -130,7 +130,7 @@ const DEFAULT_RETRY: Schedule = Schedule {
     last: Duration::from_secs(4 * 3_600),
 };
 
-fn system_hostname() -> Result<String, String> {
+pub(super) fn system_hostname() -> Result<String, String> {
     let name = rustix::system::uname()
         .nodename()
         .to_string_lossy()

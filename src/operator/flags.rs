@@ -258,7 +258,7 @@ impl Flags {
 }
 
 /// `--x=y` as two words, `-h` as `--help`.
-fn spelled_out(arguments: &[String]) -> Vec<String> {
+pub(super) fn spelled_out(arguments: &[String]) -> Vec<String> {
     let mut words = Vec::with_capacity(arguments.len() + 1);
     for argument in arguments {
         match argument.split_once('=') {

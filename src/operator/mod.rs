@@ -3,7 +3,9 @@
 pub mod ceiling;
 pub mod check;
 pub mod config;
+pub mod control;
 pub mod flags;
+pub mod queue;
 pub mod serve;
 pub mod spool_key;
 pub mod values;
@@ -22,6 +24,9 @@ facteur: a mail relay in one small binary
 usage: facteur serve [flags]   receive, queue and relay mail until SIGTERM
        facteur check [flags]   would serve start with these flags, and would mail flow? a finding a line
        facteur serve --help    every flag, with its default
+       facteur queue list|show ID|retry [ID]|drop ID [flags]
+                               look into the queue of a running or a stopped relay, and change it
+       facteur queue --help    its flags
        facteur spool-key [FILE]
                                make a key for serve's --spool-key: a new file of mode 0600, or standard output
        facteur --version       version, target, crypto provider, compiled-in table
@@ -30,7 +35,7 @@ usage: facteur serve [flags]   receive, queue and relay mail until SIGTERM
 exit status: 0 done, 1 failed, 2 wrong command or flag
 ";
 
-const COMMANDS: &str = "serve, check, spool-key, --help or --version";
+const COMMANDS: &str = "serve, check, queue, spool-key, --help or --version";
 
 /// Wrong flags.
 const WRONG: u8 = 2;
@@ -41,6 +46,7 @@ pub fn run(words: Vec<String>) -> ExitCode {
     match words.split_first() {
         Some((command, flags)) if command == "serve" => serve(flags),
         Some((command, flags)) if command == "check" => check(flags),
+        Some((command, words)) if command == "queue" => queue(words),
         Some((command, words)) if command == "spool-key" => spool_key(words),
         Some((word, [])) if word == "--help" || word == "-h" => say(HELP),
         Some((word, [])) if word == "--version" => say(&version()),
@@ -104,6 +110,15 @@ fn spool_key(words: &[String]) -> ExitCode {
     match made {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&format!("spool-key: {why}")),
+    }
+}
+
+fn queue(words: &[String]) -> ExitCode {
+    match queue::run(words) {
+        Ok(Ok(()) | Err(queue::Failure::NoReader)) => ExitCode::SUCCESS,
+        Ok(Err(queue::Failure::Told(why))) => failed(&why),
+        Err(Stop::Help(text)) => say(&text),
+        Err(Stop::Wrong(why)) => wrong(&why),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::ceiling::Ceiling;
 use super::config::{Config, Port};
+use super::control::Control;
 use super::spool_key;
 use crate::inbound::session::Door;
 use crate::inbound::slots::Slots;
@@ -48,6 +49,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let bound = bind(&config.ports)?;
     let routes = Arc::new(config.routes.clone());
     let spool = open_spool(&config, &routes)?;
+    let control = control(&config);
     let tls = certificates.serving(table);
     info!("{}", Ceiling::of(&config));
     let executor = Arc::new(Executor::new());
@@ -69,6 +71,7 @@ pub fn run(config: Config) -> Result<(), String> {
         certificates,
         routes,
         spool,
+        control,
         signals,
     };
     let result = smol::block_on(executor.run(relay.serve(tls, bound)));
@@ -185,6 +188,15 @@ fn open_spool(config: &Config, routes: &Arc<Routes>) -> Result<Spool, String> {
     .map_err(|problem| problem.to_string())
 }
 
+/// Mail goes on without it.
+fn control(config: &Config) -> Option<Control> {
+    Control::bind(&config.spool.dir)
+        .inspect_err(|why| {
+            warn!("control {why}: facteur queue cannot retry or drop while this relay runs")
+        })
+        .ok()
+}
+
 pub(super) fn unix_micros() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -218,6 +230,7 @@ struct Relay {
     certificates: Arc<Certificates>,
     routes: Arc<Routes>,
     spool: Spool,
+    control: Option<Control>,
     signals: Signals,
 }
 
@@ -228,6 +241,11 @@ impl Relay {
         bound: Vec<Bound>,
     ) -> Result<(), String> {
         let schedule = self.start_outbound(&bound)?;
+        let control = self.control.take().map(|control| {
+            let executor = Arc::clone(&self.executor);
+            self.executor
+                .spawn(control.serve(schedule.hand(), executor))
+        });
         // Nothing is sent on these three: their closing is the news.
         let (stop, stopping) = channel::bounded::<()>(1);
         let (cut_off, cut) = channel::bounded::<()>(1);
@@ -245,7 +263,7 @@ impl Relay {
                 Err(problem) => error!("signals: {problem}"),
             }
         }
-        drop(listeners);
+        drop((listeners, control));
         stop.close();
         let spool = self.spool.clone();
         let drained = drain(ended, cut_off, schedule);

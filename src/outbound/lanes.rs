@@ -495,5 +495,6 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
     }
 }
 
+mod pull;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Outbound mail: which message is tried when, how it is handed over, and what its sender is told.
 
 pub mod attempt;
+pub mod by_hand;
 mod destinations;
 pub mod dsn;
 pub mod lanes;
@@ -8,6 +9,7 @@ mod local;
 pub mod maildir;
 mod outcome;
 mod remote;
+mod report;
 pub mod route;
 pub mod schedule;
 mod worker;

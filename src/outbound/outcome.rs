@@ -2,12 +2,11 @@
 
 use super::attempt;
 use super::destinations::Destination;
-use super::dsn::{Cause, Dsn, Failure};
+use super::dsn::{Cause, Failure};
+use super::report::Reporter;
 use super::schedule::Shared;
 use crate::limits;
-use crate::spool::{
-    self, Deferral, Facts, Info, Last, Message, Outcome, ReadError, Recipient, Sender, Ticket,
-};
+use crate::spool::{Deferral, Info, Message, Note, Outcome, ReadError, Recipient, Ticket};
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -147,7 +146,24 @@ impl Shared {
             .deferred
             .fetch_add(u64::from(deferred.count_ones()), Relaxed);
         let defer = (deferred != 0).then_some(Deferral { next });
-        self.spool.settle(ticket, Outcome { done, defer }).await;
+        let outcome = Outcome { done, defer };
+        let note = note(&attempt, now);
+        self.spool.settle_noting(ticket, outcome, &note).await;
+    }
+
+    /// Queues a DSN to the sender; when this returns, the failed recipients are marked with it.
+    async fn tell_sender(
+        &self,
+        ticket: &Ticket,
+        failed: u128,
+        message: &mut Message,
+        failures: &[Failure],
+    ) -> Result<(), String> {
+        let _turn = self.dsn_turns.acquire().await;
+        let report = self.reporter();
+        report.report(ticket, failed, message, failures).await?;
+        self.counters.dsns.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// A message whose envelope cannot be read. It waits like one whose next hop is down. A damaged one is given up when it
@@ -177,7 +193,20 @@ impl Shared {
                 defer: Some(Deferral { next }),
             }
         };
-        self.spool.settle(ticket, outcome).await;
+        let mut note = Note {
+            at: now,
+            replies: Vec::new(),
+        };
+        note.add(info.recipients, None, &problem.to_string());
+        self.spool.settle_noting(ticket, outcome, &note).await;
+    }
+
+    pub(super) fn reporter(&self) -> Reporter<'_> {
+        Reporter {
+            spool: &self.spool,
+            hostname: &self.settings.hostname,
+            micros: (self.clock)(),
+        }
     }
 
     fn next_try(&self, info: &Info, now: u64) -> u64 {
@@ -187,92 +216,20 @@ impl Shared {
             .wait(info.attempts.saturating_add(1), fastrand::u8(..));
         now + wait.as_secs().max(1)
     }
-
-    /// Queues a DSN to the sender; when this returns, the failed recipients are marked with it.
-    async fn tell_sender(
-        &self,
-        ticket: &Ticket,
-        failed: u128,
-        message: &mut Message,
-        failures: &[Failure],
-    ) -> Result<(), String> {
-        let _turn = self.dsn_turns.acquire().await;
-        let mut transaction = self
-            .spool
-            .begin_dsn((self.clock)())
-            .map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
-        let (id, original_id) = (transaction.id().to_string(), message.id.to_string());
-        let (to, envid) = (message.sender.clone(), message.envid.clone());
-        let dsn = Dsn {
-            hostname: &self.settings.hostname,
-            id: &id,
-            original_id: &original_id,
-            envid: envid.as_deref(),
-            to: &to,
-            arrived: message.accepted,
-            now: self.now(),
-            failures,
-            header_8bit: message.facts.utf8_headers,
-            salt: fastrand::u128(..),
-        };
-        write_dsn(&mut transaction, &dsn, message)
-            .await
-            .map_err(|problem| problem.to_string())?;
-        let global = dsn.is_global();
-        let facts = Facts {
-            eight_bit_body: global,
-            utf8_headers: global,
-            utf8_address: global,
-            require_tls: false,
-        };
-        let head = dsn.head();
-        let last = Last {
-            head: head.as_bytes(),
-            facts,
-            finishes: Some((ticket, failed)),
-        };
-        let durable = transaction
-            .commit(last)
-            .await
-            .map_err(|problem| problem.to_string())?;
-        self.counters.dsns.fetch_add(1, Relaxed);
-        log::info!(
-            "dsn id={durable} for={original_id} to={to:?} recipients={} result=queued",
-            failures.len()
-        );
-        Ok(())
-    }
 }
 
-async fn write_dsn(
-    transaction: &mut spool::Transaction,
-    dsn: &Dsn<'_>,
-    message: &mut Message,
-) -> Result<(), spool::Error> {
-    transaction.sender(&Sender::default()).await?;
-    transaction.recipient(dsn.to).await?;
-    transaction.data_begins();
-    transaction.body(dsn.before().as_bytes()).await?;
-    let mut filter = dsn.filter();
-    let mut lines = Vec::new();
-    message.rewind();
-    loop {
-        let wanted = match message.next_chunk().await {
-            Ok(Some(octets)) => filter.push(octets, &mut lines),
-            Ok(None) => false,
-            Err(problem) => {
-                // The DSN goes without the rest of the header: better than none.
-                log::error!("unreadable id={} reason=\"{problem}\"", dsn.original_id);
-                false
-            }
-        };
-        transaction.body(&lines).await?;
-        lines.clear();
-        if !wanted {
-            break;
+/// What was said to those who are still to be served: also of failures, which stay in the queue if no DSN can be written.
+fn note(attempt: &Attempt<'_>, now: u64) -> Note {
+    let mut note = Note {
+        at: now,
+        replies: Vec::new(),
+    };
+    for (&bits, outcome) in attempt.bits.iter().zip(&attempt.outcomes) {
+        if let attempt::Outcome::Deferred(why) | attempt::Outcome::Failed(why) = outcome {
+            note.add(bits, why.host.as_deref(), &why.text);
         }
     }
-    transaction.body(dsn.after().as_bytes()).await
+    note
 }
 
 /// One line for each recipient of an attempt.

@@ -1,6 +1,7 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
 use super::attempt::{Connector, Reason};
+use super::by_hand::Hand;
 use super::destinations::Destination;
 use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
@@ -143,6 +144,12 @@ impl Schedule {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    /// What a postmaster does by hand, while the schedule runs.
+    #[must_use]
+    pub fn hand(&self) -> Hand {
+        Hand(Arc::clone(&self.shared))
     }
 
     /// Starts no more attempts, waits for those past the final dot (at most `limits::DRAIN_OUTBOUND`) and cuts the others

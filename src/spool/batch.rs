@@ -128,15 +128,20 @@ impl Log {
     }
 
     /// Appends marks; the reply goes out when they are written.
-    pub fn marks(&mut self, marks: [Option<Mark>; 2], reply: Sender<()>) {
+    pub fn marks(&mut self, marks: [Option<Mark>; 2], note: &[u8], reply: Sender<()>) {
         for mark in marks.into_iter().flatten() {
-            self.mark(mark);
+            let note = match mark {
+                Mark::Defer { .. } => note,
+                Mark::Done { .. } => &[],
+            };
+            self.mark(mark, note);
         }
         self.unwritten.push(reply);
     }
 
-    /// Appends a mark. Without room the message is at worst delivered again after a restart.
-    pub fn mark(&mut self, mark: Mark) {
+    /// Appends a mark, and behind it what people may want to know. Without room the message is at worst delivered again
+    /// after a restart.
+    pub fn mark(&mut self, mark: Mark, note: &[u8]) {
         let mending = self.mend_at.is_some();
         if !mending || mark.kind() == Kind::Done {
             self.unsynced.push(mark);
@@ -147,8 +152,8 @@ impl Log {
         self.marks_since.get_or_insert_with(Instant::now);
         let payload = mark.payload();
         let written = self
-            .make_room(Class::Mark, payload.len())
-            .and_then(|()| self.append(mark.kind(), mark.id(), &[&payload]));
+            .make_room(Class::Mark, payload.len() + note.len())
+            .and_then(|()| self.append(mark.kind(), mark.id(), &[&payload, note]));
         if let Err(problem) = written {
             log::warn!("mark id={} not written: {problem}", super::Id(mark.id()));
         }
@@ -333,6 +338,16 @@ impl Log {
                 self.flush(Kind::Padding);
             }
         }
+    }
+
+    /// Ends the batch now, for one who waits for marks to be on the disk.
+    pub fn sync_for(&mut self, reply: &Sender<io::Result<()>>) {
+        let result = match self.mend_at.is_none() && self.flush(Kind::Padding) {
+            true => Ok(()),
+            false => Err(io::Error::other("the disk fails: see the log")),
+        };
+        // Nobody waits any more: it is on the disk all the same.
+        let _ = reply.try_send(result);
     }
 
     /// Fills the batch's last block, syncs, and tells those who waited. False: the batch failed.

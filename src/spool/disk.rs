@@ -161,6 +161,96 @@ impl Disk for Real {
     }
 }
 
+/// The operating system's files, of which none is changed, made or locked: for a look at a spool, on a read-only file
+/// system, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOnly;
+
+impl Disk for ReadOnly {
+    fn create_folder(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn free(&self, _: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Without the segments that are still being made: they are not the spool's yet, and a start would remove what is
+    /// left of them.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let mut names = Real.list(folder)?;
+        names.retain(|name| !name.ends_with(".new"));
+        Ok(names)
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
+/// The operating system's files that are there already: a command that changes a stopped relay's queue makes no file,
+/// which would be of its own user and not of the relay's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Existing;
+
+impl Disk for Existing {
+    fn create_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Real.open(path)
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Real.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Real.remove(path)
+    }
+
+    fn free(&self, _: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        Real.list(folder)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        Real.sync_folder(folder)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        Real.lock(path)
+    }
+}
+
 impl DiskFile for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_exact_at(buffer, offset)

@@ -38,6 +38,15 @@ impl Folder {
         })
     }
 
+    /// The folder as it is, for reading only: no lock, so that a start is never kept from it.
+    #[must_use]
+    pub fn to_look_at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            lock: Mutex::new(None),
+        }
+    }
+
     /// Lets another process open the spool.
     pub fn unlock(&self) {
         locked(&self.lock).take();

@@ -17,8 +17,10 @@ use std::time::Instant;
 /// Something for the writer to do. Whoever asks waits, so the inbox is bounded by sessions and attempts.
 pub enum Request {
     Part(PartRequest),
-    /// Replied to when written.
-    Marks([Option<Mark>; 2], Sender<()>),
+    /// Replied to when written. Octets for people stand behind the deferral's.
+    Marks([Option<Mark>; 2], Vec<u8>, Sender<()>),
+    /// Replied to when all that was asked before is on the disk.
+    Sync(Sender<io::Result<()>>),
     Close(Sender<io::Result<()>>),
 }
 
@@ -212,7 +214,8 @@ pub fn run(mut log: Log) {
         for request in requests.drain(..) {
             match request {
                 Request::Part(part) => log.part(part),
-                Request::Marks(marks, reply) => log.marks(marks, reply),
+                Request::Marks(marks, note, reply) => log.marks(marks, &note, reply),
+                Request::Sync(reply) => log.sync_for(&reply),
                 Request::Close(reply) => ends = Some(reply),
             }
         }

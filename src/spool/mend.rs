@@ -87,7 +87,8 @@ impl Log {
         }
         self.note_holes();
         for mark in std::mem::take(&mut self.unsynced) {
-            self.mark(mark);
+            // What was said is left out: it decides nothing.
+            self.mark(mark, &[]);
         }
         if self.mend_at.is_none() && self.flush(Kind::Padding) {
             self.noted.append(&mut self.holes);

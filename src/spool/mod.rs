@@ -42,6 +42,7 @@
 //! gathers one part at a time.
 
 mod batch;
+mod by_hand;
 mod checkpoint;
 mod claim;
 pub mod disk;
@@ -53,6 +54,7 @@ mod folder;
 mod generations;
 mod header;
 mod id;
+mod inspect;
 mod items;
 mod lifted;
 mod log;
@@ -61,6 +63,7 @@ mod marks;
 mod mend;
 mod message;
 mod mover;
+mod note;
 mod open;
 mod pressure;
 mod queue;
@@ -78,12 +81,15 @@ mod tests;
 mod ticket;
 mod transaction;
 
+pub use by_hand::Lasting;
 pub use disk::{Disk, DiskFile};
 pub use envelope::{Addressee, Facts, Last, Recipient, Sender};
 pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;
+pub use inspect::{Inspector, Queued, Waiting};
 pub use message::{Message, ReadError};
+pub use note::{Note, Reply};
 pub use open::OpenError;
 pub use seal::Key;
 pub use shares::Source;
@@ -345,13 +351,22 @@ impl Spool {
 
     /// Records what an attempt did. Returns when that is written, not synced.
     pub async fn settle(&self, ticket: Ticket, outcome: Outcome) {
-        let shared = ticket.shared.clone();
+        self.settle_noting(ticket, outcome, &Note::default()).await;
+    }
+
+    /// The same, and keeps what was said about the deferred, for who looks into the queue.
+    pub async fn settle_noting(&self, ticket: Ticket, outcome: Outcome, note: &Note) {
         let marks = ticket.land(outcome);
         if marks == [None, None] {
             return;
         }
+        self.mark(marks, note.bytes()).await;
+    }
+
+    async fn mark(&self, marks: [Option<marks::Mark>; 2], note: Vec<u8>) {
         let (reply, written) = smol::channel::bounded(1);
-        shared.inbox.push(Request::Marks(marks, reply));
+        let request = Request::Marks(marks, note, reply);
+        self.handle.shared.inbox.push(request);
         within(limits::SPOOL_COMMIT, async {
             // Dropped: the spool is closed.
             let _ = written.recv().await;

@@ -187,19 +187,20 @@ fn in_clear(headers: &[SegmentHeader]) -> Vec<u32> {
 }
 
 /// What a key is to this spool, whose headers tell whether it is the right one.
-fn sealer(
-    options: &Options,
+pub(super) fn sealer(
+    key: Option<&Key>,
+    dir: &Path,
     salt: u64,
     headers: &[SegmentHeader],
 ) -> Result<Option<Sealer>, OpenError> {
     let new = |key: &Key| Sealer::new(key, salt);
-    let sealer = options.key.as_ref().map(new).transpose();
-    let sealer = sealer.map_err(|problem| OpenError::io(&options.dir, &problem))?;
+    let sealer = key.map(new).transpose();
+    let sealer = sealer.map_err(|problem| OpenError::io(dir, &problem))?;
     for header in headers.iter().filter(|header| header.is_sealed()) {
         match &sealer {
-            None => return Err(OpenError::NoKey(options.dir.clone())),
+            None => return Err(OpenError::NoKey(dir.to_owned())),
             Some(sealer) if sealer.check() != header.check => {
-                return Err(OpenError::WrongKey(options.dir.clone()));
+                return Err(OpenError::WrongKey(dir.to_owned()));
             }
             Some(_) => {}
         }
@@ -236,7 +237,7 @@ impl Survey {
             None => return Err(OpenError::Foreign(folder.segment(present[0]))),
         };
         // A spool that does not open is left as it is.
-        let sealer = sealer(options, salt, &headers)?;
+        let sealer = sealer(options.key.as_ref(), &options.dir, salt, &headers)?;
         let highest = present.last().copied().unwrap_or(0);
         let recorded = headers.iter().map(|header| header.spool).max();
         let before = recorded.unwrap_or(0).max(highest);

@@ -293,6 +293,40 @@ impl Queue {
         first
     }
 
+    /// Makes what waits due at once, all or one message's, but what is being moved: `changed` is shown each entry that was
+    /// not. Linear in the index.
+    pub fn hasten(&mut self, id: Option<u64>, mut changed: impl FnMut(&Entry)) {
+        let mut keys = std::mem::take(&mut self.due).into_vec();
+        for Reverse((next, slot)) in &mut keys {
+            if let Some(entry) = self.slots.get_mut(*slot as usize)
+                && !self.lifted.contains_key(slot)
+                && entry.next != 0
+                && id.is_none_or(|id| id == entry.id)
+            {
+                entry.set_next(0);
+                *next = 0;
+                changed(entry);
+            }
+        }
+        self.due = keys.into();
+    }
+
+    /// Takes one message's waiting entries into flight, unless it is being moved; linear in the index.
+    pub fn take(&mut self, id: u64) -> Vec<u32> {
+        let mut taken = Vec::new();
+        let (slots, lifted) = (&self.slots, &self.lifted);
+        self.due.retain(|&Reverse((_, slot))| {
+            let is_its = slots.get(slot as usize).is_some_and(|entry| entry.id == id)
+                && !lifted.contains_key(&slot);
+            if is_its {
+                taken.push(slot);
+            }
+            !is_its
+        });
+        self.flying.extend(&taken);
+        taken
+    }
+
     /// All entries.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.slots.iter().filter(|entry| entry.id != 0)
@@ -394,6 +428,27 @@ mod tests {
         assert_eq!(queue.remove(slot).unwrap().0.id, 2);
         queue.insert(entry(4, 0), &run());
         assert_eq!(queue.take_due(1).unwrap().0, slot, "the slot is used again");
+    }
+
+    #[test]
+    fn one_message_is_hastened_or_taken_and_the_others_keep_their_time() {
+        let mut queue = Queue::new(0);
+        for (id, next) in [(1, 50), (2, 40), (1, 60), (3, 0)] {
+            queue.insert(entry(id, next), &run());
+        }
+        let mut changed = Vec::new();
+        queue.hasten(Some(1), |entry| changed.push(entry.id));
+        assert_eq!(changed, [1, 1]);
+        let due = |queue: &mut Queue| queue.take_due(1).map(|(slot, entry)| (entry.id, slot));
+        let mut first: Vec<_> = (0..3).filter_map(|_| due(&mut queue)).collect();
+        first.sort_unstable();
+        assert_eq!(first, [(1, 0), (1, 2), (3, 3)]);
+        assert_eq!((due(&mut queue), queue.next_due()), (None, Some(40)));
+        queue.put_back(2);
+        assert_eq!(queue.take(1), [2], "the other one is in flight");
+        assert_eq!((queue.waiting(), queue.in_flight()), (1, 3));
+        queue.hasten(None, |_| {});
+        assert_eq!(due(&mut queue), Some((2, 1)));
     }
 
     #[test]

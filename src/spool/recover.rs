@@ -121,7 +121,7 @@ pub fn recover(
 }
 
 /// What opens a life's records, and seals what is added to it.
-fn life(sealer: Option<&Sealer>, header: &SegmentHeader) -> io::Result<Option<Life>> {
+pub fn life(sealer: Option<&Sealer>, header: &SegmentHeader) -> io::Result<Option<Life>> {
     let sealer = sealer.filter(|_| header.is_sealed());
     let life = sealer.map(|sealer| sealer.life(header.generation, header.segment));
     life.transpose()

@@ -439,6 +439,12 @@ impl Replay {
         self.by_id = places.map(|(at, known)| (known.id, at)).collect();
     }
 
+    /// Whether something is left of a message, as far as the log was read.
+    #[must_use]
+    pub fn knows(&self, id: u64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// The messages that are left at the log's end, which proves what no note of a failure took back.
     pub fn into_messages(mut self) -> impl Iterator<Item = Recovered> {
         self.finish(u64::MAX);

@@ -154,3 +154,24 @@ fn stopping_gives_back_what_waits_and_calls_who_rests() {
     let _ = book.leave(to(2));
     assert!(book.is_empty_of_workers(|| 99));
 }
+
+#[test]
+fn what_is_pulled_is_gone_and_the_rest_keeps_its_order() {
+    let mut book = Book::new(2, 8);
+    for n in 0..6 {
+        let _ = book.push(to(1), Age::Fresh, n).unwrap();
+    }
+    // Another lane, which waits for a slot and then has nothing left.
+    let _ = book.push(to(2), Age::Fresh, 10).unwrap();
+    let _ = book.push(to(3), Age::Fresh, 11).unwrap();
+    let mut pulled = book.pull(|&ticket| [0, 2, 5, 11].contains(&ticket));
+    pulled.sort_unstable();
+    assert_eq!(pulled, [0, 2, 5, 11]);
+    let _ = book.push(to(1), Age::Fresh, 6).unwrap();
+    for n in [1, 3, 4, 6] {
+        assert_eq!(ticket(book.retire(to(1), 0)), n);
+    }
+    assert_eq!(book.pull(|_| true), [10]);
+    let left = book.leave(to(1));
+    assert_eq!(left.start, None, "nobody waits for the slot");
+}

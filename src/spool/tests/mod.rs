@@ -3,6 +3,7 @@
 mod damage;
 mod fake;
 mod faults;
+mod looking;
 mod moving;
 mod opening;
 mod powercut;

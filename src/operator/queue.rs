@@ -1,0 +1,127 @@
+//! `facteur queue`: a look into the queue of a running or a stopped relay, and changes to it by hand.
+//!
+//! A look reads the spool's files ([`crate::spool::Inspector`]) and never locks them. A change is asked of the relay over
+//! its socket ([`super::control`]); where none runs, the spool is opened as a start would, changed and closed, and a relay
+//! that starts at that moment finds it locked.
+
+mod arguments;
+mod change;
+mod json;
+mod list;
+mod plain;
+mod show;
+
+use super::spool_key;
+use crate::spool::{Inspector, Key, Message, Note, Queued, Recipient, Reply, Waiting};
+pub use arguments::Stop;
+use arguments::{Arguments, Command, Form};
+use std::io::{self, BufWriter, Write};
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// One line.
+    Told(String),
+    /// Whoever reads what is written has had enough.
+    NoReader,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Told(why)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(problem: io::Error) -> Self {
+        match problem.kind() {
+            io::ErrorKind::BrokenPipe => Self::NoReader,
+            _ => Self::Told(format!("standard output: {problem}")),
+        }
+    }
+}
+
+/// Runs the command that the words behind `queue` ask for.
+///
+/// # Errors
+/// [`Stop`] for wrong words; within, [`Failure`].
+pub fn run(words: &[String]) -> Result<Result<(), Failure>, Stop> {
+    let arguments = Arguments::of(words)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    Ok(obey(&arguments, &mut out).and_then(|()| Ok(out.flush()?)))
+}
+
+fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    match arguments.command {
+        Command::List => list::list(&look(arguments, None)?, arguments.form, out),
+        Command::Show(id) => show::show(&look(arguments, Some(id))?, id, arguments.form, out),
+        Command::Change(request) => change::change(arguments, request, out),
+    }
+}
+
+fn look(arguments: &Arguments, history: Option<crate::spool::Id>) -> Result<Inspector, Failure> {
+    let key = key(arguments)?;
+    let looked = Inspector::look(&arguments.spool, key.as_ref(), history);
+    looked.map_err(|problem| Failure::Told(problem.to_string()))
+}
+
+fn key(arguments: &Arguments) -> Result<Option<Key>, Failure> {
+    let key = arguments.spool_key.as_deref().map(spool_key::read);
+    Ok(key.transpose()?)
+}
+
+fn now() -> u64 {
+    super::serve::unix_micros() / 1_000_000
+}
+
+/// A message as it is shown.
+struct Shown<'a> {
+    queued: &'a Queued,
+    /// Its envelope, or why it cannot be read.
+    envelope: Result<Message, String>,
+}
+
+impl<'a> Shown<'a> {
+    /// Reads the envelope, with these recipients of it. None: it has been finished since.
+    fn read(inspector: &Inspector, queued: &'a Queued, recipients: u128) -> Option<Self> {
+        let read = smol::block_on(inspector.read(queued, recipients));
+        let envelope = match read {
+            Ok(None) => return None,
+            Ok(Some(_)) if queued.broken => Err("a part of it is missing in the spool".to_owned()),
+            Ok(Some(message)) => Ok(message),
+            Err(problem) => Err(problem.to_string()),
+        };
+        Some(Self { queued, envelope })
+    }
+
+    /// When the message came, in unix seconds.
+    fn accepted(&self) -> u64 {
+        match &self.envelope {
+            Ok(message) => message.accepted,
+            Err(_) => self.queued.id.seconds(),
+        }
+    }
+
+    fn recipients(&self) -> &[Recipient] {
+        match &self.envelope {
+            Ok(message) => &message.recipients,
+            Err(_) => &[],
+        }
+    }
+}
+
+/// The try that a recipient waits for; None: it needs nothing more.
+fn waiting(queued: &Queued, recipient: &Recipient) -> Option<Waiting> {
+    let mut all = queued.waiting.iter();
+    all.find(|waiting| waiting.recipients & recipient.bit() != 0)
+        .copied()
+}
+
+/// What was last said to a recipient.
+fn last_reply<'a>(queued: &'a Queued, recipient: &Recipient) -> Option<(&'a Note, &'a Reply)> {
+    queued.notes.iter().rev().find_map(|note| {
+        let mut replies = note.replies.iter();
+        let reply = replies.find(|reply| reply.recipients & recipient.bit() != 0)?;
+        Some((note, reply))
+    })
+}

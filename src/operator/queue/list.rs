@@ -1,0 +1,146 @@
+//! `facteur queue list`: a message after another as they are read, so that a queue of any length comes at once.
+
+use super::json::Object;
+use super::{Failure, Form, Inspector, Queued, Recipient, Shown, last_reply, now, plain, waiting};
+use std::io::{self, Write};
+
+pub fn list(inspector: &Inspector, form: Form, out: &mut impl Write) -> Result<(), Failure> {
+    let now = now();
+    let mut total = Total::default();
+    for queued in inspector.queued() {
+        let Some(shown) = Shown::read(inspector, queued, queued.recipients()) else {
+            continue;
+        };
+        match form {
+            Form::Json => writeln!(out, "{}", object(&shown).end())?,
+            _ => {
+                if total.messages == 0 {
+                    writeln!(
+                        out,
+                        "{}",
+                        row(["ID", "AGE", "SIZE", "TRIES", "NEXT", "SENDER"])
+                    )?;
+                }
+                write_rows(&shown, now, out)?;
+            }
+        }
+        total.add(&shown, now);
+    }
+    match form {
+        Form::Json => Ok(()),
+        _ => Ok(total.write(out)?),
+    }
+}
+
+#[derive(Default)]
+struct Total {
+    messages: usize,
+    recipients: usize,
+    octets: u64,
+    deferred: usize,
+    damaged: usize,
+}
+
+impl Total {
+    fn add(&mut self, shown: &Shown<'_>, now: u64) {
+        self.messages += 1;
+        self.recipients += shown.queued.recipients().count_ones() as usize;
+        self.octets += shown.envelope.as_ref().map_or(0, |message| message.size);
+        self.deferred += usize::from(next(shown.queued) > now);
+        self.damaged += usize::from(shown.envelope.is_err());
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.messages == 0 {
+            return writeln!(out, "the queue is empty");
+        }
+        write!(
+            out,
+            "{}, {}, {}; {} deferred",
+            plain::count(self.messages, "message"),
+            plain::count(self.recipients, "recipient"),
+            plain::size(self.octets),
+            self.deferred
+        )?;
+        if self.damaged > 0 {
+            write!(out, ", {} damaged", self.damaged)?;
+        }
+        writeln!(out)
+    }
+}
+
+/// The first try that any of a message's recipients waits for.
+fn next(queued: &Queued) -> u64 {
+    let nexts = queued.waiting.iter().map(|waiting| waiting.next);
+    nexts.min().unwrap_or(0)
+}
+
+/// The columns; only the last may be of any width.
+fn row(columns: [&str; 6]) -> String {
+    let [id, age, size, tries, next, sender] = columns;
+    format!("{id:11}  {age:>6}  {size:>5}  {tries:>5}  {next:>9}  {sender}")
+}
+
+fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<()> {
+    let queued = shown.queued;
+    let (size, sender) = match &shown.envelope {
+        Ok(message) => (plain::size(message.size), plain::sender(&message.sender)),
+        Err(_) => ("-".to_owned(), "-".into()),
+    };
+    let attempts = queued.waiting.iter().map(|waiting| waiting.attempts);
+    let line = row([
+        &queued.id.to_string(),
+        &plain::span(now.saturating_sub(shown.accepted())),
+        &size,
+        &attempts.max().unwrap_or(0).to_string(),
+        &plain::next(next(queued), now),
+        &sender,
+    ]);
+    writeln!(out, "{line}")?;
+    if let Err(why) = &shown.envelope {
+        writeln!(out, "    damaged: {}", plain::clean(why))?;
+    }
+    for recipient in shown.recipients() {
+        writeln!(out, "    to {}", plain::clean(&recipient.address))?;
+        if let Some((_, reply)) = last_reply(queued, recipient) {
+            let host = reply.host.as_deref().map(|host| format!("{host}: "));
+            let said = host.unwrap_or_default() + &reply.text;
+            writeln!(out, "       {}", plain::clean(&said))?;
+        }
+    }
+    Ok(())
+}
+
+/// A message as JSON; `show` adds to it.
+pub fn object(shown: &Shown<'_>) -> Object {
+    let mut object = Object::new();
+    let message = shown.envelope.as_ref();
+    object.text("id", Some(&shown.queued.id.to_string()));
+    object.value("accepted", Some(shown.accepted()));
+    object.value("size", message.map(|message| message.size).ok());
+    let sender = message.map(|message| message.sender.as_str());
+    object.text("sender", sender.ok());
+    object.text("damaged", message.err().map(String::as_str));
+    let recipients = shown.recipients().iter();
+    let recipients = recipients.map(|recipient| of_recipient(shown.queued, recipient));
+    object.objects("recipients", recipients);
+    object
+}
+
+fn of_recipient(queued: &Queued, recipient: &Recipient) -> Object {
+    let mut object = Object::new();
+    let waiting = waiting(queued, recipient);
+    object.text("address", Some(&recipient.address));
+    object.text(
+        "state",
+        Some(if waiting.is_some() { "queued" } else { "done" }),
+    );
+    object.value("attempts", waiting.map(|waiting| waiting.attempts));
+    let next = waiting.filter(|waiting| waiting.next != 0);
+    object.value("next", next.map(|waiting| waiting.next));
+    let last = last_reply(queued, recipient).filter(|_| waiting.is_some());
+    object.text("host", last.and_then(|(_, reply)| reply.host.as_deref()));
+    object.text("reply", last.map(|(_, reply)| reply.text.as_str()));
+    object.value("replied", last.map(|(note, _)| note.at));
+    object
+}

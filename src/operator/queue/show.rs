@@ -1,0 +1,203 @@
+//! `facteur queue show`: one message, all that is known of it.
+
+use super::{Failure, Form, Inspector, Queued, Recipient, Shown, list, now, plain, waiting};
+use crate::limits;
+use crate::smtp::date::Date;
+use crate::smtp::parameters::{Notify, Ret};
+use crate::spool::{Id, Message, ReadError, Reply};
+use std::io::{self, Write};
+
+pub fn show(
+    inspector: &Inspector,
+    id: Id,
+    form: Form,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let queued = inspector.queued().iter().find(|queued| queued.id == id);
+    let mut shown = queued
+        .and_then(|queued| Shown::read(inspector, queued, u128::MAX))
+        .ok_or_else(|| format!("{id} is not in the queue"))?;
+    if form == Form::Json {
+        let header = header(&mut shown).map(|header| String::from_utf8_lossy(&header).into_owned());
+        return Ok(writeln!(out, "{}", object(&shown, header.as_deref()))?);
+    }
+    let queued = shown.queued;
+    let message = match &mut shown.envelope {
+        Ok(message) => message,
+        Err(why) => return Err(format!("{id}: {why}").into()),
+    };
+    match form {
+        Form::Body => write_octets(message, out),
+        _ => {
+            write_envelope(queued, message, now(), out)?;
+            write_attempts(queued, message, out)?;
+            let header = read_header(message).map_err(|problem| problem.to_string())?;
+            Ok(write_header(&header, out)?)
+        }
+    }
+}
+
+/// The message as its next hop would get it.
+fn write_octets(message: &mut Message, out: &mut impl Write) -> Result<(), Failure> {
+    loop {
+        match smol::block_on(message.next_chunk()) {
+            Ok(Some(octets)) => out.write_all(octets)?,
+            Ok(None) => return Ok(()),
+            Err(problem) => {
+                out.flush()?;
+                return Err(format!("{}: {problem}", message.id).into());
+            }
+        }
+    }
+}
+
+fn header(shown: &mut Shown<'_>) -> Option<Vec<u8>> {
+    read_header(shown.envelope.as_mut().ok()?).ok()
+}
+
+/// The header's lines, at most `limits::QUEUE_HEADER` octets.
+fn read_header(message: &mut Message) -> Result<Vec<u8>, ReadError> {
+    let mut header = Vec::new();
+    message.rewind();
+    while let Some(octets) = smol::block_on(message.next_chunk())? {
+        // The empty line may begin in what was there before.
+        let from = header.len().saturating_sub(3);
+        header.extend_from_slice(octets);
+        let mut ends = header[from..].windows(4);
+        let end = ends.position(|octets| octets == b"\r\n\r\n");
+        if let Some(end) = end {
+            header.truncate(from + end + 2);
+            break;
+        }
+        if header.len() > limits::QUEUE_HEADER {
+            break;
+        }
+    }
+    header.truncate(limits::QUEUE_HEADER);
+    Ok(header)
+}
+
+fn write_envelope(
+    queued: &Queued,
+    message: &Message,
+    now: u64,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let age = plain::span(now.saturating_sub(message.accepted));
+    writeln!(out, "id         {}", message.id)?;
+    writeln!(out, "accepted   {}, {age} ago", Date(message.accepted))?;
+    writeln!(out, "size       {} octets", message.size)?;
+    writeln!(out, "sender     {}", plain::sender(&message.sender))?;
+    if let Some(envid) = &message.envid {
+        writeln!(out, "envid      {}", plain::clean(envid))?;
+    }
+    if let Some(ret) = message.ret {
+        writeln!(out, "ret        {}", ret_word(ret))?;
+    }
+    if message.facts.require_tls {
+        writeln!(out, "tls        required at every hop (REQUIRETLS)")?;
+    }
+    for recipient in &message.recipients {
+        let state = match waiting(queued, recipient) {
+            None => "done".to_owned(),
+            Some(waiting) => format!(
+                "queued, {}, next try {}",
+                plain::count(waiting.attempts.into(), "attempt"),
+                plain::next(waiting.next, now)
+            ),
+        };
+        writeln!(out, "recipient  {}", plain::clean(&recipient.address))?;
+        writeln!(out, "           {state}")?;
+        if let Some(notify) = recipient.notify {
+            writeln!(out, "           notify {}", notify_words(notify))?;
+        }
+        if let Some(orcpt) = &recipient.orcpt {
+            writeln!(out, "           orcpt {}", plain::clean(orcpt))?;
+        }
+    }
+    Ok(())
+}
+
+/// Oldest first.
+fn write_attempts(queued: &Queued, message: &Message, out: &mut impl Write) -> io::Result<()> {
+    for note in &queued.notes {
+        writeln!(out, "attempt    {}", Date(note.at))?;
+        for reply in &note.replies {
+            let host = reply.host.as_deref().map(|host| format!("{host}: "));
+            let said = host.unwrap_or_default() + &reply.text;
+            writeln!(out, "           {}", plain::clean(&said))?;
+            for recipient in told(message, reply) {
+                writeln!(out, "           to {}", plain::clean(&recipient.address))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_header(header: &[u8], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out)?;
+    let text = String::from_utf8_lossy(header);
+    for line in text.lines() {
+        let cleaned: Vec<_> = line.split('\t').map(plain::clean).collect();
+        writeln!(out, "{}", cleaned.join("\t"))?;
+    }
+    Ok(())
+}
+
+/// The recipients to whom something was said.
+fn told<'a>(message: &'a Message, reply: &Reply) -> impl Iterator<Item = &'a Recipient> {
+    let mask = reply.recipients;
+    let all = message.recipients.iter();
+    all.filter(move |recipient| recipient.bit() & mask != 0)
+}
+
+fn ret_word(ret: Ret) -> &'static str {
+    match ret {
+        Ret::Full => "full",
+        Ret::Headers => "headers",
+    }
+}
+
+fn notify_words(notify: Notify) -> String {
+    let words = [
+        (notify.success, "success"),
+        (notify.failure, "failure"),
+        (notify.delay, "delay"),
+    ];
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter_map(|(wanted, word)| wanted.then_some(word))
+        .collect();
+    match words.is_empty() {
+        true => "never".to_owned(),
+        false => words.join(","),
+    }
+}
+
+fn object(shown: &Shown<'_>, header: Option<&str>) -> String {
+    let mut object = list::object(shown);
+    let message = shown.envelope.as_ref().ok();
+    object.text(
+        "envid",
+        message.and_then(|message| message.envid.as_deref()),
+    );
+    let ret = message.and_then(|message| message.ret);
+    object.text("ret", ret.map(ret_word));
+    let require_tls = message.map(|message| message.facts.require_tls);
+    object.value("require_tls", require_tls);
+    let told_by = |note: &crate::spool::Note, reply: &Reply| {
+        let mut attempt = super::json::Object::new();
+        attempt.value("at", Some(note.at));
+        attempt.text("host", reply.host.as_deref());
+        attempt.text("reply", Some(&reply.text));
+        let to = message.map(|message| told(message, reply)).into_iter();
+        attempt.texts("to", to.flatten().map(|recipient| &*recipient.address));
+        attempt
+    };
+    let notes = shown.queued.notes.iter();
+    let attempts =
+        notes.flat_map(|note| note.replies.iter().map(move |reply| told_by(note, reply)));
+    object.objects("attempted", attempts);
+    object.text("header", header);
+    object.end()
+}

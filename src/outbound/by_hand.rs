@@ -1,0 +1,209 @@
+//! What a postmaster does to messages by hand: try now, take out of the queue, with word to the sender or without.
+
+use super::destinations::merge_twins;
+use super::dsn::{Cause, Failure};
+use super::report::Reporter;
+use super::schedule::Shared;
+use crate::spool::{Id, Lasting, Message, Outcome, Spool, Ticket};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Whether the sender of what is taken out is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tell {
+    Nobody,
+    /// By a DSN, unless there is no sender, or NOTIFY asks for none (RFC 3461 4.1).
+    Sender,
+}
+
+/// What was taken out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub recipients: u32,
+    /// Of them, those that a DSN tells of.
+    pub told: u32,
+}
+
+/// Why nothing is done.
+#[derive(Debug)]
+pub enum Refusal {
+    Unknown(Id),
+    /// A next hop may be taking it at this moment: to take it out could lose what is said of it.
+    Underway(Id),
+    /// The DSN could not be queued; the message stays.
+    Failed(Id, String),
+    /// It is done, but may not outlast the relay.
+    Unsynced(Id, std::io::Error),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(id) => write!(f, "{id} is not in the queue"),
+            Self::Underway(id) => write!(
+                f,
+                "{id} is being delivered at this moment: wait for the attempt to end"
+            ),
+            Self::Unsynced(id, problem) => write!(
+                f,
+                "{id} is dropped, but that is not on the disk and may not outlast a restart: {problem}"
+            ),
+            Self::Failed(id, why) => write!(f, "{id} stays in the queue: {why}"),
+        }
+    }
+}
+
+/// The hand on a running schedule.
+#[derive(Clone)]
+pub struct Hand(pub(super) Arc<Shared>);
+
+impl Hand {
+    /// Makes deferred messages due, all or one; returns how many deliveries that are. Those that are due or under way
+    /// already are none of them.
+    ///
+    /// A destination that failed lately needs no more: a lane gives up only what waited when it failed.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`].
+    pub async fn retry(&self, id: Option<Id>) -> Result<usize, Refusal> {
+        retry(&self.0.spool, id, Lasting::WhileOpen).await
+    }
+
+    /// Takes a message out, on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn remove(&self, id: Id, tell: Tell) -> Result<Removed, Refusal> {
+        let shared = &self.0;
+        let mut tickets = shared.spool.take(id);
+        // Those that wait for a connection are not being delivered.
+        tickets.extend(shared.lanes().pull(|ticket| ticket.id() == id));
+        let _turn = shared.dsn_turns.acquire().await;
+        let removed = remove(&shared.reporter(), id, tickets, tell).await?;
+        let synced = shared.spool.sync().await;
+        synced.map_err(|problem| Refusal::Unsynced(id, problem))?;
+        shared
+            .counters
+            .failed
+            .fetch_add(removed.recipients.into(), Relaxed);
+        shared
+            .counters
+            .dsns
+            .fetch_add(u64::from(removed.told > 0), Relaxed);
+        Ok(removed)
+    }
+}
+
+/// The hand on the spool of a relay that does not run.
+pub struct Stopped<'a> {
+    pub spool: &'a Spool,
+    /// In DSNs.
+    pub hostname: &'a str,
+    /// Microseconds since 1970.
+    pub micros: u64,
+}
+
+impl Stopped<'_> {
+    /// As [`Hand::retry`]: the next start tries them at once.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`].
+    pub async fn retry(&self, id: Option<Id>) -> Result<usize, Refusal> {
+        retry(self.spool, id, Lasting::OnDisk).await
+    }
+
+    /// As [`Hand::remove`]; on the disk when the spool is closed.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn remove(&self, id: Id, tell: Tell) -> Result<Removed, Refusal> {
+        let reporter = Reporter {
+            spool: self.spool,
+            hostname: self.hostname,
+            micros: self.micros,
+        };
+        remove(&reporter, id, self.spool.take(id), tell).await
+    }
+}
+
+async fn retry(spool: &Spool, id: Option<Id>, lasting: Lasting) -> Result<usize, Refusal> {
+    let count = spool.hasten(id, lasting).await;
+    match id {
+        Some(id) if count == 0 && spool.entries_of(id) == 0 => Err(Refusal::Unknown(id)),
+        _ => Ok(count),
+    }
+}
+
+/// All of a message or nothing: where one of its entries is with a worker, the others go back.
+async fn remove(
+    reporter: &Reporter<'_>,
+    id: Id,
+    tickets: Vec<Ticket>,
+    tell: Tell,
+) -> Result<Removed, Refusal> {
+    match reporter.spool.entries_of(id) {
+        0 => return Err(Refusal::Unknown(id)),
+        entries if entries > tickets.len() => return Err(Refusal::Underway(id)),
+        _ => {}
+    }
+    let mut removed = Removed::default();
+    for ticket in tickets {
+        let recipients = reporter.spool.info(&ticket).recipients;
+        if tell == Tell::Sender {
+            let told = report(reporter, &ticket).await;
+            removed.told += told.map_err(|why| Refusal::Failed(id, why))?;
+        }
+        removed.recipients += recipients.count_ones();
+        let outcome = Outcome {
+            done: recipients,
+            defer: None,
+        };
+        reporter.spool.settle(ticket, outcome).await;
+    }
+    log::warn!(
+        "dropped id={id} recipients={} told={} reason=\"by hand\"",
+        removed.recipients,
+        removed.told
+    );
+    Ok(removed)
+}
+
+/// Queues the DSN, which marks the recipients that it tells of; returns how many they are.
+async fn report(reporter: &Reporter<'_>, ticket: &Ticket) -> Result<u32, String> {
+    let read = reporter.spool.read(ticket).await;
+    let mut message = read.map_err(|problem| {
+        format!(
+            "{problem}; its envelope cannot be read, so nobody can be told (drop it without --dsn)"
+        )
+    })?;
+    let bits = merge_twins(&mut message.recipients);
+    let (mask, failures) = failures(&message, &bits, reporter.hostname);
+    if mask == 0 || message.sender.is_empty() {
+        return Ok(0);
+    }
+    reporter
+        .report(ticket, mask, &mut message, &failures)
+        .await?;
+    Ok(mask.count_ones())
+}
+
+fn failures(message: &Message, bits: &[u128], hostname: &str) -> (u128, Vec<Failure>) {
+    let with_bits = message.recipients.iter().zip(bits);
+    let told = with_bits.filter(|(recipient, _)| recipient.wants_failure_told());
+    let mut mask = 0;
+    let failure = |(recipient, bits): (&crate::spool::Recipient, &u128)| {
+        mask |= bits;
+        Failure {
+            address: recipient.address.clone(),
+            original: recipient.orcpt.clone(),
+            status: "5.0.0".to_owned(),
+            host: None,
+            code: 0,
+            diagnostic: format!("the postmaster of {hostname} removed it from the queue"),
+            cause: Cause::Impossible,
+        }
+    };
+    let failures = told.map(failure).collect();
+    (mask, failures)
+}

@@ -1,0 +1,71 @@
+//! What a postmaster does to the queue by hand: try now, take out.
+
+use super::log::Request;
+use super::marks::Mark;
+use super::{Id, Spool, Ticket, within};
+use crate::limits;
+use std::io;
+
+/// How long a change of the next try lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// Until the spool is closed: whoever works on the queue acts on it at once.
+    WhileOpen,
+    /// Beyond that.
+    OnDisk,
+}
+
+impl Spool {
+    /// Makes what waits for a later try due at once, all or one message's. Returns how many entries that were; those in
+    /// flight are left as they are.
+    pub async fn hasten(&self, id: Option<Id>, lasting: Lasting) -> usize {
+        let shared = &self.handle.shared;
+        let (mut count, mut marks) = (0, Vec::new());
+        shared.state().queue.hasten(id.map(|id| id.0), |entry| {
+            count += 1;
+            if lasting == Lasting::OnDisk {
+                marks.push(Mark::Defer {
+                    id: entry.id,
+                    mask: entry.remaining(),
+                    next: 0,
+                    attempts: entry.attempts,
+                });
+            }
+        });
+        shared.due_changed();
+        for pair in marks.chunks(2) {
+            let marks = [pair.first().copied(), pair.get(1).copied()];
+            self.mark(marks, Vec::new()).await;
+        }
+        count
+    }
+
+    /// Takes a message's entries that wait, due or not.
+    #[must_use]
+    pub fn take(&self, id: Id) -> Vec<Ticket> {
+        let shared = &self.handle.shared;
+        let slots = shared.state().queue.take(id.0);
+        let ticket = |slot| Ticket::new(shared.clone(), slot, id.0);
+        slots.into_iter().map(ticket).collect()
+    }
+
+    /// How many entries a message has, in flight or not.
+    #[must_use]
+    pub fn entries_of(&self, id: Id) -> usize {
+        let state = self.handle.shared.state();
+        let its = state.queue.entries().filter(|entry| entry.id == id.0);
+        its.count()
+    }
+
+    /// Returns when all marks so far are on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn sync(&self) -> io::Result<()> {
+        let (reply, synced) = smol::channel::bounded(1);
+        self.handle.shared.inbox.push(Request::Sync(reply));
+        within(limits::SPOOL_COMMIT, async { synced.recv().await.ok() })
+            .await
+            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+}

@@ -1,0 +1,214 @@
+//! A look at a spool's queue from outside, whether a relay works on it or not.
+//!
+//! **Why it reads the files, and does not ask the relay.** A look must not disturb: this way the relay gives no memory, no
+//! lock and no thread to it, and nothing that a caller does (stop reading, ask a thousand times) can slow it down. It shows
+//! the same, stopped or running, and when the relay hangs: that is when people look. And what was said at the last
+//! attempt is kept on the disk only. The price is a pass over the log, a fraction of a second for 256 MiB in the page cache.
+//!
+//! **Why the picture is true.** It is what a start would recover: the same scan and the same replay, but that nothing is
+//! mended, noted, made, removed or locked. A running relay goes on meanwhile, so the log is followed until no segment has
+//! been begun since the last look at the headers. A segment whose life ended before it could be read held nothing that
+//! counts, by the rules under which segments are used again: what it said of messages elsewhere stands in a checkpoint
+//! that is read, too, and messages whose own segment has a new life are left out here.
+//!
+//! Memory is the caller's process's, and grows with the queue.
+
+mod follow;
+mod snapshot;
+
+use super::disk::ReadOnly;
+use super::folder::Folder;
+use super::header::SegmentHeader;
+use super::note::Note;
+use super::queue::Queue;
+use super::record::Place;
+use super::seal::Key;
+use super::segments::Segments;
+use super::shared::{Shared, State};
+use super::shares::Shares;
+use super::{Id, Message, OpenError, ReadError, open, read};
+use crate::limits;
+use crate::policy::routes::Lane;
+use follow::Follower;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+/// Recipients of a message that wait for the same try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// By ordinal.
+    pub recipients: u128,
+    /// Unix seconds; 0: at once.
+    pub next: u64,
+    /// Attempts that ended in a deferral.
+    pub attempts: u16,
+}
+
+/// A message of the queue.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    pub id: Id,
+    pub waiting: Vec<Waiting>,
+    /// What was said to its recipients, oldest first: to each the last, or all if the history was asked for. It is
+    /// forgotten with the segment that holds it.
+    pub notes: Vec<Note>,
+    /// A part of it is missing: it will not be sent.
+    pub broken: bool,
+    place: Place,
+}
+
+impl Queued {
+    /// The recipients that are still to do, by ordinal.
+    #[must_use]
+    pub fn recipients(&self) -> u128 {
+        self.waiting
+            .iter()
+            .fold(0, |all, waiting| all | waiting.recipients)
+    }
+}
+
+/// A spool as it was at one moment.
+pub struct Inspector {
+    shared: Arc<Shared>,
+    queued: Vec<Queued>,
+    segments: u32,
+}
+
+impl Inspector {
+    /// Reads the queue of the spool in a folder, with its key if it has one; with a message's id, the history of that one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a folder without segments is one that is not found.
+    pub fn look(path: &Path, key: Option<&Key>, history: Option<Id>) -> Result<Self, OpenError> {
+        let folder = Folder::to_look_at(path);
+        let mut headers = settled_headers(&folder)?;
+        let Some(SegmentHeader { salt, .. }) = headers.first().copied() else {
+            return Err(OpenError::io(path, &io::ErrorKind::NotFound.into()));
+        };
+        let highest = headers
+            .iter()
+            .map(|header| header.segment.max(header.spool));
+        let segments = highest.max().unwrap_or(0);
+        let sealer = open::sealer(key, path, salt, &headers)?;
+        let start = || Follower::new((salt, sealer.as_ref()), history);
+        let mut follower = start();
+        follow(&mut follower, &folder, &mut headers)?;
+        if follower.is_in_doubt() {
+            // What is a gap again is damage, or was torn.
+            follower = start();
+            follow(&mut follower, &folder, &mut headers)?;
+        }
+        let queued = follower.into_queued(&headers);
+        let state = State {
+            queue: Queue::new(0),
+            segments: Segments::default(),
+            shares: Shares::default(),
+        };
+        let lane_of = Box::new(|_: &str| Lane(0));
+        let shared = Shared::new(
+            Arc::new(ReadOnly),
+            folder,
+            (salt, sealer, segments),
+            lane_of,
+            state,
+        );
+        let inspector = Self {
+            shared: Arc::new(shared),
+            queued,
+            segments,
+        };
+        let reader = inspector.shared.clone();
+        thread::Builder::new()
+            .spawn(move || read::run(&reader))
+            .map_err(|problem| OpenError::io(path, &problem))?;
+        Ok(inspector)
+    }
+
+    /// What was queued, oldest first.
+    #[must_use]
+    pub fn queued(&self) -> &[Queued] {
+        &self.queued
+    }
+
+    /// Octets that the spool has, or is to have.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        u64::from(self.segments) * limits::SPOOL_SEGMENT as u64
+    }
+
+    /// Reads the envelope of a message, with these of its recipients; its body follows by [`Message::next_chunk`]. None:
+    /// the relay has finished it since, and its segment has a new life.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read(
+        &self,
+        message: &Queued,
+        recipients: u128,
+    ) -> Result<Option<Message>, ReadError> {
+        let number = message.id.number();
+        match Message::open(self.shared.clone(), number, message.place, recipients).await {
+            Ok(message) => Ok(Some(message)),
+            Err(_) if !self.holds(message.place) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Whether a segment still has the life that a place is in.
+    fn holds(&self, place: Place) -> bool {
+        let header = self.shared.folder.header(&ReadOnly, place.segment);
+        matches!(header, Ok(Some(header)) if header.generation == place.generation)
+    }
+}
+
+impl Drop for Inspector {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+/// Reads the log until no segment has been begun meanwhile.
+fn follow(
+    follower: &mut Follower<'_>,
+    folder: &Folder,
+    headers: &mut Vec<SegmentHeader>,
+) -> Result<(), OpenError> {
+    for _ in 0..limits::QUEUE_LOOK_AGAIN {
+        follower.read(folder, headers)?;
+        *headers = settled_headers(folder)?;
+        if follower.is_up_to_date(headers) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The headers as they are at one moment: what two readings agree on. In one alone, a segment that was begun could be
+/// missing beside one that was begun later.
+fn settled_headers(folder: &Folder) -> Result<Vec<SegmentHeader>, OpenError> {
+    let mut before = headers(folder)?;
+    for _ in 0..limits::QUEUE_LOOK_AGAIN {
+        let now = headers(folder)?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(before)
+}
+
+/// The headers that can be read; all must be of one spool.
+fn headers(folder: &Folder) -> Result<Vec<SegmentHeader>, OpenError> {
+    let mut headers: Vec<SegmentHeader> = Vec::new();
+    for number in folder.segments(&ReadOnly)? {
+        match folder.header(&ReadOnly, number)? {
+            Some(header) if headers.first().is_some_and(|h| h.salt != header.salt) => {
+                return Err(OpenError::Foreign(folder.segment(number)));
+            }
+            header => headers.extend(header),
+        }
+    }
+    Ok(headers)
+}

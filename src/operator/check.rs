@@ -79,7 +79,7 @@ pub fn run(config: &Config, now: u64) -> Report {
     resources(config, &mut report);
     certificates(config, now, &mut report);
     policy::look(config, &mut report);
-    let running = spool::look(config, now, &mut report);
+    let running = spool::look(config, &mut report);
     ports::look(config, running, &mut report);
     smol::block_on(dns::look(config, &mut report));
     report

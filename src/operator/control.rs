@@ -8,6 +8,7 @@
 //! facteur-queue 1 drop ID          ->  ok 2 0
 //! facteur-queue 1 drop ID dsn      ->  ok 2 2
 //!                                      no ID is not in the queue
+//! facteur-queue 1 state            ->  ok open | ok closed
 //! ```
 //!
 //! Only the relay's own user and root may connect: the file's mode says so, and the peer's credentials are looked at
@@ -34,6 +35,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const PROTOCOL: &str = "facteur-queue 1";
+/// What `check` asks.
+const STATE: &str = "state";
+
+/// Whether a relay's spool takes new mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// It does, as long as there is room.
+    Open,
+    /// Its disk failed, and no fresh segment has proved good since; or it is stopping.
+    Closed,
+}
+
+impl Intake {
+    fn answer(self) -> &'static str {
+        match self {
+            Self::Open => "ok open",
+            Self::Closed => "ok closed",
+        }
+    }
+}
 
 /// What is asked of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +226,9 @@ async fn converse(mut stream: Async<UnixStream>, hand: &Hand) {
     }
     let line = within(limits::CONTROL_LINE, read_line(&mut stream)).await;
     let answer = match line {
+        Ok(line) if line.strip_prefix(PROTOCOL).map(str::trim) == Some(STATE) => {
+            intake_of(hand).answer().to_owned()
+        }
         Ok(line) => match Request::parse(&line) {
             Ok(request) => answer(request, hand).await,
             Err(why) => format!("no {why}"),
@@ -214,6 +238,13 @@ async fn converse(mut stream: Async<UnixStream>, hand: &Hand) {
     let answer = format!("{}\n", answer.replace('\n', " "));
     // Whoever does not read it has gone.
     let _ = within(limits::CONTROL_LINE, stream.write_all(answer.as_bytes())).await;
+}
+
+fn intake_of(hand: &Hand) -> Intake {
+    match hand.counts().read_only {
+        true => Intake::Closed,
+        false => Intake::Open,
+    }
 }
 
 /// Root, or the user that the relay runs as.
@@ -280,10 +311,32 @@ pub enum Asked {
 /// # Errors
 /// One line.
 pub fn ask(dir: &Path, request: Request) -> Result<Asked, String> {
+    Ok(match say(dir, &request.to_string())? {
+        Some(answer) => Asked::Answered(Done::parse(&answer)),
+        None => Asked::NoRelay,
+    })
+}
+
+/// Whether the relay that runs on the spool in `dir` takes mail; None: nobody listens. Blocks, within limits.
+///
+/// # Errors
+/// One line.
+pub fn intake(dir: &Path) -> Result<Option<Intake>, String> {
+    let Some(answer) = say(dir, &format!("{PROTOCOL} {STATE}"))? else {
+        return Ok(None);
+    };
+    let known = [Intake::Open, Intake::Closed];
+    let said = known.into_iter().find(|intake| intake.answer() == answer);
+    said.map(Some)
+        .ok_or_else(|| format!("the relay answers {answer:?}"))
+}
+
+/// Says one line to the relay; its answer, or None if nobody listens.
+fn say(dir: &Path, line: &str) -> Result<Option<String>, String> {
     let (path, address) = match address(dir) {
         Ok(known) => known,
         // A relay with such a path listens at none.
-        Err(_) if !dir.join("control").exists() => return Ok(Asked::NoRelay),
+        Err(_) if !dir.join("control").exists() => return Ok(None),
         Err(why) => return Err(why),
     };
     let told = |problem: io::Error| format!("{}: {problem}", path.display());
@@ -293,17 +346,16 @@ pub fn ask(dir: &Path, request: Request) -> Result<Asked, String> {
         .map_err(|e| told(e.into()))?;
     match net::connect(&socket, &address) {
         Ok(()) => {}
-        Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(Asked::NoRelay),
+        Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
         Err(Errno::AGAIN) => return Err(told(io::Error::other("the relay does not answer"))),
         Err(problem) => return Err(told(problem.into())),
     }
-    let stream = UnixStream::from(socket);
-    converse_with(stream, request)
-        .map(Asked::Answered)
+    converse_with(UnixStream::from(socket), line)
+        .map(Some)
         .map_err(told)
 }
 
-fn converse_with(mut stream: UnixStream, request: Request) -> io::Result<Result<Done, String>> {
+fn converse_with(mut stream: UnixStream, request: &str) -> io::Result<String> {
     use std::io::{Read as _, Write as _};
     // For the request, its turn, the work and the answer.
     stream.set_read_timeout(Some(limits::CONTROL_ANSWER + 2 * limits::CONTROL_LINE))?;
@@ -313,7 +365,7 @@ fn converse_with(mut stream: UnixStream, request: Request) -> io::Result<Result<
         .take(limits::CONTROL_REPLY as u64)
         .read_to_string(&mut line)?;
     match line.strip_suffix('\n') {
-        Some(line) => Ok(Done::parse(line)),
+        Some(line) => Ok(line.to_owned()),
         None => Err(io::Error::other(
             "the relay closed the connection: does it run as another user?",
         )),

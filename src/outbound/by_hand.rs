@@ -4,7 +4,7 @@ use super::destinations::merge_twins;
 use super::dsn::{Cause, Failure};
 use super::report::Reporter;
 use super::schedule::Shared;
-use crate::spool::{Id, Lasting, Message, Outcome, Spool, Ticket};
+use crate::spool::{Counts, Id, Lasting, Message, Outcome, Spool, Ticket};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -59,6 +59,12 @@ impl fmt::Display for Refusal {
 pub struct Hand(pub(super) Arc<Shared>);
 
 impl Hand {
+    /// The spool's figures.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.0.spool.counts()
+    }
+
     /// Makes deferred messages due, all or one; returns how many deliveries that are. Those that are due or under way
     /// already are none of them.
     ///

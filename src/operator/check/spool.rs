@@ -2,8 +2,13 @@
 
 use super::Report;
 use crate::operator::config::Config;
+use crate::operator::control::{self, Intake};
+use crate::operator::spool_key;
+use crate::spool::{Inspector, OpenError};
 use rustix::fs::Access;
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Whether a relay has this spool open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,42 +17,115 @@ pub enum Running {
     No,
 }
 
-pub fn look(config: &Config, _now: u64, report: &mut Report) -> Running {
+pub fn look(config: &Config, report: &mut Report) -> Running {
     let dir = &config.spool.dir;
-    if !dir.exists() {
-        to_be_made(config, report);
-        return Running::No;
+    let running = lock(dir);
+    let key = match config.spool_key.as_deref().map(spool_key::read) {
+        Some(Err(why)) => {
+            report.error(why);
+            return running;
+        }
+        Some(Ok(key)) => Some(key),
+        None => None,
+    };
+    match Inspector::look(dir, key.as_ref(), None) {
+        Ok(inspector) => {
+            queue(&inspector, config, report);
+            size(&inspector, config, report);
+        }
+        Err(OpenError::Io { problem, .. }) if problem.kind() == io::ErrorKind::NotFound => {
+            room(config, config.spool.size, report);
+        }
+        Err(problem) => report.error(problem),
     }
-    Running::No
+    if running == Running::Yes {
+        intake(dir, report);
+    }
+    running
 }
 
-/// The folder is made at the first boot: is there room?
-fn to_be_made(config: &Config, report: &mut Report) {
+/// Looks whether the spool is locked, and lets go at once.
+fn lock(dir: &Path) -> Running {
+    let lock = File::open(dir.join("lock")).map(|file| file.try_lock_shared());
+    match lock {
+        Ok(Err(TryLockError::WouldBlock)) => Running::Yes,
+        _ => Running::No,
+    }
+}
+
+/// What a start would find.
+fn queue(inspector: &Inspector, config: &Config, report: &mut Report) {
+    let queued = inspector.queued();
+    for broken in queued.iter().filter(|message| message.broken) {
+        report.warning(format_args!(
+            "spool {}: message {} is damaged and will not be sent",
+            config.spool.dir.display(),
+            broken.id
+        ));
+    }
+    report.ok(format_args!(
+        "spool {}: {} messages queued",
+        config.spool.dir.display(),
+        queued.len()
+    ));
+}
+
+fn size(inspector: &Inspector, config: &Config, report: &mut Report) {
+    let (has, wanted) = (inspector.size(), config.spool.size);
+    if wanted < has {
+        report.error(format_args!(
+            "--spool-size {wanted}: the spool has {has} octets, and only grows"
+        ));
+    }
+    // Whole segments only.
+    if wanted.saturating_sub(has) >= crate::limits::SPOOL_SEGMENT as u64 {
+        room(config, wanted - has, report);
+    }
+}
+
+/// Is there room for so many octets more?
+fn room(config: &Config, need: u64, report: &mut Report) {
     let dir = std::path::absolute(&config.spool.dir).unwrap_or_else(|_| config.spool.dir.clone());
-    let there = dir
-        .ancestors()
-        .find(|parent| parent.is_dir())
-        .unwrap_or(Path::new("/"));
-    if let Err(problem) = rustix::fs::access(there, Access::WRITE_OK) {
+    let there = existing(&dir);
+    if let Err(problem) = rustix::fs::access(&there, Access::WRITE_OK) {
         return report.error(format_args!(
             "--spool {}: cannot be made in {}: {problem}",
             dir.display(),
             there.display()
         ));
     }
-    let size = config.spool.size;
-    match rustix::fs::statvfs(there)
-        .map(|figures| figures.f_bavail.saturating_mul(figures.f_frsize))
-    {
-        Ok(free) if free < size => report.error(format_args!(
-            "--spool {}: --spool-size {size} octets, and its file system has {free} free",
+    let free = rustix::fs::statvfs(&there)
+        .map(|figures| figures.f_bavail.saturating_mul(figures.f_frsize));
+    match free {
+        Ok(free) if free < need => report.error(format_args!(
+            "--spool {}: {need} octets are to be made, and its file system has {free} free",
             dir.display()
         )),
         Ok(_) => report.ok(format_args!(
-            "spool {}: will be made, {} MiB",
+            "spool {}: {} MiB will be made",
             dir.display(),
-            size >> 20
+            need >> 20
         )),
         Err(problem) => report.error(format_args!("--spool {}: {problem}", dir.display())),
+    }
+}
+
+/// The nearest folder that is there.
+fn existing(dir: &Path) -> PathBuf {
+    let there = dir.ancestors().find(|parent| parent.is_dir());
+    there.unwrap_or(Path::new("/")).to_owned()
+}
+
+/// What the running relay says of itself.
+fn intake(dir: &Path, report: &mut Report) {
+    match control::intake(dir) {
+        Ok(Some(Intake::Open)) => report.ok("the running relay takes mail"),
+        Ok(Some(Intake::Closed)) => report.error(
+            "the running relay refuses new mail (451 4.3.0): a write to the spool failed, and no fresh segment has proved good since; its log names the file",
+        ),
+        Ok(None) => report.warning(
+            "a relay has the spool open and does not listen at its socket: it is starting or stopping",
+        ),
+        Err(why) => report.warning(format_args!("the running relay: {why}")),
     }
 }

@@ -36,6 +36,11 @@ fn disk(folder: &Folder) -> Vec<(String, Vec<u8>)> {
         (name, std::fs::read(entry.path()).expect("readable"))
     };
     let files = std::fs::read_dir(folder.join("facteur-spool")).expect("readable");
+    // The control socket is no file.
+    let files = files.filter(|entry| {
+        let path = entry.as_ref().expect("readable").path();
+        path.is_file()
+    });
     let mut all: Vec<_> = files.map(read).collect();
     all.sort();
     all

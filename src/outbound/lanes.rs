@@ -45,7 +45,6 @@ pub enum Pushed<W> {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Taken<T, W, F> {
-    /// Work: a message for the connection that is open.
     Message {
         ticket: T,
         /// The lane's failure, where the message was waiting when it happened.

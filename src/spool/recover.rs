@@ -106,7 +106,7 @@ pub fn recover(
     };
     let mut noted = std::mem::take(&mut replay.resumed);
     noted.retain(|range| segments.number(range.generation).is_some());
-    let (queue, shares) = fill_queue(replay, &mut segments, &mut findings);
+    let (queue, shares) = fill_queue(replay, &mut segments, (&mut findings, &mut holes));
     Ok(Recovery {
         state: State {
             queue,
@@ -214,14 +214,26 @@ fn resume(
     }
 }
 
+/// The queue. Of a message in the log's last batch nobody was told: that a part of it is missing is no loss, and noted as
+/// the other torn places are, so that the next start does not take it for one.
 fn fill_queue(
     mut replay: Replay,
     segments: &mut Segments,
-    findings: &mut Vec<Finding>,
+    (findings, holes): (&mut Vec<Finding>, &mut Vec<Range>),
 ) -> (Queue, Shares) {
     let mut queue = Queue::new(replay.last_id);
+    let (last_batch, closed) = (replay.last_batch, replay.closed);
     let mut shares = std::mem::take(&mut replay.shares);
     for message in replay.into_messages() {
+        let at = (message.place.generation, message.place.offset);
+        if message.broken && at >= last_batch && closed.is_none_or(|closed| closed < at) {
+            holes.push(Range {
+                generation: at.0,
+                from: at.1,
+                to: at.1 + record::ALIGN as u32,
+            });
+            continue;
+        }
         if message.broken {
             findings.push(Finding::Lost {
                 id: Id(message.id),

@@ -246,3 +246,31 @@ fn a_clean_stop_leaves_its_record() {
         assert_eq!(first.kind, Kind::Closed);
     });
 }
+
+#[test]
+fn a_message_of_the_torn_last_commit_is_no_loss_at_any_start() {
+    let disk = Fake::of(fresh(7));
+    let spool = open(&disk, 7).unwrap();
+    let first = block_on(accept(&spool, &["x@a"], b"x")).unwrap();
+    block_on(accept(&spool, &["x@a"], &body(1, 40_000))).unwrap();
+    let last = due(&spool, NOW)
+        .iter()
+        .map(|ticket| ticket.shared.state().queue.get(ticket.slot).unwrap().offset)
+        .max()
+        .unwrap();
+    // As a power cut would, had the commit not come to its end: the final part is there, the one before it is not.
+    let mut image = disk.image();
+    image.write(FILE, u64::from(last) - 8192, &[0; 4096]);
+    let disk = Fake::of(image);
+    for start in 0..3 {
+        let spool = open(&disk, 7).unwrap();
+        let torn = |finding: &Finding| matches!(finding, Finding::Torn { .. });
+        assert!(
+            spool.findings().iter().all(torn),
+            "start {start}: {:?}",
+            spool.findings()
+        );
+        assert_eq!(super::ids(&spool), [first], "start {start}");
+        block_on(spool.close()).unwrap();
+    }
+}

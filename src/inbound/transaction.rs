@@ -221,7 +221,7 @@ impl Mail {
         let last = Last {
             head: head.as_bytes(),
             facts,
-            finishes: None,
+            ..Last::default()
         };
         let spooled = self.spooled.ok_or(reply::DISK_ERROR)?;
         spooled

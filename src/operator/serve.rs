@@ -350,6 +350,7 @@ impl Relay {
         };
         let settings = schedule::Settings {
             hostname: self.config.hostname.clone(),
+            postmaster: self.config.relay.postmaster.clone(),
             outbound: self.config.outbound,
             retry: self.config.retry,
             lifetime: self.config.lifetime,

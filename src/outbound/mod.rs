@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod by_hand;
+mod damage;
 mod destinations;
 pub mod dsn;
 pub mod lanes;

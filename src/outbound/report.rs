@@ -58,6 +58,7 @@ impl Reporter<'_> {
             head: head.as_bytes(),
             facts,
             finishes: Some((ticket, failed)),
+            ..Last::default()
         };
         let durable = transaction
             .commit(last)

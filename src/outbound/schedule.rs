@@ -2,6 +2,7 @@
 
 use super::attempt::{Connector, Reason};
 use super::by_hand::Hand;
+use super::damage;
 use super::destinations::Destination;
 use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
@@ -28,6 +29,8 @@ use std::time::Duration;
 pub struct Settings {
     /// `--hostname`: in DSNs and the names of Maildir files.
     pub hostname: String,
+    /// Who is told of damage: `--postmaster`.
+    pub postmaster: Option<String>,
     /// `--outbound`.
     pub outbound: usize,
     /// `--retry`.
@@ -137,6 +140,10 @@ impl Schedule {
             names: AtomicU64::new(0),
         });
         parts.executor.spawn(dispatch(Arc::clone(&shared))).detach();
+        parts
+            .executor
+            .spawn(damage::tell(Arc::clone(&shared)))
+            .detach();
         Self { shared, stop }
     }
 

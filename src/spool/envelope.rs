@@ -1,6 +1,6 @@
 //! What a transaction says about a message besides its octets.
 
-use super::Ticket;
+use super::{Id, Ticket};
 use crate::smtp::parameters::{Notify, Ret};
 
 /// MAIL's address and the parameters that the next hop or a DSN needs.
@@ -58,6 +58,8 @@ pub struct Last<'a> {
     /// For a DSN: the recipients of another message that need nothing more once this one is durable. The ticket is still
     /// to be settled for its other recipients.
     pub finishes: Option<(&'a Ticket, u128)>,
+    /// For a DSN about a damaged message ([`super::Lost`]): it needs nothing more once this one is durable.
+    pub tells_of: Option<Id>,
 }
 
 /// One recipient of a message.

@@ -15,9 +15,37 @@ const ENVID: u8 = 7;
 const FINISHES: u8 = 8;
 const LEFT: u8 = 11;
 const SOURCE_TAG: u8 = 12;
+const CHECK: u8 = 13;
 /// Inside a Recipient.
 const NOTIFY: u8 = 9;
 const ORCPT: u8 = 10;
+
+/// Octets of the item behind an envelope.
+pub const ENVELOPE_CHECK: usize = ITEM + 4;
+
+/// Ends the envelope of a message's first part by its own checksum: who was to get a message whose body is damaged later
+/// is known for certain.
+pub fn put_envelope_check(out: &mut Vec<u8>) {
+    let crc = crc32fast::hash(out.get(record::PART_FIELDS..).unwrap_or_default());
+    put(out, CHECK, &crc.to_le_bytes());
+}
+
+/// Whether the envelope at a payload's front is what was written.
+#[must_use]
+pub fn envelope_is_whole(payload: &[u8]) -> bool {
+    let mut items = Items::of(payload);
+    loop {
+        let end = items.at;
+        match items.next_raw() {
+            Some((CHECK, crc)) => {
+                let envelope = payload.get(record::PART_FIELDS..end).unwrap_or_default();
+                return crc == crc32fast::hash(envelope).to_le_bytes();
+            }
+            Some((BODY, _)) | None => return false,
+            Some(_) => {}
+        }
+    }
+}
 
 /// Octets of an item before its content: tag, and length in four octets.
 pub const ITEM: usize = 5;

@@ -187,6 +187,8 @@ pub struct Gap {
     pub to: u32,
     /// Whose record it was, where the header could be read.
     pub id: Option<u64>,
+    /// Its kind, likewise.
+    pub kind: Option<Kind>,
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ mod batch;
 mod by_hand;
 mod checkpoint;
 mod claim;
+mod damaged;
 pub mod disk;
 mod entry;
 mod envelope;
@@ -59,6 +60,7 @@ mod items;
 mod lifted;
 mod log;
 mod look;
+mod lost;
 mod marks;
 mod mend;
 mod message;
@@ -88,6 +90,7 @@ pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;
 pub use inspect::{Inspector, Queued, Waiting};
+pub use lost::Lost;
 pub use message::{Message, ReadError};
 pub use note::{Note, Reply};
 pub use open::OpenError;
@@ -205,6 +208,12 @@ impl Spool {
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.handle.findings
+    }
+
+    /// The damaged messages that the start found and somebody can be told of; once.
+    #[must_use]
+    pub fn take_lost(&self) -> Vec<Lost> {
+        std::mem::take(&mut *shared::locked(&self.handle.shared.lost))
     }
 
     /// Begins a transaction of a client that is trusted with the whole spool; `size_hint` is what MAIL's SIZE claims, in

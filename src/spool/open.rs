@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::folder::{self, Folder};
 use super::header::{SegmentHeader, VERSION};
 use super::seal::{CHECK, Key, Sealer};
-use super::shared::Shared;
+use super::shared::{Shared, locked};
 use super::{
     FileSystem, Finding, Handle, LaneOf, Options, Spool, log as writer, mover, read, recover,
 };
@@ -167,6 +167,7 @@ pub fn open(
         .map_or(Vec::new(), |_| in_clear(&survey.headers));
     let of_all = (salt, sealer, wanted);
     let shared = Shared::new(disk, folder, of_all, lane_of, recovery.state);
+    *locked(&shared.lost) = recovery.lost;
     let mut log = Log::new(Arc::new(shared), current, holes, noted);
     log.in_clear = in_clear;
     start(&options.dir, log, survey.missing, recovery.findings)

@@ -2,8 +2,10 @@
 
 use super::batch::Current;
 use super::disk::Disk;
+use super::entry::Entry;
 use super::folder::Folder;
 use super::header::SegmentHeader;
+use super::lost::{self, Lost};
 use super::marks::{Gap, Range};
 use super::queue::Queue;
 use super::record::{self, BLOCK};
@@ -14,6 +16,7 @@ use super::segments::Segments;
 use super::shared::State;
 use super::shares::Shares;
 use super::{Finding, Id, LaneOf, OpenError};
+use std::collections::HashMap;
 use std::io;
 
 /// What was found.
@@ -25,6 +28,8 @@ pub struct Recovery {
     /// Those that the log knows already.
     pub noted: Vec<Range>,
     pub findings: Vec<Finding>,
+    /// Damaged messages of which somebody can be told.
+    pub lost: Vec<Lost>,
 }
 
 impl Recovery {
@@ -106,7 +111,21 @@ pub fn recover(
     };
     let mut noted = std::mem::take(&mut replay.resumed);
     noted.retain(|range| segments.number(range.generation).is_some());
-    let (queue, shares) = fill_queue(replay, &mut segments, (&mut findings, &mut holes));
+    let mut damaged = replay.take_damaged();
+    holes.iter().for_each(|hole| damaged.refuse(*hole));
+    let mut wanted: HashMap<u64, u128> = damaged
+        .left()
+        .filter(|(id, _)| !replay.knows(*id))
+        .collect();
+    let (queue, shares) = fill_queue(
+        replay,
+        &mut segments,
+        (&mut findings, &mut holes, &mut wanted),
+    );
+    let lost = match wanted.is_empty() {
+        true => Vec::new(),
+        false => lost::read(folder, disk, (salt, sealer), headers, &wanted),
+    };
     Ok(Recovery {
         state: State {
             queue,
@@ -117,6 +136,7 @@ pub fn recover(
         holes,
         noted,
         findings,
+        lost,
     })
 }
 
@@ -137,6 +157,7 @@ fn unsealed(header: &SegmentHeader, tail: Tail) -> Gap {
         },
         to: record::END,
         id: None,
+        kind: None,
     }
 }
 
@@ -219,7 +240,7 @@ fn resume(
 fn fill_queue(
     mut replay: Replay,
     segments: &mut Segments,
-    (findings, holes): (&mut Vec<Finding>, &mut Vec<Range>),
+    (findings, holes, lost): (&mut Vec<Finding>, &mut Vec<Range>, &mut HashMap<u64, u128>),
 ) -> (Queue, Shares) {
     let mut queue = Queue::new(replay.last_id);
     let (last_batch, closed) = (replay.last_batch, replay.closed);
@@ -235,6 +256,8 @@ fn fill_queue(
             continue;
         }
         if message.broken {
+            let left = message.entries.iter().map(Entry::remaining);
+            lost.insert(message.id, !left.fold(0, |all, mask| all | mask));
             findings.push(Finding::Lost {
                 id: Id(message.id),
                 segment: message.place.segment,

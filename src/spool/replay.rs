@@ -1,6 +1,7 @@
 //! What the log says, read from its oldest record to its newest.
 
 use super::LaneOf;
+use super::damaged::Damaged;
 use super::entry::Weight;
 use super::generations::Generations;
 use super::items::{Item, Items, PartFields};
@@ -154,6 +155,7 @@ pub struct Replay {
     finishes: Vec<Finish>,
     pub shares: Shares,
     pub gaps: Vec<Gap>,
+    damaged: Damaged,
     pub resumed: Vec<Range>,
     /// Behind this, the log was closed cleanly.
     pub closed: Option<(u64, u32)>,
@@ -175,6 +177,7 @@ impl Replay {
     /// A gap where a record should be.
     pub fn gap(&mut self, gap: Gap) {
         self.last_id = self.last_id.max(gap.id.unwrap_or(0));
+        self.damaged.gap(&gap);
         self.gaps.push(gap);
     }
 
@@ -204,6 +207,7 @@ impl Replay {
                 place,
                 to: place.offset + header.span(),
                 id: Some(header.id),
+                kind: Some(header.kind),
             });
         }
     }
@@ -273,6 +277,7 @@ impl Replay {
 
     fn add(&mut self, known: Known) {
         self.drop_finished();
+        self.damaged.forget(known.id);
         self.by_id.insert(known.id, self.known.len());
         self.known.push(known);
     }
@@ -293,6 +298,9 @@ impl Replay {
     }
 
     fn mark(&mut self, mark: Mark) {
+        if let Mark::Done { id, mask } = mark {
+            self.damaged.done(id, mask);
+        }
         // Or else its message is gone, and its segment used again.
         let at = self.by_id.get(&mark.id());
         let Some(known) = at.and_then(|&at| self.known.get_mut(at)) else {
@@ -357,6 +365,7 @@ impl Replay {
     fn checkpoint(&mut self, payload: &[u8]) -> Option<()> {
         let range = Range::read(payload)?;
         let left = Left::read_all(payload.get(16..)?);
+        self.damaged.checkpoint(range, &left);
         for known in self.within(range) {
             known.take(u128::MAX);
             let offset = known.place.offset;
@@ -378,6 +387,7 @@ impl Replay {
         for known in self.within(range) {
             known.take(u128::MAX);
         }
+        self.damaged.refuse(range);
         self.forget_finished(range);
         let refused = |finish: &Finish| range.holds(finish.generation, finish.offset);
         let all = std::mem::take(&mut self.finishes);
@@ -437,6 +447,12 @@ impl Replay {
         self.known.retain(Known::is_live);
         let places = self.known.iter().enumerate();
         self.by_id = places.map(|(at, known)| (known.id, at)).collect();
+    }
+
+    /// The damaged messages that are left at the log's end.
+    pub fn take_damaged(&mut self) -> Damaged {
+        self.finish(u64::MAX);
+        std::mem::take(&mut self.damaged)
     }
 
     /// Whether something is left of a message, as far as the log was read.

@@ -201,6 +201,7 @@ impl<'a> Scanner<'a> {
                     place: self.place(at),
                     to: next as u32,
                     id: None,
+                    kind: None,
                 }));
                 sealed = false;
                 at = next;
@@ -221,6 +222,7 @@ impl<'a> Scanner<'a> {
                     place,
                     to: end as u32,
                     id: Some(header.id),
+                    kind: Some(header.kind),
                 }));
             }
             at = end;

@@ -4,6 +4,7 @@ use super::LaneOf;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::log::Inbox;
+use super::lost::Lost;
 use super::mover::Bell;
 use super::queue::Queue;
 use super::read::ReadQueue;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub inbox: Inbox,
     pub reads: ReadQueue,
     pub mover: Bell,
+    /// What the start found damaged, until somebody takes it to tell of it.
+    pub lost: Mutex<Vec<Lost>>,
     pub tallies: Tallies,
     /// No fresh segment has proved good since an error.
     pub read_only: AtomicBool,
@@ -111,6 +114,7 @@ impl Shared {
             inbox: Inbox::default(),
             reads: ReadQueue::default(),
             mover: Bell::default(),
+            lost: Mutex::default(),
             tallies: Tallies::default(),
             read_only: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),

@@ -108,7 +108,11 @@ impl Transaction {
     pub async fn body(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             if self.body.is_none() {
-                self.make_room(items::ITEM + 1).await?;
+                self.make_room(items::ENVELOPE_CHECK + items::ITEM + 1)
+                    .await?;
+                if self.number == 0 {
+                    items::put_envelope_check(&mut self.buffer);
+                }
                 self.body = Some(items::open_body(&mut self.buffer));
             }
             let room = limits::SPOOL_PART.saturating_sub(self.buffer.len());
@@ -144,6 +148,7 @@ impl Transaction {
             .finishes
             .map(|(ticket, mask)| (ticket.slot, ticket.id().number(), mask));
         let on_disk = finishes.map(|(_, id, mask)| (id, mask));
+        let on_disk = on_disk.or(last.tells_of.map(|lost| (lost.number(), u128::MAX)));
         items::put_last(&mut self.buffer, last.head, summary, on_disk);
         if let Some(source) = self.source {
             items::put_source(&mut self.buffer, source);

@@ -122,6 +122,7 @@ impl Relay {
             clock: Arc::clone(&clock),
         };
         let settings = Settings {
+            postmaster: None,
             hostname: "relay.example".to_owned(),
             outbound: setup.outbound,
             retry: setup.retry.parse().unwrap(),
@@ -175,7 +176,7 @@ impl Relay {
             let last = Last {
                 head: b"Received: by relay.example\r\n",
                 facts,
-                finishes: None,
+                ..Last::default()
             };
             match transaction.commit(last).await {
                 Ok(durable) => durable.to_string(),

@@ -74,6 +74,10 @@ pub fn advice(status: &str, cause: Cause) -> &'static str {
             "The message is larger than the receiving side accepts. Send it in parts, or put large files where the \
              recipient can fetch them."
         }
+        "3.0" => {
+            "The message was kept here until it could be handed on, and the disk it was kept on failed. It is lost: \
+             please send it again."
+        }
         "4.6" => {
             "The receiving side is set up in such a way that mail to it goes round in circles. Only those who look \
              after it can change that: reach the recipient in another way."

@@ -54,7 +54,7 @@ async fn submit(spool: &Spool, to: &str, body: &[u8]) {
     let last = Last {
         head: b"",
         facts: Facts::default(),
-        finishes: None,
+        ..Last::default()
     };
     transaction.commit(last).await.unwrap();
 }
@@ -71,6 +71,7 @@ fn a_maildir_whose_disk_stalls_does_not_hold_the_stop() {
     let spool = spool(&folder, &routes);
     let executor = Arc::new(Executor::new());
     let settings = Settings {
+        postmaster: None,
         hostname: "relay.example".to_owned(),
         outbound: 8,
         retry: "1h..1h".parse().unwrap(),

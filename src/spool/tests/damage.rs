@@ -274,3 +274,71 @@ fn a_message_of_the_torn_last_commit_is_no_loss_at_any_start() {
         block_on(spool.close()).unwrap();
     }
 }
+
+/// What a start can tell of: sender and recipients.
+fn told_of(image: &Image) -> Vec<(Id, String, Vec<String>)> {
+    let spool = open(&Fake::of(image.clone()), 7).unwrap();
+    let lost = spool.take_lost().into_iter();
+    let told = lost.map(|one| {
+        let to = one.recipients.into_iter().map(|one| one.address);
+        (one.id, one.sender, to.collect())
+    });
+    told.collect()
+}
+
+#[test]
+fn whom_a_damaged_message_was_from_and_to_is_known_or_nobody_is_told() {
+    let (image, ids, offsets) = three(|n| body(n, if n == 1 { 40_000 } else { 3000 }));
+    assert_eq!(told_of(&image), []);
+    let flipped = |at: u64| {
+        let mut image = image.clone();
+        image.flip(FILE, at, 1);
+        told_of(&image)
+    };
+    // Record header 24, part fields 20, sender, recipient, check; then the body.
+    let first = u64::from(offsets[0]);
+    let expected = [(ids[0], "sender@example".to_owned(), vec!["x@a".to_owned()])];
+    assert_eq!(flipped(first + 500), expected, "in the body");
+    for at in 44..85 {
+        assert_eq!(flipped(first + at), [], "octet {at} of the envelope");
+    }
+    // A message in parts, of which one is damaged.
+    let expected = [(ids[1], "sender@example".to_owned(), vec!["x@a".to_owned()])];
+    assert_eq!(flipped(first + 4096 + 20_000), expected);
+}
+
+#[test]
+fn of_damage_somebody_is_told_once_and_not_of_what_was_delivered() {
+    let (mut image, ids, offsets) = three(|n| body(n, 3000));
+    for offset in &offsets[..2] {
+        image.flip(FILE, u64::from(*offset) + 500, 1);
+    }
+    let disk = Fake::of(image);
+    let spool = open(&disk, 7).unwrap();
+    let lost = spool.take_lost();
+    assert_eq!(lost.iter().map(|one| one.id).collect::<Vec<_>>(), ids[..2]);
+    block_on(async {
+        let mut dsn = spool.begin_dsn(MICROS).unwrap();
+        dsn.sender(&Sender::default()).await.unwrap();
+        dsn.recipient("s@b").await.unwrap();
+        dsn.body(b"damaged").await.unwrap();
+        let last = Last {
+            tells_of: Some(ids[0]),
+            ..Last::default()
+        };
+        dsn.commit(last).await.unwrap();
+        spool.close().await.unwrap();
+    });
+    let spool = open(&disk, 7).unwrap();
+    let again: Vec<_> = spool.take_lost().iter().map(|one| one.id).collect();
+    assert_eq!(again, ids[1..2]);
+    // The third is delivered; its record is damaged after that.
+    for ticket in due(&spool, NOW) {
+        block_on(deliver(&spool, ticket));
+    }
+    block_on(spool.close()).unwrap();
+    let mut image = disk.image();
+    image.flip(FILE, u64::from(offsets[2]) + 500, 1);
+    let again: Vec<_> = told_of(&image).into_iter().map(|one| one.0).collect();
+    assert_eq!(again, ids[1..2]);
+}

@@ -57,7 +57,8 @@ impl Run {
             let mut transaction = self.spool.begin(MICROS, None).unwrap();
             transaction.sender(&Sender::default()).await.unwrap();
             transaction.recipient("x@a").await.unwrap();
-            transaction.body(&body(0, 50_000)).await.unwrap();
+            // Given up in any case; it fails where a commit before it did.
+            let _ = transaction.body(&body(0, 50_000)).await;
         });
     }
 

@@ -64,7 +64,7 @@ fn a_message_keeps_its_envelope_and_facts() {
             let last = Last {
                 head: b"R: 1\r\n",
                 facts,
-                finishes: None,
+                ..Last::default()
             };
             transaction.commit(last).await.unwrap();
         });

@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Finds next hops. One is made at boot and shared by all.
 #[derive(Debug)]
 pub struct Router {
+    /// Whom to ask.
     pub resolver: Resolver,
     /// Port of next hops found by MX.
     pub smtp_port: u16,
@@ -55,10 +56,20 @@ pub struct Hops<'r> {
 /// Why there is no host to try. Displays as code and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteError {
-    /// To try again cannot help: the recipients fail. The code is an enhanced one (RFC 3463).
-    Permanent { code: &'static str, text: String },
+    /// To try again cannot help: the recipients fail. The codes are enhanced ones (RFC 3463).
+    Permanent {
+        /// The enhanced code.
+        code: &'static str,
+        /// What happened.
+        text: String,
+    },
     /// The recipients are deferred.
-    Temporary { code: &'static str, text: String },
+    Temporary {
+        /// The enhanced code.
+        code: &'static str,
+        /// What happened.
+        text: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

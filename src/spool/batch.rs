@@ -456,12 +456,14 @@ impl Log {
     /// # Errors
     /// The disk's.
     pub fn close(&mut self) -> io::Result<()> {
+        // A commit of its own, so that what it says of the log before it holds however it is torn itself.
+        let before = self.flush(Kind::Padding);
         let closed = self
             .make_room(Class::Mark, 0)
             .and_then(|()| self.append(Kind::Closed, 0, &[]));
         let synced = self.flush(Kind::Padding);
         self.written();
-        match (closed, synced) {
+        match (closed, before && synced) {
             (Ok(()), true) => Ok(()),
             (Err(Error::Io(problem)), _) => Err(problem),
             (Err(Error::Full | Error::OverShare), _) => Err(io::ErrorKind::StorageFull.into()),

@@ -157,7 +157,7 @@ pub struct Replay {
     pub gaps: Vec<Gap>,
     damaged: Damaged,
     pub resumed: Vec<Range>,
-    /// Behind this, the log was closed cleanly.
+    /// The log was closed cleanly: the batch that says so, which is behind all others.
     pub closed: Option<(u64, u32)>,
     /// The last batch with a valid record: its generation and first octet.
     pub last_batch: (u64, u32),
@@ -188,7 +188,6 @@ impl Replay {
             u32::from(header.batch) * super::record::BLOCK as u32,
         );
         self.last_id = self.last_id.max(header.id);
-        let at = (place.generation, place.offset);
         let understood = match header.kind {
             Kind::Part | Kind::Final => self.part(place, header, payload, lane_of),
             Kind::Done | Kind::Defer => {
@@ -197,7 +196,7 @@ impl Replay {
             Kind::Checkpoint => self.checkpoint(payload),
             Kind::Resume => self.resume(payload),
             Kind::Closed => {
-                self.closed = Some(at);
+                self.closed = Some(self.last_batch);
                 Some(())
             }
             Kind::Padding | Kind::End => Some(()),

@@ -54,10 +54,13 @@ impl Relay {
     /// As a session does it: what was not used is shown again with more behind it.
     fn hear(mut self, pieces: &[&[u8]]) -> Heard {
         let mut waiting = Vec::new();
+        let mut heard = 0;
         for piece in pieces {
             waiting.extend_from_slice(piece);
+            heard += piece.len();
             let mut at = 0;
-            let mut patience = 4 * waiting.len() + 16;
+            // Of all that came: one octet may set free what many before it held back (a run of CRs).
+            let mut patience = 4 * heard + 16;
             loop {
                 patience = patience.checked_sub(1).expect("each step gets on");
                 let (used, goes_on) = self.step(&waiting[at..]);

@@ -3,9 +3,9 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use support::facteur::{Facteur, command, refused};
+use support::facteur::{Facteur, command_of, refused};
 use support::sink::Sink;
 use support::smtp::Client;
 use support::{Folder, free_port, numbered, said};
@@ -22,10 +22,9 @@ const SAID: [&str; 4] = [
 const SIZE: [&str; 2] = ["--spool-size", "24M"];
 
 fn spool_key(folder: &Folder, words: &[&str]) -> Output {
-    let serve = command(folder.as_ref(), &[]);
-    let mut command = Command::new(serve.get_program());
-    let command = command.current_dir(folder).arg("spool-key").args(words);
-    command.output().expect("facteur runs")
+    let words = [&["spool-key"], words].concat();
+    let command = command_of(folder.as_ref(), &words).output();
+    command.expect("facteur runs")
 }
 
 /// The names and contents of the spool's files.

@@ -1,6 +1,7 @@
 //! `facteur check`: would `serve` start with these flags, and would mail flow? It changes nothing.
 
 mod dns;
+mod next_hops;
 mod policy;
 mod ports;
 mod spool;
@@ -81,7 +82,10 @@ pub fn run(config: &Config, now: u64) -> Report {
     policy::look(config, &mut report);
     let running = spool::look(config, &mut report);
     ports::look(config, running, &mut report);
-    smol::block_on(dns::look(config, &mut report));
+    smol::block_on(async {
+        dns::look(config, &mut report).await;
+        next_hops::look(config, &mut report).await;
+    });
     report
 }
 

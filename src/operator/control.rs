@@ -160,6 +160,11 @@ fn address(dir: &Path) -> Result<(PathBuf, SocketAddrUnix), String> {
     Ok((path, address))
 }
 
+/// Why a relay cannot listen beside this spool, if it cannot.
+pub fn path_problem(dir: &Path) -> Option<String> {
+    address(dir).err()
+}
+
 fn unix_socket(flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     let flags = flags | SocketFlags::CLOEXEC;
     net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)

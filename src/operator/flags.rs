@@ -119,7 +119,7 @@ pub struct Flags {
     pub no_mx_loopback: bool,
 
     /// folder of the queue (default: facteur-spool)
-    #[argh(option, arg_name = "dir")]
+    #[argh(option, arg_name = "dir", from_str_fn(values::folder))]
     pub spool: Option<PathBuf>,
 
     /// size of the queue in octets, with K, M or G; fixed, a larger one later grows it (default: 256M)

@@ -224,6 +224,21 @@ pub(super) fn allow_descriptors(config: &Config) -> Result<(), String> {
     setrlimit(Resource::Nofile, limit).map_err(|problem| format!("open files: {problem}"))
 }
 
+/// What finds next hops; mail must not go to one of `own_addresses`.
+pub(super) fn router(config: &Config, own_addresses: Vec<SocketAddr>) -> Router {
+    let resolver = match config.resolvers.is_empty() {
+        true => Resolver::system(),
+        false => Resolver::new(config.resolvers.clone()),
+    };
+    Router {
+        resolver,
+        smtp_port: config.smtp_port,
+        mx_loopback: config.mx_loopback,
+        own_name: config.hostname.clone(),
+        own_addresses,
+    }
+}
+
 struct Relay {
     executor: Arc<Executor<'static>>,
     config: Config,
@@ -329,17 +344,7 @@ impl Relay {
             .iter()
             .filter_map(|(listener, _)| listener.get_ref().local_addr().ok());
         let own_addresses: Vec<SocketAddr> = addresses.collect();
-        let resolver = match self.config.resolvers.is_empty() {
-            true => Resolver::system(),
-            false => Resolver::new(self.config.resolvers.clone()),
-        };
-        let router = Router {
-            resolver,
-            smtp_port: self.config.smtp_port,
-            mx_loopback: self.config.mx_loopback,
-            own_name: self.config.hostname.clone(),
-            own_addresses,
-        };
+        let router = router(&self.config, own_addresses);
         let parts = schedule::Parts {
             spool: self.spool.clone(),
             routes: Arc::clone(&self.routes),

@@ -5,6 +5,7 @@ use crate::policy::level::Level;
 use crate::policy::target::{self, Target};
 use crate::smtp::address::Mailbox;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// `ADDR:PORT[,LEVEL]`.
@@ -114,6 +115,17 @@ pub fn route(text: &str) -> Result<Named, String> {
         name: name.to_owned(),
         target: Some(target.parse()?),
     })
+}
+
+/// A folder's path.
+///
+/// # Errors
+/// One line that says what is accepted.
+pub fn folder(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("an empty path: a folder is wanted, such as /var/spool/facteur".to_owned()),
+        path => Ok(path.into()),
+    }
 }
 
 /// A host name.

@@ -1,96 +1,41 @@
 //! Messages that the disk did not give back: their senders and the postmaster are told, once.
 
-use super::dsn::{Cause, Dsn, Failure};
+use super::dsn::{Cause, Failure};
 use super::schedule::Shared;
-use crate::spool::{Facts, Id, Last, Lost, Sender};
+use crate::spool::{Lost, Recipient};
 use std::sync::Arc;
 
 /// Tells of all that the start found.
 pub(super) async fn tell(shared: Arc<Shared>) {
     for lost in shared.spool.take_lost() {
-        let id = lost.id;
-        match tell_of(&shared, lost).await {
-            Ok(to) if to.is_empty() => {
-                log::warn!("damage id={id} told=nobody: neither a sender nor a --postmaster");
-            }
-            Ok(to) => log::info!("damage id={id} told={to:?}"),
+        let to = whom(&lost, shared.settings.postmaster.as_deref());
+        if to.is_empty() {
+            log::warn!(
+                "damage id={} told=nobody: neither a sender nor a --postmaster",
+                lost.id
+            );
+            continue;
+        }
+        let failures = failures(&lost, &shared.settings.hostname);
+        let _turn = shared.dsn_turns.acquire().await;
+        if let Err(why) = shared.reporter().report_lost(&lost, &to, &failures).await {
             // The next start tries again.
-            Err(why) => log::error!("damage id={id} told=nobody reason=\"{why}\""),
+            log::error!("damage id={} told=nobody reason=\"{why}\"", lost.id);
         }
     }
 }
 
-/// Queues one DSN, to the sender where there is one and NOTIFY allows it, and to the postmaster. Returns who gets it.
-async fn tell_of(shared: &Shared, lost: Lost) -> Result<Vec<String>, String> {
-    let failures = failures(&lost, &shared.settings.hostname);
-    let wanted = lost.recipients.iter().any(|one| one.wants_failure_told());
-    let sender = Some(lost.sender).filter(|sender| wanted && !sender.is_empty());
-    let to: Vec<String> = sender
-        .into_iter()
-        .chain(shared.settings.postmaster.clone())
-        .collect();
-    let Some(first) = to.first() else {
-        return Ok(to);
-    };
-    let micros = (shared.clock)();
-    let mut transaction = shared
-        .spool
-        .begin_dsn(micros)
-        .map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
-    let (id, original_id) = (transaction.id().to_string(), lost.id.to_string());
-    let dsn = Dsn {
-        hostname: &shared.settings.hostname,
-        id: &id,
-        original_id: &original_id,
-        envid: lost.envid.as_deref(),
-        to: first,
-        arrived: lost.id.seconds(),
-        now: micros / 1_000_000,
-        failures: &failures,
-        header_8bit: false,
-        salt: fastrand::u128(..),
-    };
-    write(&mut transaction, &dsn, &to)
-        .await
-        .map_err(|problem| problem.to_string())?;
-    let head = dsn.head();
-    let last = last(&dsn, &head, lost.id);
-    let committed = transaction.commit(last).await;
-    committed.map_err(|problem| problem.to_string())?;
-    Ok(to)
-}
-
-async fn write(
-    transaction: &mut crate::spool::Transaction,
-    dsn: &Dsn<'_>,
-    to: &[String],
-) -> Result<(), crate::spool::Error> {
-    transaction.sender(&Sender::default()).await?;
-    for address in to {
-        transaction.recipient(address.as_str()).await?;
-    }
-    transaction.data_begins();
-    transaction.body(dsn.before().as_bytes()).await?;
-    transaction.body(dsn.after().as_bytes()).await
-}
-
-fn last<'a>(dsn: &Dsn<'_>, head: &'a str, of: Id) -> Last<'a> {
-    let global = dsn.is_global();
-    Last {
-        head: head.as_bytes(),
-        facts: Facts {
-            eight_bit_body: global,
-            utf8_headers: global,
-            utf8_address: global,
-            require_tls: false,
-        },
-        tells_of: Some(of),
-        ..Last::default()
-    }
+/// The sender, where there is one and NOTIFY allows it, and the postmaster.
+fn whom(lost: &Lost, postmaster: Option<&str>) -> Vec<String> {
+    let wanted = lost.recipients.iter().any(Recipient::wants_failure_told);
+    let sender = Some(&*lost.sender).filter(|sender| wanted && !sender.is_empty());
+    let postmaster = postmaster.filter(|postmaster| Some(*postmaster) != sender);
+    let to = sender.into_iter().chain(postmaster);
+    to.map(str::to_owned).collect()
 }
 
 fn failures(lost: &Lost, hostname: &str) -> Vec<Failure> {
-    let failure = |recipient: &crate::spool::Recipient| Failure {
+    let failure = |recipient: &Recipient| Failure {
         address: recipient.address.clone(),
         original: recipient.orcpt.clone(),
         status: "5.3.0".to_owned(),
@@ -100,4 +45,39 @@ fn failures(lost: &Lost, hostname: &str) -> Vec<Failure> {
         cause: Cause::Impossible,
     };
     lost.recipients.iter().map(failure).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::parameters::Notify;
+    use crate::spool::Id;
+
+    fn lost(sender: &str, notify: Option<Notify>) -> Lost {
+        Lost {
+            id: Id::parse("1j0t7dfr3v2").unwrap(),
+            sender: sender.to_owned(),
+            envid: None,
+            recipients: vec![Recipient {
+                ordinal: 0,
+                address: "bob@far.test".to_owned(),
+                notify,
+                orcpt: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn sender_and_postmaster_are_told_but_no_null_sender_nor_against_its_wish() {
+        let never = Notify {
+            success: false,
+            failure: false,
+            delay: false,
+        };
+        assert_eq!(whom(&lost("a@b", None), Some("p@q")), ["a@b", "p@q"]);
+        assert_eq!(whom(&lost("p@q", None), Some("p@q")), ["p@q"], "once");
+        assert_eq!(whom(&lost("", None), Some("p@q")), ["p@q"]);
+        assert_eq!(whom(&lost("a@b", Some(never)), Some("p@q")), ["p@q"]);
+        assert_eq!(whom(&lost("", None), None), [""; 0]);
+    }
 }

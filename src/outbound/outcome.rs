@@ -9,6 +9,7 @@ use crate::limits;
 use crate::spool::{Deferral, Info, Message, Note, Outcome, ReadError, Recipient, Ticket};
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// An attempt's results.
 #[derive(Debug)]
@@ -26,7 +27,13 @@ pub struct Attempt<'a> {
 /// Whether a message may be given up as too old: an attempt has just failed, and the clock is not one of a box that does
 /// not know the time, nor was when the message came.
 fn is_too_old(accepted: u64, now: u64, lifetime: u64) -> bool {
-    accepted >= limits::CLOCK_FLOOR.as_secs() && now.saturating_sub(accepted) >= lifetime
+    known_age(accepted, now).is_some_and(|age| age.as_secs() >= lifetime)
+}
+
+/// How old a message is, where the clocks of then and now can tell.
+fn known_age(accepted: u64, now: u64) -> Option<Duration> {
+    let age = now.checked_sub(accepted).map(Duration::from_secs);
+    age.filter(|_| accepted >= limits::CLOCK_FLOOR.as_secs())
 }
 
 /// The recipients' bits by what is to be done with them.
@@ -210,11 +217,12 @@ impl Shared {
     }
 
     fn next_try(&self, info: &Info, now: u64) -> u64 {
-        let wait = self
-            .settings
-            .retry
-            .wait(info.attempts.saturating_add(1), fastrand::u8(..));
-        now + wait.as_secs().max(1)
+        let (schedule, attempts) = (&self.settings.retry, info.attempts.saturating_add(1));
+        let step = match known_age(info.accepted, now) {
+            Some(age) => schedule.step(attempts, age),
+            None => attempts,
+        };
+        now + schedule.wait(step, fastrand::u8(..)).as_secs().max(1)
     }
 }
 

@@ -1,7 +1,7 @@
-//! A DSN on its way into the queue, in one commit with the recipients that it reports.
+//! A DSN on its way into the queue, in one commit with what it reports.
 
 use super::dsn::{Dsn, Failure};
-use crate::spool::{self, Facts, Last, Message, Sender, Spool, Ticket};
+use crate::spool::{self, Facts, Id, Last, Lost, Message, Sender, Settles, Spool, Ticket};
 
 /// Who reports, where to and when.
 pub(super) struct Reporter<'a> {
@@ -10,6 +10,18 @@ pub(super) struct Reporter<'a> {
     pub hostname: &'a str,
     /// Microseconds since 1970.
     pub micros: u64,
+}
+
+/// What a DSN is about.
+struct Original<'a> {
+    id: Id,
+    envid: Option<String>,
+    /// Unix seconds.
+    arrived: u64,
+    header_8bit: bool,
+    /// Where its header can be read.
+    message: Option<&'a mut Message>,
+    settles: Settles<'a>,
 }
 
 impl Reporter<'_> {
@@ -25,25 +37,66 @@ impl Reporter<'_> {
         message: &mut Message,
         failures: &[Failure],
     ) -> Result<(), String> {
+        let to = [message.sender.clone()];
+        let original = Original {
+            id: message.id,
+            envid: message.envid.clone(),
+            arrived: message.accepted,
+            header_8bit: message.facts.utf8_headers,
+            message: Some(message),
+            settles: Settles::Recipients(ticket, failed),
+        };
+        self.queue(original, &to, failures).await
+    }
+
+    /// Queues a DSN about a damaged message, to these; when this returns, no start tells of it again.
+    ///
+    /// # Errors
+    /// Why nothing was queued.
+    pub(super) async fn report_lost(
+        &self,
+        lost: &Lost,
+        to: &[String],
+        failures: &[Failure],
+    ) -> Result<(), String> {
+        let original = Original {
+            id: lost.id,
+            envid: lost.envid.clone(),
+            arrived: lost.id.seconds(),
+            header_8bit: false,
+            message: None,
+            settles: Settles::Damaged(lost.id),
+        };
+        self.queue(original, to, failures).await
+    }
+
+    async fn queue(
+        &self,
+        original: Original<'_>,
+        to: &[String],
+        failures: &[Failure],
+    ) -> Result<(), String> {
+        let Some(first) = to.first() else {
+            return Err("nobody is to be told".to_owned());
+        };
         let mut transaction = self
             .spool
             .begin_dsn(self.micros)
             .map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
-        let (id, original_id) = (transaction.id().to_string(), message.id.to_string());
-        let (to, envid) = (message.sender.clone(), message.envid.clone());
+        let (id, original_id) = (transaction.id().to_string(), original.id.to_string());
         let dsn = Dsn {
             hostname: self.hostname,
             id: &id,
             original_id: &original_id,
-            envid: envid.as_deref(),
-            to: &to,
-            arrived: message.accepted,
+            envid: original.envid.as_deref(),
+            to: first,
+            arrived: original.arrived,
             now: self.micros / 1_000_000,
             failures,
-            header_8bit: message.facts.utf8_headers,
+            header_8bit: original.header_8bit,
             salt: fastrand::u128(..),
         };
-        write(&mut transaction, &dsn, message)
+        write(&mut transaction, &dsn, to, original.message)
             .await
             .map_err(|problem| problem.to_string())?;
         let global = dsn.is_global();
@@ -57,8 +110,7 @@ impl Reporter<'_> {
         let last = Last {
             head: head.as_bytes(),
             facts,
-            finishes: Some((ticket, failed)),
-            ..Last::default()
+            settles: Some(original.settles),
         };
         let durable = transaction
             .commit(last)
@@ -75,17 +127,32 @@ impl Reporter<'_> {
 async fn write(
     transaction: &mut spool::Transaction,
     dsn: &Dsn<'_>,
-    message: &mut Message,
+    to: &[String],
+    original: Option<&mut Message>,
 ) -> Result<(), spool::Error> {
     transaction.sender(&Sender::default()).await?;
-    transaction.recipient(dsn.to).await?;
+    for address in to {
+        transaction.recipient(address.as_str()).await?;
+    }
     transaction.data_begins();
     transaction.body(dsn.before().as_bytes()).await?;
+    if let Some(original) = original {
+        write_header(transaction, dsn, original).await?;
+    }
+    transaction.body(dsn.after().as_bytes()).await
+}
+
+/// The original's header lines.
+async fn write_header(
+    transaction: &mut spool::Transaction,
+    dsn: &Dsn<'_>,
+    original: &mut Message,
+) -> Result<(), spool::Error> {
     let mut filter = dsn.filter();
     let mut lines = Vec::new();
-    message.rewind();
+    original.rewind();
     loop {
-        let wanted = match message.next_chunk().await {
+        let wanted = match original.next_chunk().await {
             Ok(Some(octets)) => filter.push(octets, &mut lines),
             Ok(None) => false,
             Err(problem) => {
@@ -97,8 +164,7 @@ async fn write(
         transaction.body(&lines).await?;
         lines.clear();
         if !wanted {
-            break;
+            return Ok(());
         }
     }
-    transaction.body(dsn.after().as_bytes()).await
 }

@@ -18,9 +18,28 @@ impl Schedule {
     /// `jitter` in 0..=255 takes up to a quarter off, so that messages deferred together do not come back together.
     #[must_use]
     pub fn wait(&self, attempts: u16, jitter: u8) -> Duration {
-        let doublings = u32::from(attempts.saturating_sub(1)).min(20);
-        let whole = self.first.saturating_mul(1 << doublings).min(self.last);
+        let whole = self.whole(attempts);
         whole - whole * u32::from(jitter) / 1024
+    }
+
+    fn whole(&self, attempts: u16) -> Duration {
+        let doublings = u32::from(attempts.saturating_sub(1)).min(20);
+        self.first.saturating_mul(1 << doublings).min(self.last)
+    }
+
+    /// Which of the waits is due after so many failed attempts of a message of this age: no later one than the schedule
+    /// alone has come to by then. So tries by hand do not make the next wait longer.
+    #[must_use]
+    pub fn step(&self, attempts: u16, age: Duration) -> u16 {
+        let (mut step, mut passed) = (1, Duration::ZERO);
+        while step < attempts && self.whole(step) < self.last {
+            passed += self.whole(step) * 3 / 4;
+            if age < passed {
+                return step;
+            }
+            step += 1;
+        }
+        attempts.max(1)
     }
 }
 
@@ -64,6 +83,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tries_by_hand_do_not_lengthen_the_wait() {
+        let schedule: Schedule = "5m..4h".parse().unwrap();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        for jitter in [0, 255] {
+            let mut age = Duration::ZERO;
+            for attempts in 1..40 {
+                assert_eq!(schedule.step(attempts, age), attempts, "without them");
+                age += schedule.wait(attempts, jitter);
+            }
+        }
+        assert_eq!(schedule.step(9, Duration::from_secs(3)), 1);
+        assert_eq!(schedule.step(9, minutes(5)), 2);
+        assert_eq!(schedule.step(9, minutes(12)), 3);
+        assert_eq!(schedule.step(0, minutes(12)), 1);
+    }
 
     #[test]
     fn waits_double_from_the_first_to_the_last() {

@@ -1,11 +1,14 @@
 //! The spool's only file calls, as a trait, so that tests can cut the power between any two of them.
 
 use super::filesystem::{self, FileSystem};
+use crate::limits;
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
 /// A place that holds files.
 pub trait Disk: Send + Sync + 'static {
@@ -147,17 +150,29 @@ impl Disk for Real {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(problem)) => Err(problem),
+        // A command at work on a stopped spool is soon done.
+        let late = Instant::now() + limits::SPOOL_LOCK;
+        loop {
+            match try_lock(path)? {
+                None if Instant::now() < late => thread::sleep(limits::SPOOL_LOCK_LOOK),
+                locked => return Ok(locked),
+            }
         }
+    }
+}
+
+/// Locks a file, made if it is missing. None: another process has it.
+fn try_lock(path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Box::new(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(problem)) => Err(problem),
     }
 }
 
@@ -247,7 +262,8 @@ impl Disk for Existing {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        Real.lock(path)
+        // Whoever has it may be a relay that starts: it is to be asked instead.
+        try_lock(path)
     }
 }
 

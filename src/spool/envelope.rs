@@ -55,11 +55,17 @@ pub struct Last<'a> {
     /// Header lines to put before the body (Received), with their CR LF; at most a part's size.
     pub head: &'a [u8],
     pub facts: Facts,
-    /// For a DSN: the recipients of another message that need nothing more once this one is durable. The ticket is still
-    /// to be settled for its other recipients.
-    pub finishes: Option<(&'a Ticket, u128)>,
-    /// For a DSN about a damaged message ([`super::Lost`]): it needs nothing more once this one is durable.
-    pub tells_of: Option<Id>,
+    /// For a DSN: what needs nothing more once this one is durable.
+    pub settles: Option<Settles<'a>>,
+}
+
+/// What a DSN tells of.
+#[derive(Clone, Copy)]
+pub enum Settles<'a> {
+    /// These recipients of a message in flight. The ticket is still to be settled for the others.
+    Recipients(&'a Ticket, u128),
+    /// A damaged message ([`super::Lost`]).
+    Damaged(Id),
 }
 
 /// One recipient of a message.
@@ -75,6 +81,15 @@ pub struct Recipient {
 }
 
 impl Recipient {
+    pub(super) fn new(ordinal: u8, recipient: &Addressee<'_>) -> Self {
+        Self {
+            ordinal,
+            address: recipient.address.to_owned(),
+            notify: recipient.notify,
+            orcpt: recipient.orcpt.map(str::to_owned),
+        }
+    }
+
     /// The recipient's bit in a mask.
     #[must_use]
     pub fn bit(&self) -> u128 {

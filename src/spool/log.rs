@@ -21,6 +21,8 @@ pub enum Request {
     Marks([Option<Mark>; 2], Vec<u8>, Sender<()>),
     /// Replied to when all that was asked before is on the disk.
     Sync(Sender<io::Result<()>>),
+    /// Only what is done behind any request: segments may be freed.
+    Upkeep,
     Close(Sender<io::Result<()>>),
 }
 
@@ -204,6 +206,8 @@ pub fn run(mut log: Log) {
             log.noted.append(&mut log.holes);
         }
     }
+    // The queue that was found may be full of what nobody will say a word about for days.
+    log.upkeep();
     let mut requests = Vec::new();
     let mut ends = None;
     while ends.is_none() {
@@ -216,6 +220,7 @@ pub fn run(mut log: Log) {
                 Request::Part(part) => log.part(part),
                 Request::Marks(marks, note, reply) => log.marks(marks, &note, reply),
                 Request::Sync(reply) => log.sync_for(&reply),
+                Request::Upkeep => {}
                 Request::Close(reply) => ends = Some(reply),
             }
         }

@@ -10,8 +10,9 @@ use super::recover::life;
 use super::scan::{Found, Scanner};
 use super::seal::Sealer;
 use super::{Id, Recipient};
+use crate::limits;
 use crate::smtp::address::Mailbox;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 /// A message that was acknowledged and cannot be sent, because the disk does not give it back.
@@ -26,6 +27,13 @@ pub struct Lost {
     pub recipients: Vec<Recipient>,
 }
 
+/// The envelopes that are looked for, and those found.
+struct Search<'a> {
+    /// With the recipients that need nothing more.
+    wanted: &'a HashMap<u64, u128>,
+    found: BTreeMap<Id, Lost>,
+}
+
 /// Reads the envelopes of these messages, given with the recipients that need nothing more. One that cannot be read for
 /// certain is left out: nobody is told of a message that may not have been theirs. A damaged record that is sealed cannot
 /// be opened.
@@ -36,59 +44,79 @@ pub fn read(
     headers: &[SegmentHeader],
     wanted: &HashMap<u64, u128>,
 ) -> Vec<Lost> {
-    let mut lost = Vec::new();
+    let mut search = Search {
+        wanted,
+        found: BTreeMap::new(),
+    };
     for header in headers.iter().filter(|header| header.generation > 0) {
-        let numbers = (header.generation, header.segment);
-        let read = || -> io::Result<()> {
-            let file = disk.open(&folder.segment(header.segment))?;
-            let life = life(sealer, header)?;
-            let sealed = life.is_some();
-            let mut gaps = Vec::new();
-            let mut scanner = Scanner::new(&*file, salt, numbers, life, Vec::new());
-            scanner.run(|found| match found {
-                Found::Record {
-                    header, payload, ..
-                } => {
-                    if let Some(done) = wanted.get(&header.id) {
-                        lost.extend(envelope(header.id, *done, payload));
-                    }
-                }
-                Found::Gap(gap) if !sealed => gaps.push(gap),
-                _ => {}
-            })?;
-            let known = |gap: &Gap| Some((gap.id?, *wanted.get(&gap.id?)?, *gap));
-            for (id, done, gap) in gaps.iter().filter_map(known) {
-                lost.extend(damaged(&*file, id, done, gap)?);
-            }
-            Ok(())
-        };
-        let mut read = read;
-        if let Err(problem) = read() {
-            log::error!("spool segment={:06} error=\"{problem}\"", header.segment);
+        let path = folder.segment(header.segment);
+        let searched = disk
+            .open(&path)
+            .and_then(|file| search.segment(&*file, (salt, sealer), header));
+        if let Err(problem) = searched {
+            log::error!("spool file={} error=\"{problem}\"", path.display());
         }
     }
-    // Of a message that was moved there may be two.
-    lost.sort_by_key(|message| message.id);
-    lost.dedup_by_key(|message| message.id);
-    lost
+    search.found.into_values().collect()
 }
 
-/// The envelope in a record whose payload is damaged, if its own checksum says that it is whole.
-fn damaged(file: &dyn DiskFile, id: u64, done: u128, gap: Gap) -> io::Result<Option<Lost>> {
-    let start = gap.place.offset as usize + HEADER;
-    let mut payload = vec![0; (gap.to as usize).saturating_sub(start)];
-    file.read_at(&mut payload, start as u64)?;
-    let whole = items::envelope_is_whole(&payload);
-    Ok(whole.then(|| envelope(id, done, &payload)).flatten())
+impl Search<'_> {
+    fn segment(
+        &mut self,
+        file: &dyn DiskFile,
+        (salt, sealer): (u64, Option<&Sealer>),
+        header: &SegmentHeader,
+    ) -> io::Result<()> {
+        let numbers = (header.generation, header.segment);
+        let mut gaps = Vec::new();
+        let life = life(sealer, header)?;
+        Scanner::new(file, salt, numbers, life, Vec::new()).run(|found| match found {
+            Found::Record {
+                header, payload, ..
+            } => self.envelope(header.id, payload),
+            Found::Gap(gap) => gaps.push(gap),
+            Found::Unreadable(_) => {}
+        })?;
+        if header.is_sealed() {
+            return Ok(());
+        }
+        for gap in gaps {
+            self.damaged(file, gap)?;
+        }
+        Ok(())
+    }
+
+    /// A record whose payload is damaged; its envelope's own checksum may say that that is whole.
+    fn damaged(&mut self, file: &dyn DiskFile, gap: Gap) -> io::Result<()> {
+        let Some(id) = gap.id.filter(|id| self.wanted.contains_key(id)) else {
+            return Ok(());
+        };
+        let start = gap.place.offset as usize + HEADER;
+        let mut payload = vec![0; (gap.to as usize).saturating_sub(start)];
+        file.read_at(&mut payload, start as u64)?;
+        if items::envelope_is_whole(&payload) {
+            self.envelope(id, &payload);
+        }
+        Ok(())
+    }
+
+    /// Keeps the envelope in a message's first part, if all of it is there.
+    fn envelope(&mut self, id: u64, payload: &[u8]) {
+        if let Some(&done) = self.wanted.get(&id)
+            && self.found.len() < limits::SPOOL_LOST
+            && let Some(lost) = envelope(Id(id), done, payload)
+        {
+            self.found.insert(lost.id, lost);
+        }
+    }
 }
 
-/// The envelope in a message's first part, if all of it is there.
-fn envelope(id: u64, done: u128, payload: &[u8]) -> Option<Lost> {
+fn envelope(id: Id, done: u128, payload: &[u8]) -> Option<Lost> {
     if PartFields::read(payload)?.number != 0 {
         return None;
     }
     let mut lost = Lost {
-        id: Id(id),
+        id,
         sender: String::new(),
         envid: None,
         recipients: Vec::new(),
@@ -96,19 +124,15 @@ fn envelope(id: u64, done: u128, payload: &[u8]) -> Option<Lost> {
     let mut ordinal = 0_u8;
     for item in Items::of(payload) {
         match item {
-            Item::Sender(address) if is_address(address) => address.clone_into(&mut lost.sender),
-            Item::Sender("") => {}
+            Item::Sender(address) if address.is_empty() || is_address(address) => {
+                address.clone_into(&mut lost.sender);
+            }
             Item::Sender(_) => return None,
             Item::Envid(envid) => lost.envid = Some(envid.to_owned()),
             Item::Recipient(recipient) => {
                 let bit = 1_u128.checked_shl(ordinal.into()).unwrap_or(0);
                 if done & bit == 0 && is_address(recipient.address) {
-                    lost.recipients.push(Recipient {
-                        ordinal,
-                        address: recipient.address.to_owned(),
-                        notify: recipient.notify,
-                        orcpt: recipient.orcpt.map(str::to_owned),
-                    });
+                    lost.recipients.push(Recipient::new(ordinal, &recipient));
                 }
                 ordinal = ordinal.saturating_add(1);
             }

@@ -110,12 +110,7 @@ impl Message {
                             .checked_shr(ordinal.into())
                             .is_some_and(|mask| mask & 1 == 1)
                         {
-                            self.recipients.push(Recipient {
-                                ordinal,
-                                address: recipient.address.to_owned(),
-                                notify: recipient.notify,
-                                orcpt: recipient.orcpt.map(str::to_owned),
-                            });
+                            self.recipients.push(Recipient::new(ordinal, &recipient));
                         }
                         ordinal = ordinal.saturating_add(1);
                     }

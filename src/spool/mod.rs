@@ -85,7 +85,7 @@ mod transaction;
 
 pub use by_hand::Lasting;
 pub use disk::{Disk, DiskFile};
-pub use envelope::{Addressee, Facts, Last, Recipient, Sender};
+pub use envelope::{Addressee, Facts, Last, Recipient, Sender, Settles};
 pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;

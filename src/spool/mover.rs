@@ -8,7 +8,7 @@
 use super::claim::Claim;
 use super::items;
 use super::lifted::Lifted;
-use super::log::LastPart;
+use super::log::{LastPart, Request};
 use super::look::{self, Messages};
 use super::message::{self, ReadError};
 use super::segments::Class;
@@ -83,7 +83,13 @@ pub fn run(shared: &Arc<Shared>) {
 
 /// Frees one segment. False: nothing can be done at the moment.
 fn look_and_move(shared: &Arc<Shared>) -> bool {
-    let sight = shared.state().segments.sight();
+    let state = shared.state();
+    let (sight, checkpoint) = (state.segments.sight(), state.segments.wants_checkpoint());
+    drop(state);
+    if checkpoint {
+        // What is given up, or taken out of the queue by others, frees segments without a word to the writer.
+        shared.inbox.push(Request::Upkeep);
+    }
     let messages = match shared.is_read_only() {
         true => None,
         false => look::choose(shared),

@@ -74,7 +74,11 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Locked(path) => {
-                write!(f, "spool {}: another process has it open", path.display())
+                write!(
+                    f,
+                    "spool {}: another process has it open, a relay or a facteur queue",
+                    path.display()
+                )
             }
             Self::Io { path, problem } => write!(f, "spool {}: {problem}", path.display()),
             Self::Version { path, found } => write!(

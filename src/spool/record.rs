@@ -308,6 +308,15 @@ mod tests {
         offset: FIRST,
     };
 
+    /// Places that differ from [`PLACE`] in one thing.
+    fn elsewhere() -> [Place; 3] {
+        let (mut generation, mut segment, mut offset) = (PLACE, PLACE, PLACE);
+        generation.generation -= 1;
+        segment.segment -= 1;
+        offset.offset += 8;
+        [generation, segment, offset]
+    }
+
     #[test]
     fn a_record_counts_only_where_it_was_written() {
         let mut bytes = Vec::new();
@@ -318,20 +327,7 @@ mod tests {
         assert_eq!(read.span() as usize, bytes.len());
         assert!(payload_is_whole(&read, &bytes[HEADER..27], 9, PLACE));
         assert!(!payload_is_whole(&read, b"abd", 9, PLACE));
-        for elsewhere in [
-            Place {
-                generation: 6,
-                ..PLACE
-            },
-            Place {
-                segment: 2,
-                ..PLACE
-            },
-            Place {
-                offset: FIRST + 8,
-                ..PLACE
-            },
-        ] {
+        for elsewhere in elsewhere() {
             assert_eq!(header(&bytes, 9, elsewhere), None);
         }
         assert_eq!(header(&bytes, 8, PLACE), None, "another spool's salt");
@@ -370,21 +366,7 @@ mod tests {
                 "octet {at}"
             );
         }
-        let elsewhere = [
-            Place {
-                generation: 6,
-                ..PLACE
-            },
-            Place {
-                segment: 2,
-                ..PLACE
-            },
-            Place {
-                offset: FIRST + 8,
-                ..PLACE
-            },
-        ];
-        for place in elsewhere {
+        for place in elsewhere() {
             assert!(
                 !opens(&read, place, Some(life(place)), payload),
                 "{place:?}"

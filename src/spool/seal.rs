@@ -58,7 +58,9 @@ impl Key {
             // 32 digits are half a key that somebody cut off, not a key.
             let digits = raw.iter().all(u8::is_ascii_hexdigit);
             key.copy_from_slice(raw);
-            return (!digits).then_some(Self(key));
+            // A file that was made and never written holds zeros.
+            let written = raw.iter().any(|&octet| octet != raw[0]);
+            return (written && !digits).then_some(Self(key));
         }
         let line = file.strip_suffix(b"\n").unwrap_or(file);
         let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -6,7 +6,7 @@ use super::log::{LastPart, PartReply, PartRequest, Request};
 use super::queue;
 use super::record::{PART_FIELDS, Place};
 use super::segments::Class;
-use super::{Addressee, Id, Last, Sender, Source};
+use super::{Addressee, Id, Last, Sender, Settles, Source};
 use crate::limits;
 use std::fmt;
 use std::io;
@@ -144,11 +144,15 @@ impl Transaction {
             size: self.size + last.head.len() as u64,
             recipients: self.recipients,
         };
-        let finishes = last
-            .finishes
-            .map(|(ticket, mask)| (ticket.slot, ticket.id().number(), mask));
-        let on_disk = finishes.map(|(_, id, mask)| (id, mask));
-        let on_disk = on_disk.or(last.tells_of.map(|lost| (lost.number(), u128::MAX)));
+        let (finishes, on_disk) = match last.settles {
+            None => (None, None),
+            Some(Settles::Recipients(ticket, mask)) => {
+                let id = ticket.id().number();
+                (Some((ticket.slot, id, mask)), Some((id, mask)))
+            }
+            // It is in no slot of the index.
+            Some(Settles::Damaged(id)) => (None, Some((id.number(), u128::MAX))),
+        };
         items::put_last(&mut self.buffer, last.head, summary, on_disk);
         if let Some(source) = self.source {
             items::put_source(&mut self.buffer, source);

@@ -10,8 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::{PATIENCE, free_port, until};
 
-/// The binary under test: cargo's, or another build of it (release, musl) that FACTEUR_BIN names.
+/// `facteur serve`; see [`command_of`].
 pub fn command(folder: &Path, flags: &[&str]) -> Command {
+    command_of(folder, &[&["serve"], flags].concat())
+}
+
+/// The binary under test: cargo's, or another build of it (release, musl) that FACTEUR_BIN names.
+pub fn command_of(folder: &Path, words: &[&str]) -> Command {
     let binary = std::env::var_os("FACTEUR_BIN");
     let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_facteur").into());
     let mut command = Command::new(binary);
@@ -19,7 +24,7 @@ pub fn command(folder: &Path, flags: &[&str]) -> Command {
     let no_flags = folder.join("no-flags");
     std::fs::write(&no_flags, "").expect("a file");
     command.current_dir(folder).env("FACTEUR_FLAGS", no_flags);
-    command.arg("serve").args(flags).stdin(Stdio::null());
+    command.args(words).stdin(Stdio::null());
     command
 }
 

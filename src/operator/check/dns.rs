@@ -1,4 +1,4 @@
-//! Do the DNS servers answer, and do the names that the flags give lead anywhere?
+//! Do the DNS servers answer, and is the own name known?
 
 use super::Report;
 use crate::net::dns::{DnsError, Resolver};
@@ -18,11 +18,11 @@ pub async fn look(config: &Config, report: &mut Report) {
             Err(DnsError::Temporary(why)) => report.warning(format_args!("dns {server}: {why}")),
             answer => {
                 report.ok(format_args!("dns {server}: answers"));
-                usable.get_or_insert((resolver, answer));
+                usable.get_or_insert(answer);
             }
         }
     }
-    let Some((resolver, own)) = usable else {
+    let Some(own) = usable else {
         return no_server(config, report);
     };
     match own {
@@ -31,9 +31,6 @@ pub async fn look(config: &Config, report: &mut Report) {
             "--hostname {}: has no address in DNS; many receivers refuse such a name in EHLO",
             config.hostname
         )),
-    }
-    for target in config.routes.targets() {
-        next_hop(&resolver, target, report).await;
     }
 }
 
@@ -49,34 +46,5 @@ fn no_server(config: &Config, report: &mut Report) {
         report.error(
             "dns: no server answers, so that mail is deferred; give --resolver ADDR, or mend /etc/resolv.conf",
         );
-    }
-}
-
-/// A next hop that a flag names must be found.
-async fn next_hop(resolver: &Resolver, target: &Target, report: &mut Report) {
-    let Target::Smtp(hop) = target else { return };
-    let name = match &hop.host {
-        Host::Exactly(name) | Host::MxOf(name) => name,
-        Host::Address(_) => return,
-    };
-    let mx = match &hop.host {
-        Host::MxOf(_) => resolver.mx(name).await,
-        _ => Ok(crate::net::dns::Mx::NoRecords),
-    };
-    use crate::net::dns::Mx;
-    match mx {
-        Ok(Mx::Hosts(hosts)) if !hosts.is_empty() => {
-            return report.ok(format_args!("next hop {target}: {} MX hosts", hosts.len()));
-        }
-        Ok(Mx::NullMx) => {
-            return report.error(format_args!(
-                "next hop {target}: takes no mail (null MX, RFC 7505)"
-            ));
-        }
-        _ => {}
-    }
-    match resolver.addresses(name).await {
-        Ok(addresses) => report.ok(format_args!("next hop {target}: {addresses:?}")),
-        Err(why) => report.error(format_args!("next hop {target}: {why}")),
     }
 }

@@ -36,12 +36,11 @@ fn open_relay(config: &Config, report: &mut Report) {
         IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
     ];
-    for stranger in strangers {
-        if config.relay.trust(stranger) == Trust::Trusted {
-            report.warning(format_args!(
-                "--relay-from: {stranger} may relay anywhere, and no network of yours has that address: an open relay?"
-            ));
-        }
+    let trusted = |address: &IpAddr| config.relay.trust(*address) == Trust::Trusted;
+    if let Some(stranger) = strangers.into_iter().find(trusted) {
+        report.warning(format_args!(
+            "--relay-from: {stranger} may relay anywhere, and no network of yours has that address: an open relay?"
+        ));
     }
 }
 

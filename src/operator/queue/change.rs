@@ -4,11 +4,15 @@ use super::super::control::{self, Asked, Done, Request};
 use super::super::serve::unix_micros;
 use super::json::Object;
 use super::{Arguments, Failure, Form, key, look, plain};
+use crate::limits;
 use crate::outbound::by_hand::{Refusal, Stopped};
 use crate::policy::routes::Lane;
 use crate::spool::disk::Existing;
 use crate::spool::{OpenError, Options, Spool};
 use std::io::{self, Write};
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
 /// Who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub fn change(
 ) -> Result<(), Failure> {
     let (done, by) = match control::ask(&arguments.spool, request)? {
         Asked::Answered(answer) => (answer?, By::Relay),
-        Asked::NoRelay => (change_stopped(arguments, request)?, By::Command),
+        Asked::NoRelay => change_or_ask(arguments, request)?,
     };
     match arguments.form {
         Form::Json => writeln!(out, "{}", object(request, done, by))?,
@@ -34,12 +38,9 @@ pub fn change(
     Ok(())
 }
 
-/// Opens the spool as a start would, but for the relay's plans with it, and closes it again.
-fn change_stopped(arguments: &Arguments, request: Request) -> Result<Done, Failure> {
-    let hostname = match request {
-        Request::Drop(..) => arguments.hostname.clone()?,
-        Request::Retry(_) => String::new(),
-    };
+/// Opens the spool, as soon as other commands at work on it are done. Whoever has it may also be a relay that starts: it
+/// is asked as soon as it listens.
+fn change_or_ask(arguments: &Arguments, request: Request) -> Result<(Done, By), Failure> {
     // Before anything is opened, or made: is it a spool, and how large?
     let size = look(arguments, None)?.size();
     let options = Options {
@@ -47,20 +48,43 @@ fn change_stopped(arguments: &Arguments, request: Request) -> Result<Done, Failu
         size,
         key: key(arguments)?,
     };
-    let micros = unix_micros();
-    let lane_of = Box::new(|_: &str| Lane(0));
-    let opened = Spool::open(&options, Existing, lane_of, micros / 1_000_000);
-    let spool = opened.map_err(|problem| match problem {
-        OpenError::Locked(dir) => format!(
-            "{}: a relay has the spool and does not listen at its socket: is it starting or stopping?",
+    let late = Instant::now() + limits::SPOOL_LOCK;
+    loop {
+        let lane_of = Box::new(|_: &str| Lane(0));
+        match Spool::open(&options, Existing, lane_of, unix_micros() / 1_000_000) {
+            Ok(spool) => return Ok((change_stopped(spool, arguments, request)?, By::Command)),
+            Err(OpenError::Locked(_)) if Instant::now() < late => {
+                thread::sleep(limits::SPOOL_LOCK_LOOK);
+            }
+            Err(OpenError::Locked(dir)) => return Err(locked(&dir).into()),
+            Err(problem) => return Err(problem.to_string().into()),
+        }
+        if let Asked::Answered(answer) = control::ask(&arguments.spool, request)? {
+            return Ok((answer?, By::Relay));
+        }
+    }
+}
+
+/// Why a spool that somebody has cannot be changed through him.
+fn locked(dir: &Path) -> String {
+    control::path_problem(dir).unwrap_or_else(|| {
+        format!(
+            "{}: a relay or another facteur queue has the spool, and none listens at its socket",
             dir.display()
-        ),
-        problem => problem.to_string(),
-    })?;
+        )
+    })
+}
+
+/// Changes a spool that was opened as a start would, but for the relay's plans with it, and closes it again.
+fn change_stopped(spool: Spool, arguments: &Arguments, request: Request) -> Result<Done, Failure> {
+    let hostname = match request {
+        Request::Drop(..) => arguments.hostname.clone()?,
+        Request::Retry(_) => String::new(),
+    };
     let stopped = Stopped {
         spool: &spool,
         hostname: &hostname,
-        micros,
+        micros: unix_micros(),
     };
     let done = smol::block_on(async {
         match request {

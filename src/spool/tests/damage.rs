@@ -227,7 +227,10 @@ fn two_processes_do_not_share_a_spool() {
     let disk = Fake::of(fresh(7));
     let first = open(&disk, 7).unwrap();
     let second = open(&disk, 7).err().unwrap().to_string();
-    assert_eq!(second, "spool /spool: another process has it open");
+    assert_eq!(
+        second,
+        "spool /spool: another process has it open, a relay or a facteur queue"
+    );
     block_on(first.close()).unwrap();
     assert!(open(&disk, 7).is_ok());
 }
@@ -323,7 +326,7 @@ fn of_damage_somebody_is_told_once_and_not_of_what_was_delivered() {
         dsn.recipient("s@b").await.unwrap();
         dsn.body(b"damaged").await.unwrap();
         let last = Last {
-            tells_of: Some(ids[0]),
+            settles: Some(Settles::Damaged(ids[0])),
             ..Last::default()
         };
         dsn.commit(last).await.unwrap();

@@ -140,7 +140,7 @@ async fn report(spool: &Spool, ticket: &Ticket) -> Result<Durable, Error> {
     dsn.sender(&Sender::default()).await?;
     dsn.recipient("sender@b").await?;
     let last = Last {
-        finishes: Some((ticket, 1)),
+        settles: Some(Settles::Recipients(ticket, 1)),
         ..Last::default()
     };
     dsn.commit(last).await
@@ -184,7 +184,7 @@ fn a_dsn_that_is_damaged_leaves_its_original_queued() {
             dsn.recipient("sender@b").await.unwrap();
             dsn.body(&body(1, 20_000)).await.unwrap();
             let last = Last {
-                finishes: Some((&ticket, 1)),
+                settles: Some(Settles::Recipients(&ticket, 1)),
                 ..Last::default()
             };
             dsn.commit(last).await.unwrap().id()

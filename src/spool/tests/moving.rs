@@ -209,7 +209,7 @@ fn a_dsn_that_is_moved_still_finishes_its_original() {
         dsn.sender(&Sender::default()).await.unwrap();
         dsn.recipient("sender@b").await.unwrap();
         let last = Last {
-            finishes: Some((&ticket, 1)),
+            settles: Some(Settles::Recipients(&ticket, 1)),
             ..Last::default()
         };
         dsn.commit(last).await.unwrap();

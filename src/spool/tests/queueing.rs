@@ -185,7 +185,7 @@ fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
         transaction.recipient("sender@b").await.unwrap();
         transaction.body(b"failed\r\n").await.unwrap();
         let last = Last {
-            finishes: Some((&ticket, 0b1)),
+            settles: Some(Settles::Recipients(&ticket, 0b1)),
             ..Last::default()
         };
         transaction.commit(last).await.unwrap().id()

@@ -91,7 +91,7 @@ async fn report(spool: &Spool, ticket: Ticket, round: usize) {
         .await
         .unwrap();
     let last = Last {
-        finishes: Some((&ticket, 1)),
+        settles: Some(Settles::Recipients(&ticket, 1)),
         ..Last::default()
     };
     dsn.commit(last).await.unwrap();

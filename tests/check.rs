@@ -1,0 +1,170 @@
+//! `facteur check`: would `serve` start with these flags, and would mail flow?
+
+#[path = "support/dns_server.rs"]
+mod dns_server;
+mod support;
+
+use dns_server::DnsServer;
+use std::net::TcpListener;
+use support::facteur::{Facteur, command_of};
+use support::sink::Sink;
+use support::{Folder, free_port};
+
+const ZONE: &str = "
+    mx.test      A  127.0.0.2
+    back.test    MX 10 relay.back.test
+    null.test    MX 0 .
+";
+
+/// What was found, and whether it stands in the way of mail.
+struct Found {
+    text: String,
+    status: Option<i32>,
+}
+
+struct Lab {
+    folder: Folder,
+    dns: DnsServer,
+    port: u16,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self {
+            folder: Folder::new(),
+            dns: DnsServer::start(ZONE),
+            port: free_port(),
+        }
+    }
+
+    fn check(&self, flags: &[&str]) -> Found {
+        let (listen, resolver) = (self.own(), self.dns.address().to_string());
+        let common = ["check", "--hostname", "mx.test", "--spool-size", "24M"];
+        let own = ["--listen", &listen, "--resolver", &resolver];
+        let words = [&common[..], &own, flags].concat();
+        let output = command_of(self.folder.as_ref(), &words).output();
+        let output = output.expect("facteur runs");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        Found {
+            text: String::from_utf8(output.stdout).expect("UTF-8"),
+            status: output.status.code(),
+        }
+    }
+
+    /// Where it is to listen.
+    fn own(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Found {
+    /// The line that holds these words.
+    #[track_caller]
+    fn line(&self, words: &[&str]) -> &str {
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        let line = self.text.lines().find(has_all);
+        line.unwrap_or_else(|| panic!("{words:?} in no line of {}", self.text))
+    }
+
+    #[track_caller]
+    fn is_an_error(&self, words: &[&str]) {
+        let line = self.line(words);
+        assert!(line.starts_with("error: "), "{line}");
+        assert_eq!(self.status, Some(1), "{}", self.text);
+    }
+
+    #[track_caller]
+    fn is_fine(&self, words: &[&str]) {
+        let line = self.line(words);
+        assert!(line.starts_with("ok: "), "{line}");
+        assert_eq!(self.status, Some(0), "{}", self.text);
+    }
+}
+
+#[test]
+fn a_next_hop_is_greeted() {
+    let lab = Lab::new();
+    let sink = Sink::start();
+    let relay = sink.address();
+    lab.check(&["--relay", &relay])
+        .is_fine(&["next hop", "answers \"220"]);
+    let dead = format!("[127.0.0.1]:{}", free_port());
+    let found = lab.check(&["--relay", &dead]);
+    found.is_an_error(&["next hop", "Connection refused"]);
+    // One that is no mail server: it closes at once.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let closes = std::thread::spawn(move || listener.accept().map(drop));
+    let found = lab.check(&["--route", &format!("x.test=smtp:{address}")]);
+    found.is_an_error(&["next hop", "where 220 was expected"]);
+    closes.join().expect("no panic").expect("a connection");
+}
+
+#[test]
+fn mail_in_a_circle_and_domains_without_mail_are_found() {
+    let lab = Lab::new();
+    let own = lab.own();
+    lab.check(&["--relay", &own]).is_an_error(&["come back to"]);
+    let found = lab.check(&["--domain", "null.test"]);
+    found.is_an_error(&["null.test", "null MX"]);
+    let found = lab.check(&["--domain", "nowhere.test"]);
+    found.is_an_error(&["nowhere.test", "5.1.2"]);
+    let found = lab.check(&["--route", "x.test=smtp:[nowhere.test]"]);
+    found.is_an_error(&["next hop", "nowhere.test"]);
+}
+
+#[test]
+fn a_maildir_must_be_a_folder_that_can_be_made() {
+    let lab = Lab::new();
+    lab.folder.file("a-file", "");
+    let found = lab.check(&["--domain", "a.test=maildir:a-file/{user}"]);
+    found.is_an_error(&["maildir:a-file", "no folder"]);
+    let found = lab.check(&["--domain", "a.test=maildir:mail/{user}"]);
+    found.is_fine(&["maildir:mail", "can be written"]);
+}
+
+#[test]
+fn flags_that_are_hardly_meant_are_warned_of() {
+    let lab = Lab::new();
+    let found = lab.check(&[
+        "--relay-from",
+        "0.0.0.0/0",
+        "--listen",
+        "0.0.0.0:25,encrypt",
+    ]);
+    for words in [["open relay", "--relay-from"], ["RFC 3207", "0.0.0.0:25"]] {
+        let line = found.line(&words);
+        assert!(line.starts_with("warning: "), "{line}");
+    }
+}
+
+#[test]
+fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
+    let lab = Lab::new();
+    lab.check(&[]).is_fine(&["spool", "24 MiB will be made"]);
+    let flags = ["--hostname", "mx.test", "--spool-size", "24M"];
+    let facteur = Facteur::start_on(lab.port, lab.folder.as_ref(), &flags);
+    let found = lab.check(&[]);
+    found.is_fine(&["running relay takes mail"]);
+    found.is_fine(&["--listen", "answers", "220 mx.test"]);
+    facteur.stop();
+    lab.check(&[]).is_fine(&["spool", "0 messages queued"]);
+    let found = lab.check(&["--spool-key", "no-key"]);
+    found.is_an_error(&["--spool-key no-key"]);
+    let small = ["--spool", "small", "--spool-size", "28M"];
+    let facteur = Facteur::start_on(lab.port, lab.folder.as_ref(), &small);
+    facteur.wait_log(&["spool fill done"]);
+    facteur.stop();
+    let found = lab.check(&["--spool", "small"]);
+    found.is_an_error(&["--spool-size", "only grows"]);
+}
+
+#[test]
+fn a_port_of_another_program_is_an_error() {
+    let lab = Lab::new();
+    let taken = TcpListener::bind(lab.own()).expect("free");
+    let found = lab.check(&[]);
+    found.is_an_error(&["--listen", "another program"]);
+    drop(taken);
+    lab.check(&[]).is_fine(&["--listen", "can be bound"]);
+}

@@ -250,6 +250,7 @@ mod tests {
         let wrong = line.replace(|digit: char| digit.is_ascii_hexdigit(), "g");
         let only_cr = line.replace('\n', "\r");
         for file in [
+            &[0; KEY][..],
             b"",
             half,
             &line.as_bytes()[1..],

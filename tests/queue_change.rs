@@ -208,7 +208,11 @@ fn commands_on_a_stopped_spool_and_a_start_wait_for_one_another() {
     let ids: Vec<String> = (0..6)
         .map(|_| lab.submit(&facteur, &["bob@one.example"]))
         .collect();
-    facteur.wait_log(&["attempt", "result=deferred"]);
+    // None of them is tried by the relay that starts.
+    until("six deferrals", || {
+        let deferred = facteur.log().matches("result=deferred").count();
+        (deferred == ids.len()).then_some(())
+    });
     facteur.stop();
     let facteur = std::thread::scope(|scope| {
         for id in &ids {

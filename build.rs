@@ -5,13 +5,20 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, process};
 
-use domains::Layout;
+use layout::Layout;
 
 #[allow(dead_code)] // its readers are in the crate
 #[path = "src/tls/compiled.rs"]
 mod compiled;
 #[path = "src/tls/domains.rs"]
 mod domains;
+#[allow(dead_code)] // the crate has other users of it
+#[path = "src/policy/idn.rs"]
+mod idn;
+#[path = "src/tls/kind.rs"]
+mod kind;
+#[path = "src/tls/layout.rs"]
+mod layout;
 #[path = "src/tls/pair.rs"]
 mod pair;
 #[path = "src/tls/validity.rs"]
@@ -98,30 +105,28 @@ fn limit(line: &str) -> Option<String> {
 
 /// Lays out the table of names and certificates that `config/domains` describes.
 fn generate_domains(path: &Path, certs: &Path) -> Result<(), String> {
-    for file in [
-        path,
-        Path::new("src/tls/compiled.rs"),
-        Path::new("src/tls/domains.rs"),
-        Path::new("src/tls/pair.rs"),
-        Path::new("src/tls/validity.rs"),
-    ] {
-        println!("cargo::rerun-if-changed={}", file.display());
+    println!("cargo::rerun-if-changed={}", path.display());
+    println!("cargo::rerun-if-changed=src/policy/idn.rs");
+    for name in ["compiled", "domains", "kind", "layout", "pair", "validity"] {
+        println!("cargo::rerun-if-changed=src/tls/{name}.rs");
     }
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let provider = async_rustls::rustls::crypto::aws_lc_rs::default_provider();
-    let mut layout = domains::read(&text, certs, &provider)?;
-    for file in &layout.files {
+    let domains = domains::read(&text, certs, &provider)?;
+    for file in &domains.files {
         println!("cargo::rerun-if-changed={}", file.display());
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    for trouble in layout.out_of_date(now.unwrap_or_default().as_secs()) {
-        println!("cargo::warning={trouble}");
+    for warning in domains.warnings(now.unwrap_or_default().as_secs()) {
+        println!("cargo::warning={warning}");
     }
+    let mut layout = domains.layout;
     if layout.pairs.is_empty() {
         layout = development()?;
     }
-    write(&out_file("domains.txt"), layout.text.as_bytes())?;
-    write(&out_file("domains.der"), &layout.der)?;
+    for (name, bytes) in layout.contents() {
+        write(&out_file(name), &bytes)?;
+    }
     write(&out_file("domains.rs"), layout.source().as_bytes())
 }
 

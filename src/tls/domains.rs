@@ -1,4 +1,4 @@
-//! `config/domains`: read, checked and laid out as the table that is compiled in.
+//! `config/domains`: read and checked.
 //!
 //! `build.rs` includes this file by path; in the crate it is only tested.
 
@@ -6,40 +6,37 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
-use async_rustls::pki_types::{CertificateDer, DnsName};
+use async_rustls::pki_types::DnsName;
 use async_rustls::rustls::crypto::CryptoProvider;
 
-use super::compiled::{Name, Source, Span, folded};
-use super::pair::Pair;
-use super::validity::Validity;
+use super::compiled::{Source, folded};
+use super::idn;
+use super::kind::Kind;
+use super::layout::Layout;
+use super::pair::{ALONE, Pair, is_alone};
 
 /// The largest chain or key that is embedded, in bytes.
 const MAX_FILE: usize = 1 << 20;
 
-/// The parts of a `Compiled`, growing.
-#[derive(Debug, Default)]
-pub struct Layout {
-    /// See `Compiled::text`.
-    pub text: String,
-    /// See `Compiled::der`.
-    pub der: Vec<u8>,
-    /// See `Compiled::names`.
-    pub names: Vec<Name>,
-    /// See `Compiled::pairs`.
-    pub pairs: Vec<Source>,
-    /// See `Compiled::certificates`.
-    pub certificates: Vec<Span>,
-    /// See `Compiled::default`.
-    pub default: Option<u32>,
-    /// See `Compiled::first`.
-    pub first: Option<Span>,
-    /// See `Compiled::development`.
-    pub development: bool,
-    /// The first line of each embedded chain: its number, its name, and the chain's place in `pairs`.
-    lines: Vec<(usize, String, u32)>,
+/// What the file says, checked.
+#[derive(Debug)]
+pub struct Domains {
+    /// The table that it describes.
+    pub layout: Layout,
     /// The files that were embedded: the build runs again when one changes.
     pub files: Vec<PathBuf>,
-    shared: HashMap<Vec<u8>, Span>,
+    /// The first line of each embedded chain.
+    embedded: Vec<Embedded>,
+}
+
+/// A chain that was embedded, and the line that named it first.
+#[derive(Debug)]
+struct Embedded {
+    number: usize,
+    name: String,
+    /// Its place in the layout.
+    pair: u32,
+    alone: bool,
 }
 
 /// One line of the file.
@@ -50,35 +47,38 @@ struct Line<'a> {
     key: &'a str,
 }
 
-/// A chain that a line named before, and the names in its certificate if it was embedded.
+/// A pair that a line named, and the names in its certificate if it was embedded.
 struct Known {
     at: u32,
     embedded: Option<Pair>,
 }
 
-/// Lays out the table of `text`, relative paths being below `certs`. The error begins with the file and line.
-pub fn read(text: &str, certs: &Path, provider: &CryptoProvider) -> Result<Layout, String> {
-    let mut layout = Layout::default();
+/// Reads the table of `text`, relative paths being below `certs`. The error begins with the file and line.
+pub fn read(text: &str, certs: &Path, provider: &CryptoProvider) -> Result<Domains, String> {
+    let mut domains = Domains {
+        layout: Layout::default(),
+        files: Vec::new(),
+        embedded: Vec::new(),
+    };
     let mut known: HashMap<(&str, &str), Known> = HashMap::new();
-    let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut entries: HashMap<String, Vec<(usize, u32)>> = HashMap::new();
     for line in parse(text) {
         let line = line?;
         let fault = |problem: String| format!("config/domains:{}: {problem}", line.number);
-        if let Some(before) = lines.insert(line.name.clone(), line.number) {
-            let problem = format!("{} stands in line {before} already", line.name);
-            return Err(fault(problem));
-        }
         let Known { at, embedded } = match known.entry((line.chain, line.key)) {
             Entry::Occupied(before) => before.into_mut(),
-            Entry::Vacant(new) => new.insert(layout.add(&line, certs, provider).map_err(fault)?),
+            Entry::Vacant(new) => new.insert(domains.add(&line, certs, provider).map_err(fault)?),
         };
+        let lines = entries.entry(line.name.clone()).or_default();
+        another(&line.name, *at, lines, &domains.layout).map_err(fault)?;
         if let Some(pair) = embedded {
             covered(&line.name, pair).map_err(fault)?;
         }
-        layout.name(&line.name, *at);
+        lines.push((line.number, *at));
+        domains.layout.entry(&line.name, *at);
     }
-    layout.sort();
-    Ok(layout)
+    domains.layout = domains.layout.finish();
+    Ok(domains)
 }
 
 fn parse(text: &str) -> impl Iterator<Item = Result<Line<'_>, String>> {
@@ -100,22 +100,42 @@ fn parse(text: &str) -> impl Iterator<Item = Result<Line<'_>, String>> {
     })
 }
 
-/// A host name, `.parent` or `default`, lower-case and without a final dot.
+/// A host name, `.parent` or `default`, as clients send it: in A-labels, lower-case and without a final dot.
+///
+/// A-labels that are no valid IDN stay as they are: there are such hosts, and the certificate has to be for them too.
 fn entry_name(word: &str) -> Result<String, String> {
-    if !word.is_ascii() {
-        return Err(format!("{word:?} is to be written as an A-label (xn--…)"));
-    }
     if let Some(parent) = word.strip_prefix('*') {
         return Err(format!("{word:?} is to be written as {parent:?}"));
     }
     let name = folded(word);
-    let host = name.strip_prefix('.').unwrap_or(&name);
-    if DnsName::try_from(host).is_err() {
-        return Err(format!(
+    let (dot, host) = match name.strip_prefix('.') {
+        Some(parent) => (".", parent),
+        None => ("", &*name),
+    };
+    let host = idn::a_labels(host).ok();
+    match host.filter(|host| DnsName::try_from(&**host).is_ok()) {
+        Some(host) => Ok(format!("{dot}{host}")),
+        None => Err(format!(
             "{word:?} is no name: a host name, .parent or default"
-        ));
+        )),
     }
-    Ok(name)
+}
+
+/// A name may stand in several lines if each has another kind of key. Boot looks at those whose keys it reads.
+fn another(name: &str, pair: u32, before: &[(usize, u32)], layout: &Layout) -> Result<(), String> {
+    for &(number, other) in before {
+        if other == pair {
+            return Err(format!("{name} stands in line {number} already"));
+        }
+        if let Some(kind) = layout.kind(pair)
+            && layout.kind(other) == Some(kind)
+        {
+            return Err(format!(
+                "{name} stands in line {number} already with such a key ({kind}); it may have one of each kind"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The name must be in the certificate, or clients that check refuse it.
@@ -133,26 +153,21 @@ fn covered(name: &str, pair: &Pair) -> Result<(), String> {
     })
 }
 
-impl Layout {
-    /// The build's own certificate, for a table without a line.
-    pub fn development(chain: &[u8], key: &[u8]) -> Self {
-        let mut layout = Self::default();
-        layout.embed(&[chain], key);
-        layout.name("localhost", 0);
-        layout.development = true;
-        layout
-    }
-
-    /// What is wrong, or soon will be, with the dates of the embedded certificates at `now` (seconds since 1970).
-    pub fn out_of_date(&self, now: u64) -> impl Iterator<Item = String> {
-        self.lines.iter().filter_map(move |(number, name, pair)| {
-            let Source::Embedded { valid, .. } = self.pairs[*pair as usize] else {
-                return None;
+impl Domains {
+    /// What the build warns of at `now` (seconds since 1970): embedded certificates that are out of date or soon will be,
+    /// or that come without their issuer's.
+    pub fn warnings(&self, now: u64) -> impl Iterator<Item = String> {
+        self.embedded.iter().flat_map(move |line| {
+            let dates = match self.layout.pairs[line.pair as usize] {
+                Source::Embedded { valid, .. } => valid.and_then(|valid| valid.trouble(now)),
+                Source::Files { .. } => None,
             };
-            let trouble = valid?.trouble(now)?;
-            Some(format!(
-                "config/domains:{number}: the certificate for {name}: {trouble}"
-            ))
+            let alone = line.alone.then(|| ALONE.to_string());
+            let (number, name) = (line.number, &line.name);
+            let told = move |trouble| {
+                format!("config/domains:{number}: the certificate for {name}: {trouble}")
+            };
+            dates.into_iter().chain(alone).map(told)
         })
     }
 
@@ -163,7 +178,6 @@ impl Layout {
         provider: &CryptoProvider,
     ) -> Result<Known, String> {
         let (chain, key) = (Path::new(line.chain), Path::new(line.key));
-        let at = self.pairs.len() as u32;
         if chain.is_absolute() != key.is_absolute() {
             return Err(format!(
                 "{} and {} must both be relative (embedded) or both be absolute (read at boot)",
@@ -171,85 +185,32 @@ impl Layout {
             ));
         }
         if chain.is_absolute() {
-            let chain = self.text(line.chain);
-            let key = self.text(line.key);
-            self.pairs.push(Source::Files { chain, key });
+            let at = self.layout.files(line.chain, line.key);
             return Ok(Known { at, embedded: None });
         }
         let (chain, key) = (certs.join(chain), certs.join(key));
         let pair = Pair::read(&chain, &key, provider, MAX_FILE).map_err(|e| e.to_string())?;
         let ders: Vec<&[u8]> = pair.certified.cert.iter().map(AsRef::as_ref).collect();
-        self.embed(&ders, pair.key.secret_der());
+        let kind = Kind::of(pair.certified.key.algorithm());
+        let at = self.layout.embed(&ders, pair.key.secret_der(), kind);
         self.files.extend([chain, key]);
-        self.lines.push((line.number, line.name.clone(), at));
+        self.embedded.push(Embedded {
+            number: line.number,
+            name: line.name.clone(),
+            pair: at,
+            alone: is_alone(&pair.certified.cert),
+        });
         let embedded = Some(pair);
         Ok(Known { at, embedded })
-    }
-
-    fn embed(&mut self, chain: &[&[u8]], key: &[u8]) {
-        let leaf = chain.first().map(|&der| CertificateDer::from(der));
-        let at = self.certificates.len() as u32;
-        for der in chain {
-            let span = self.der(der);
-            self.certificates.push(span);
-        }
-        let len = chain.len() as u32;
-        let chain = Span { at, len };
-        let key = self.der(key);
-        let valid = leaf.and_then(|leaf| Validity::of(&leaf));
-        self.pairs.push(Source::Embedded { chain, key, valid });
-    }
-
-    fn name(&mut self, name: &str, pair: u32) {
-        if name == "default" {
-            self.default = Some(pair);
-            return;
-        }
-        let text = self.text(name);
-        self.first.get_or_insert(text);
-        self.names.push(Name { text, pair });
-    }
-
-    /// By bytes, as the look-up compares.
-    fn sort(&mut self) {
-        let text = &self.text;
-        let of = |span: Span| &text[span.at as usize..(span.at + span.len) as usize];
-        self.names.sort_by(|a, b| of(a.text).cmp(of(b.text)));
-    }
-
-    fn text(&mut self, piece: &str) -> Span {
-        let at = self.text.len() as u32;
-        self.text.push_str(piece);
-        let len = piece.len() as u32;
-        Span { at, len }
-    }
-
-    /// An intermediate certificate that a thousand chains share is stored once.
-    fn der(&mut self, piece: &[u8]) -> Span {
-        let at = self.der.len() as u32;
-        let len = piece.len() as u32;
-        *self.shared.entry(piece.to_vec()).or_insert_with(|| {
-            self.der.extend_from_slice(piece);
-            Span { at, len }
-        })
-    }
-
-    /// The table as a Rust expression: a `Compiled` whose bytes are in two files of the build's folder. The Debug form of
-    /// structs of integers is their source text.
-    pub fn source(&self) -> String {
-        format!(
-            "Compiled {{\n    text: include_str!(concat!(env!(\"OUT_DIR\"), \"/domains.txt\")),\n    der: \
-             include_bytes!(concat!(env!(\"OUT_DIR\"), \"/domains.der\")),\n    names: &{:?},\n    pairs: &{:?},\n    \
-             certificates: &{:?},\n    default: {:?},\n    first: {:?},\n    development: {:?},\n}}\n",
-            self.names, self.pairs, self.certificates, self.default, self.first, self.development
-        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::certificates::{Folder, issued, made, made_between};
+    use super::super::compiled::Span;
     use super::super::provider;
+    use super::super::validity::Validity;
     use super::*;
 
     /// certs/ with two certificates: of mx.example.org and a.example.com, and of *.example.net.
@@ -274,53 +235,33 @@ mod tests {
                     .example.net\twild/fullchain.pem\twild/privkey.pem\n\
                     far.example /etc/far/chain.pem /etc/far/key.pem\n\
                     a.example.com mx/fullchain.pem mx/privkey.pem\n";
-        let layout = read(text, certs.path(), &provider()).unwrap();
+        let Domains { layout, files, .. } = read(text, certs.path(), &provider()).unwrap();
         let of = |span: Span| &layout.text[span.at as usize..(span.at + span.len) as usize];
+        let pairs = |run: Span| &layout.choices[run.at as usize..(run.at + run.len) as usize];
         let names: Vec<_> = layout
             .names
             .iter()
-            .map(|name| (of(name.text), name.pair))
+            .map(|name| (of(name.text), pairs(name.pairs)))
             .collect();
         let expected = [
-            (".example.net", 1),
-            ("a.example.com", 0),
-            ("far.example", 2),
-            ("mx.example.org", 0),
+            (".example.net", &[1][..]),
+            ("a.example.com", &[0]),
+            ("far.example", &[2]),
+            ("mx.example.org", &[0]),
         ];
         assert_eq!(names, expected);
-        assert_eq!(layout.default, Some(0));
+        assert_eq!(layout.default.map(pairs), Some(&[0][..]));
         assert_eq!(layout.first.map(of), Some("mx.example.org"));
         assert_eq!(layout.pairs.len(), 3);
         assert!(
             matches!(layout.pairs[2], Source::Files { chain, .. } if of(chain) == "/etc/far/chain.pem")
         );
         assert_eq!(
-            layout.files.len(),
+            files.len(),
             4,
             "absolute paths are not watched by the build"
         );
         assert!(!layout.development);
-    }
-
-    #[test]
-    fn the_source_is_an_expression_of_integers_and_two_files() {
-        let layout = Layout::development(b"chain", b"key");
-        let expected = r#"Compiled {
-    text: include_str!(concat!(env!("OUT_DIR"), "/domains.txt")),
-    der: include_bytes!(concat!(env!("OUT_DIR"), "/domains.der")),
-    names: &[Name { text: Span { at: 0, len: 9 }, pair: 0 }],
-    pairs: &[Embedded { chain: Span { at: 0, len: 1 }, key: Span { at: 5, len: 3 }, valid: None }],
-    certificates: &[Span { at: 0, len: 5 }],
-    default: None,
-    first: Some(Span { at: 0, len: 9 }),
-    development: true,
-}
-"#;
-        assert_eq!(layout.source(), expected);
-        assert_eq!(
-            (&*layout.text, &*layout.der),
-            ("localhost", &b"chainkey"[..])
-        );
     }
 
     #[test]
@@ -333,17 +274,19 @@ mod tests {
         let text = "mx.example.org mx/fullchain.pem mx/privkey.pem\n\n\
                     old.example.org old/fullchain.pem old/privkey.pem\n\
                     default old/fullchain.pem old/privkey.pem\n";
-        let layout = read(text, folder.path(), &provider()).unwrap();
-        let told = |now| layout.out_of_date(now).collect::<Vec<_>>();
+        let domains = read(text, folder.path(), &provider()).unwrap();
+        let told = |now| domains.warnings(now).collect::<Vec<_>>();
         assert_eq!(
             told(20_400 * DAY),
             ["config/domains:3: the certificate for old.example.org: it expired 400 days ago"]
         );
         assert_eq!(told(19_000 * DAY), Vec::<String>::new());
+        let dates = Validity {
+            from: DAY,
+            until: 20_000 * DAY,
+        };
         assert!(
-            layout
-                .source()
-                .contains("valid: Some(Validity { from: 86400, until: 1728000000 })")
+            matches!(domains.layout.pairs[1], Source::Embedded { valid: Some(valid), .. } if valid == dates)
         );
     }
 
@@ -357,7 +300,7 @@ mod tests {
         folder.lineage("long", &leaf);
         let text = "default short/fullchain.pem short/privkey.pem\n\
                     a.example.org long/fullchain.pem long/privkey.pem\n";
-        let layout = read(text, folder.path(), &provider()).unwrap();
+        let layout = read(text, folder.path(), &provider()).unwrap().layout;
         assert_eq!(layout.certificates.len(), 5);
         assert_eq!(layout.certificates[..2], layout.certificates[2..4]);
         let bytes: u32 = layout.certificates[2..].iter().map(|span| span.len).sum();
@@ -404,8 +347,8 @@ mod tests {
                 "config/domains:1: \"*.example.net\" is to be written as \".example.net\"",
             ),
             (
-                format!("münchen.example {mx}"),
-                "config/domains:1: \"münchen.example\" is to be written as an A-label (xn--…)",
+                format!("a..münchen.example {mx}"),
+                "config/domains:1: \"a..münchen.example\" is no name: a host name, .parent or default",
             ),
             (
                 format!("192.0.2.1 {mx}"),

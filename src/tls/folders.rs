@@ -11,12 +11,13 @@ use async_rustls::rustls::sign::CertifiedKey;
 
 use super::pair::Pair;
 use crate::limits;
+use crate::policy::idn;
 
 /// `DIR/NAME/fullchain.pem` and `privkey.pem`, checked.
 #[derive(Clone)]
 pub(super) struct Folder {
     pub path: PathBuf,
-    /// Its own name, lower-case.
+    /// Its own name, lower-case and in A-labels.
     pub name: String,
     /// Every DNS name of its certificate; wildcards as `*.parent`.
     pub names: Vec<String>,
@@ -46,7 +47,7 @@ pub(super) fn read(
     let (mut folders, mut skipped) = (Vec::new(), Vec::new());
     for entry in entries {
         let path = dir.join(&entry);
-        let name = entry.to_string_lossy().to_ascii_lowercase();
+        let name = idn::key(&entry.to_string_lossy()).into_owned();
         if name.starts_with('.') || fs::metadata(&path).is_ok_and(|about| !about.is_dir()) {
             continue;
         }

@@ -12,17 +12,23 @@ pub mod compiled;
 mod domains;
 mod established;
 mod folders;
+pub mod kind;
+#[cfg(test)] // likewise
+mod layout;
 pub mod pair;
 pub mod server;
 pub mod table;
 pub mod validity;
 
 pub use established::Established;
-pub use table::{Table, TableError};
+pub use table::{Table, TableError, Verdict};
 
 use std::sync::Arc;
 
 use async_rustls::rustls::crypto::CryptoProvider;
+
+#[cfg(test)] // domains.rs, which the build includes, finds it here
+use crate::policy::idn;
 
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 compile_error!("no crypto provider: build with the feature aws-lc-rs (the default) or ring");

@@ -150,6 +150,19 @@ impl Pair {
     }
 }
 
+/// What is told of a chain that [`is_alone`].
+pub const ALONE: &str = "the chain is only the certificate, without its issuer's: clients that do not know that one as a \
+                         root cannot check it";
+
+/// Whether the chain is a certificate that another one issued, without that one.
+///
+/// This is how `cert.pem` in place of certbot's `fullchain.pem` looks, which most clients cannot check; but a private
+/// root that signs by itself need not be sent (RFC 8446 4.4.2), so it is told and not refused.
+pub fn is_alone(chain: &[CertificateDer<'_>]) -> bool {
+    let [leaf] = chain else { return false };
+    EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.issuer() != leaf.subject())
+}
+
 /// A regular file of at most `max` bytes. A pipe would block the boot, and a device might never end.
 fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, PairError> {
     let unreadable = |e| PairError::Unreadable(path.into(), e);

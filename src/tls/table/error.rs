@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::super::kind::Kind;
 use super::super::pair::PairError;
 use crate::limits;
 
@@ -24,6 +25,15 @@ pub enum TableError {
         chain: PathBuf,
         /// The names that it is for.
         has: Vec<String>,
+    },
+    /// Two keys of one kind, at least one of them read at boot.
+    Twice {
+        /// The table's name for them.
+        name: String,
+        /// The kind.
+        kind: Kind,
+        /// The two chains' files.
+        chains: [String; 2],
     },
     /// An embedded chain does not parse with this crypto provider.
     Embedded {
@@ -73,6 +83,11 @@ impl fmt::Display for TableError {
                 "config/domains, entry {name}: {} is not for it; it has {}",
                 chain.display(),
                 listed(has)
+            ),
+            Self::Twice { name, kind, chains } => write!(
+                f,
+                "config/domains, entry {name}: {} and {} both have such a key ({kind}); it may have one of each kind",
+                chains[0], chains[1]
             ),
             Self::Embedded { name, problem } => {
                 write!(f, "config/domains, entry {name}: {problem}")

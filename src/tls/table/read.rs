@@ -26,9 +26,7 @@ pub(super) fn files(
     before: Option<&Files>,
 ) -> Result<Files, TableError> {
     let mut wanted: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
-    let named = compiled.names.iter();
-    let named = named.map(|name| (compiled.text(name.text), name.pair));
-    for (name, at) in named.chain(compiled.default.map(|at| ("default", at))) {
+    for (name, at) in compiled.uses() {
         if let Some(Source::Files { .. }) = compiled.pairs.get(at as usize) {
             wanted.entry(at).or_default().push(name);
         }
@@ -38,7 +36,7 @@ pub(super) fn files(
         let Some(Source::Files { chain, key }) = compiled.pairs.get(at as usize) else {
             continue;
         };
-        let read = file(compiled, (*chain, *key), &names, provider);
+        let read = file(compiled, (chain, key), &names, provider);
         let certified = match (read, before.and_then(|before| before.get(&at))) {
             (Ok(read), _) => Arc::new(read),
             (Err(error), Some(good)) => {
@@ -102,25 +100,4 @@ pub(super) fn all_folders(
         return Err(TableError::TooMany(folders.len()));
     }
     Ok((folders, skipped))
-}
-
-/// Every name that the folders' certificates are for, sorted, wildcards as `.parent`, with the folder's place. Where
-/// several have a name, the folder of exactly that name has it, else the first.
-pub(super) fn names_of(folders: &[Folder]) -> Vec<(Box<str>, usize)> {
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-    for (at, folder) in folders.iter().enumerate() {
-        for name in &folder.names {
-            let first = *names.entry(name).or_insert(at);
-            if folder.name == *name && folders[first].name != *name {
-                names.insert(name, at);
-            }
-        }
-    }
-    let entry = |name: &str| Box::<str>::from(name.strip_prefix('*').unwrap_or(name));
-    let mut names: Vec<_> = names
-        .into_iter()
-        .map(|(name, at)| (entry(name), at))
-        .collect();
-    names.sort_by(|(a, _), (b, _)| a.cmp(b));
-    names
 }

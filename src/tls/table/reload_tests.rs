@@ -1,8 +1,7 @@
 //! Reading again: what was good stays where it is bad now.
 
 use super::super::certificates::{self as test, Made, made, made_between};
-use super::super::domains;
-use super::tests::{compiled, leaf, line};
+use super::tests::{leaf, line, table_of};
 use super::*;
 
 /// `--certs` with two folders, read at boot.
@@ -139,8 +138,7 @@ fn a_file_of_the_compiled_in_table_that_went_bad_keeps_its_certificate() {
     let text: String = ["one", "two"]
         .map(|name| line(&format!("{name}.example.org"), &format!("{at}/{name}")))
         .concat();
-    let layout = domains::read(&text, certs.path(), &provider()).unwrap();
-    let compiled = compiled(layout);
+    let compiled = table_of(&text, &certs);
     let table = Table::load(compiled, &[], None, "h").unwrap();
     let renewed = made(&["two.example.org"]);
     certs.lineage("two", &renewed);
@@ -171,7 +169,7 @@ fn certificates_out_of_date_are_named_with_how_long() {
         + &line("old.example.org", "old")
         + &line("mx.example.org", "mx")
         + &line("new.example.org", &far);
-    let compiled = compiled(domains::read(&text, certs.path(), &provider()).unwrap());
+    let compiled = table_of(&text, &certs);
     let dirs = [dir.path().to_path_buf()];
     let table = Table::load(compiled, &dirs, None, "h").unwrap();
     let told = |now| table.out_of_date(now).collect::<Vec<_>>();

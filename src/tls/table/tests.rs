@@ -1,26 +1,32 @@
 use super::super::certificates::{self as test, made};
-use super::super::domains::{self, Layout};
+use super::super::compiled::laid;
+use super::super::domains;
 use super::super::folders;
+use super::super::layout::Layout;
 use super::*;
+use crate::limits;
+use async_rustls::rustls::SignatureScheme::{self, *};
 use std::collections::HashMap;
 use std::path::Path;
 
 /// What the build would compile in.
-pub(super) fn compiled(layout: Layout) -> &'static Compiled {
+fn compiled(layout: Layout) -> &'static Compiled {
     Box::leak(Box::new(Compiled {
         text: layout.text.leak(),
         der: layout.der.leak(),
-        names: layout.names.leak(),
-        pairs: layout.pairs.leak(),
-        certificates: layout.certificates.leak(),
+        names: Records::new(laid(&layout.names).leak()),
+        choices: Records::new(laid(&layout.choices).leak()),
+        pairs: Records::new(laid(&layout.pairs).leak()),
+        certificates: Records::new(laid(&layout.certificates).leak()),
         default: layout.default,
         first: layout.first,
         development: layout.development,
     }))
 }
 
-fn table_of(text: &str, certs: &test::Folder) -> &'static Compiled {
-    compiled(domains::read(text, certs.path(), &provider()).unwrap())
+pub(super) fn table_of(text: &str, certs: &test::Folder) -> &'static Compiled {
+    let domains = domains::read(text, certs.path(), &provider());
+    compiled(domains.unwrap().layout)
 }
 
 fn load(compiled: &'static Compiled, dirs: &[&test::Folder]) -> Table {
@@ -28,8 +34,11 @@ fn load(compiled: &'static Compiled, dirs: &[&test::Folder]) -> Table {
     Table::load(compiled, &dirs, None, "relay.invalid").unwrap()
 }
 
+/// What a client can verify that knows all kinds of keys.
+pub(super) const ALL: [SignatureScheme; 3] = [RSA_PSS_SHA256, ED25519, ECDSA_NISTP256_SHA256];
+
 pub(super) fn leaf(table: &Table, sni: Option<&str>) -> Vec<u8> {
-    table.find(sni).unwrap().cert[0].to_vec()
+    table.find(sni, &ALL).unwrap().cert[0].to_vec()
 }
 
 pub(super) fn line(name: &str, folder: &str) -> String {
@@ -289,8 +298,10 @@ fn parsed_chains_are_kept_up_to_the_limit() {
     let kept = || table.parsed.lock().unwrap().len();
     assert_eq!(kept(), 1, "boot parses the default only");
     for n in 0..count {
-        table.find(Some(&format!("mx{n}.example.org"))).unwrap();
-        table.find(Some("mx0.example.org")).unwrap();
+        table
+            .find(Some(&format!("mx{n}.example.org")), &ALL)
+            .unwrap();
+        table.find(Some("mx0.example.org"), &ALL).unwrap();
     }
     assert_eq!(kept(), limits::CERTIFICATES_PARSED);
     let oldest: Vec<u32> = table
@@ -302,9 +313,6 @@ fn parsed_chains_are_kept_up_to_the_limit() {
         .collect();
     assert!(oldest.contains(&0), "what is used is kept");
     assert!(!oldest.contains(&1));
-    let again = table.find(Some("mx1.example.org")).unwrap();
-    assert!(Arc::ptr_eq(
-        &again,
-        &table.find(Some("mx1.example.org")).unwrap()
-    ));
+    let find = || table.find(Some("mx1.example.org"), &ALL).unwrap();
+    assert!(Arc::ptr_eq(&find(), &find()));
 }

@@ -1,0 +1,112 @@
+//! Which entry serves clients without a name, or with one that nothing is for.
+
+use std::sync::Arc;
+
+use async_rustls::rustls::sign::CertifiedKey;
+
+use super::super::compiled::folded;
+use super::super::folders::{Folder, Skipped};
+use super::choice::Entry;
+use super::{Table, TableError};
+use crate::policy::idn;
+
+/// The default's certificates, at most one of a kind of key.
+pub(super) struct Default {
+    /// The name that it was chosen by.
+    pub name: String,
+    /// The preferred first; never empty.
+    pub pairs: Vec<Arc<CertifiedKey>>,
+}
+
+impl Table {
+    /// `--default-cert`: a folder, or a name of the table.
+    pub(super) fn asked_default(
+        &self,
+        name: &str,
+        skipped: &[Skipped],
+    ) -> Result<Default, TableError> {
+        let asked = known_as(name);
+        let folder = self.folder_called(&asked);
+        if let Some(folder) = folder.filter(|folder| !folder.names.contains(&asked)) {
+            let pairs = vec![Arc::clone(&folder.certified)];
+            return Ok(Default { name: asked, pairs });
+        }
+        if folder.is_none()
+            && let Some(bad) = skipped.iter().find(|bad| bad.name == asked)
+        {
+            let (name, reason) = (asked, bad.reason.clone());
+            return Err(TableError::BadDefault { name, reason });
+        }
+        match self.lookup(asked.strip_prefix('*').unwrap_or(&asked)) {
+            Some((_, entry)) => self.of_entry(asked, entry),
+            None => Err(TableError::UnknownDefault {
+                name: name.to_string(),
+                names: self.all_names().collect(),
+            }),
+        }
+    }
+
+    /// Without `--default-cert`: the hostname's, else the table's `default`, else the first name.
+    pub(super) fn own_default(
+        &self,
+        hostname: &str,
+        skipped: &[Skipped],
+    ) -> Result<Option<Default>, TableError> {
+        let name = known_as(hostname);
+        // Another domain's certificate in its place would be the wrong one for everybody, without a word.
+        if let Some(bad) = skipped.iter().find(|bad| bad.name == name)
+            && self.folder_called(&name).is_none()
+        {
+            let reason = bad.reason.clone();
+            return Err(TableError::BadHostname { name, reason });
+        }
+        if let Some((_, own)) = self.lookup(&name) {
+            return self.of_entry(hostname.to_string(), own).map(Some);
+        }
+        if let Some(run) = self.compiled.default {
+            let lines = Entry::Compiled(run);
+            return self.of_entry("default".to_string(), lines).map(Some);
+        }
+        let first = self.compiled.first.map(|span| self.compiled.text(span));
+        // By its name, so that a folder of that name goes before it.
+        if let Some((name, (_, entry))) = first.and_then(|name| Some((name, self.lookup(name)?))) {
+            return self.of_entry(name.to_string(), entry).map(Some);
+        }
+        Ok(self.folders.first().map(|folder| Default {
+            name: folder.name.clone(),
+            pairs: vec![Arc::clone(&folder.certified)],
+        }))
+    }
+
+    /// An entry as the default. A pair of it that this crypto provider cannot use is an error only if it is the last.
+    fn of_entry(&self, name: String, entry: Entry<'_>) -> Result<Default, TableError> {
+        let (mut pairs, mut why) = (Vec::new(), String::from("no certificate"));
+        for pair in self.pairs_of(entry) {
+            match pair {
+                Ok(pair) => pairs.push(pair),
+                Err(problem) => why = problem,
+            }
+        }
+        if pairs.is_empty() {
+            return Err(TableError::Embedded { name, problem: why });
+        }
+        Ok(Default { name, pairs })
+    }
+
+    /// The folder of exactly this name, whatever its certificate is for.
+    fn folder_called(&self, name: &str) -> Option<&Folder> {
+        self.folders.iter().find(|folder| folder.name == name)
+    }
+
+    /// All names, the compiled-in first.
+    fn all_names(&self) -> impl Iterator<Item = String> {
+        let compiled = self.compiled.names.iter();
+        let compiled = compiled.map(|name| self.compiled.text(name.text).to_string());
+        compiled.chain(self.names.iter().map(|(name, _)| name.to_string()))
+    }
+}
+
+/// A name that the owner wrote, as the table has it.
+fn known_as(name: &str) -> String {
+    folded(&idn::key(name.strip_suffix('.').unwrap_or(name)))
+}

@@ -1,0 +1,65 @@
+//! The compiled-in table's pairs, parsed on first use and kept while they are used.
+
+use std::sync::{Arc, PoisonError};
+
+use async_rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use async_rustls::rustls::sign::CertifiedKey;
+
+use super::super::compiled::Source;
+use super::super::kind::Kind;
+use super::Table;
+use crate::limits;
+
+impl Table {
+    /// The kind of a compiled-in pair's key, without parsing it.
+    pub(super) fn kind(&self, at: u32) -> Option<Kind> {
+        match self.compiled.pairs.get(at as usize)? {
+            Source::Embedded { kind, .. } => Some(kind),
+            Source::Files { .. } => Some(Kind::of(self.files.get(&at)?.key.algorithm())),
+        }
+    }
+
+    /// A pair of the compiled-in table; an embedded one is parsed on first use.
+    pub(super) fn pair(&self, at: u32) -> Result<Arc<CertifiedKey>, String> {
+        if let Some(read) = self.files.get(&at) {
+            return Ok(Arc::clone(read));
+        }
+        if let Some(parsed) = self.recall(at) {
+            return Ok(parsed);
+        }
+        // The build has checked it: what fails here is a key kind that this provider lacks.
+        let parsed = self.parse(at).inspect_err(|problem| {
+            log::error!("certificate unusable pair={at} reason={problem:?}")
+        })?;
+        let parsed = Arc::new(parsed);
+        let mut cache = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= limits::CERTIFICATES_PARSED {
+            cache.remove(0);
+        }
+        cache.push((at, Arc::clone(&parsed)));
+        Ok(parsed)
+    }
+
+    fn recall(&self, at: u32) -> Option<Arc<CertifiedKey>> {
+        let mut cache = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = cache.iter().rposition(|(pair, _)| *pair == at)?;
+        let used = cache.remove(found);
+        let parsed = Arc::clone(&used.1);
+        cache.push(used);
+        Some(parsed)
+    }
+
+    fn parse(&self, at: u32) -> Result<CertifiedKey, String> {
+        let Some(Source::Embedded { chain, key, .. }) = self.compiled.pairs.get(at as usize) else {
+            return Err("the table names no such pair".to_string());
+        };
+        let chain = self.compiled.chain(chain).map(CertificateDer::from);
+        let key = PrivateKeyDer::try_from(self.compiled.der(key))?;
+        let key = self
+            .provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|e| e.to_string())?;
+        Ok(CertifiedKey::new(chain.collect(), key))
+    }
+}

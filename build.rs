@@ -7,6 +7,8 @@ use std::{env, fs, process};
 
 use layout::Layout;
 
+#[path = "src/tls/chain.rs"]
+mod chain;
 #[allow(dead_code)] // its readers are in the crate
 #[path = "src/tls/compiled.rs"]
 mod compiled;
@@ -107,7 +109,9 @@ fn limit(line: &str) -> Option<String> {
 fn generate_domains(path: &Path, certs: &Path) -> Result<(), String> {
     println!("cargo::rerun-if-changed={}", path.display());
     println!("cargo::rerun-if-changed=src/policy/idn.rs");
-    for name in ["compiled", "domains", "kind", "layout", "pair", "validity"] {
+    for name in [
+        "chain", "compiled", "domains", "kind", "layout", "pair", "validity",
+    ] {
         println!("cargo::rerun-if-changed=src/tls/{name}.rs");
     }
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;

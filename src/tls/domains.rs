@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use async_rustls::pki_types::DnsName;
 use async_rustls::rustls::crypto::CryptoProvider;
 
+use super::chain::{ALONE, is_alone};
 use super::compiled::{Source, folded};
 use super::idn;
 use super::kind::Kind;
 use super::layout::Layout;
-use super::pair::{ALONE, Pair, is_alone};
+use super::pair::Pair;
 
 /// The largest chain or key that is embedded, in bytes.
 const MAX_FILE: usize = 1 << 20;

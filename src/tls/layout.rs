@@ -126,7 +126,7 @@ impl Layout {
     }
 
     /// The files of the build's folder that [`Layout::source`] includes: names and contents. Bytes, because the compiler
-    /// takes them as they are: ten thousand names as source text would take it minutes.
+    /// takes them as they are, however many.
     pub fn contents(&self) -> [(&'static str, Vec<u8>); 6] {
         [
             ("domains.text", self.text.clone().into_bytes()),

@@ -6,6 +6,7 @@
 #[cfg(test)]
 #[path = "../../tests/certificates/mod.rs"]
 mod certificates;
+pub mod chain;
 pub mod client;
 pub mod compiled;
 #[cfg(test)] // build.rs is its user; here it is tested

@@ -8,12 +8,13 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use async_rustls::pki_types::pem::{self, PemObject as _};
-use async_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer};
+use async_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use async_rustls::rustls;
 use async_rustls::rustls::crypto::CryptoProvider;
 use async_rustls::rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
+use super::chain::{self, Link};
 use super::compiled::folded;
 
 /// A chain whose first certificate the key fits and whose others each issued one before it.
@@ -53,8 +54,8 @@ pub enum PairError {
         /// The key's file.
         key: PathBuf,
     },
-    /// A certificate of the chain (counted from 1) issued none of the others: a link is missing, or it is a stranger.
-    Unlinked(PathBuf, usize),
+    /// A link of the chain is missing.
+    Chain(PathBuf, chain::Fault),
 }
 
 impl fmt::Display for PairError {
@@ -89,11 +90,7 @@ impl fmt::Display for PairError {
                 key.display(),
                 chain.display()
             ),
-            Self::Unlinked(path, n) => write!(
-                f,
-                "{}: certificate {n} issued none of the others: a link of the chain is missing",
-                path.display()
-            ),
+            Self::Chain(path, fault) => write!(f, "{}: {fault}", path.display()),
         }
     }
 }
@@ -118,14 +115,19 @@ impl Pair {
             let unknown = rustls::InconsistentKeys::Unknown.into();
             return Err(PairError::BadKey(key.into(), unknown));
         };
-        let (order, names) = examine(chain, &certificates, &public)?;
-        if order.is_empty() {
+        let links = links(chain, &certificates)?;
+        let fits = |link: &Link<'_>| link.read.subject_public_key_info() == public;
+        let Some(leaf) = links.iter().position(fits) else {
             return Err(PairError::Mismatch {
                 chain: chain.into(),
                 key: key.into(),
             });
-        }
+        };
+        let algorithms = provider.signature_verification_algorithms.all;
+        let order = chain::order(leaf, &links, algorithms)
+            .map_err(|fault| PairError::Chain(chain.into(), fault))?;
         let ordered = order.iter().map(|&at| certificates[at].clone()).collect();
+        let names = links[leaf].read.valid_dns_names().map(folded).collect();
         Ok(Self {
             certified: CertifiedKey::new(ordered, signing),
             key: der,
@@ -148,19 +150,6 @@ impl Pair {
         EndEntityCert::try_from(leaf)
             .is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&name).is_ok())
     }
-}
-
-/// What is told of a chain that [`is_alone`].
-pub const ALONE: &str = "the chain is only the certificate, without its issuer's: clients that do not know that one as a \
-                         root cannot check it";
-
-/// Whether the chain is a certificate that another one issued, without that one.
-///
-/// This is how `cert.pem` in place of certbot's `fullchain.pem` looks, which most clients cannot check; but a private
-/// root that signs by itself need not be sent (RFC 8446 4.4.2), so it is told and not refused.
-pub fn is_alone(chain: &[CertificateDer<'_>]) -> bool {
-    let [leaf] = chain else { return false };
-    EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.issuer() != leaf.subject())
 }
 
 /// A regular file of at most `max` bytes. A pipe would block the boot, and a device might never end.
@@ -201,51 +190,16 @@ fn read_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, PairError
     }
 }
 
-/// The places of the certificates in the order to send them (none if `public` is in none of them), and the names of the
-/// first.
-///
-/// A chain in the wrong order is put right. TLS 1.2 (RFC 5246 7.4.2) wants each certificate to certify the one before it;
-/// a second certificate of the same issuer (cross-signed, as Let's Encrypt's were) follows at the end.
-fn examine(
+/// The certificates as they are read.
+fn links<'a>(
     path: &Path,
-    chain: &[CertificateDer<'static>],
-    public: &SubjectPublicKeyInfoDer<'_>,
-) -> Result<(Vec<usize>, Vec<String>), PairError> {
-    let mut parsed = Vec::with_capacity(chain.len());
-    for (at, der) in chain.iter().enumerate() {
-        let certificate = EndEntityCert::try_from(der)
-            .map_err(|e| PairError::BadCertificate(path.into(), at + 1, e))?;
-        parsed.push(certificate);
-    }
-    let Some(leaf) = parsed
-        .iter()
-        .position(|certificate| certificate.subject_public_key_info() == *public)
-    else {
-        return Ok((Vec::new(), Vec::new()));
+    certificates: &'a [CertificateDer<'static>],
+) -> Result<Vec<Link<'a>>, PairError> {
+    let link = |(at, der)| match EndEntityCert::try_from(der) {
+        Ok(read) => Ok(Link { der, read }),
+        Err(e) => Err(PairError::BadCertificate(path.into(), at + 1, e)),
     };
-    let names = parsed[leaf].valid_dns_names();
-    let names = names.map(folded).collect();
-
-    let mut order = vec![leaf];
-    let mut rest: Vec<usize> = (0..parsed.len()).filter(|&at| at != leaf).collect();
-    rest.retain(|&at| chain[at] != chain[leaf]);
-    let mut last = leaf;
-    while parsed[last].issuer() != parsed[last].subject()
-        && let Some(found) = rest
-            .iter()
-            .position(|&at| parsed[at].subject() == parsed[last].issuer())
-    {
-        last = rest.remove(found);
-        order.push(last);
-    }
-    for at in rest {
-        let issued = |&before: &usize| parsed[before].issuer() == parsed[at].subject();
-        if !order.iter().any(issued) {
-            return Err(PairError::Unlinked(path.into(), at + 1));
-        }
-        order.push(at);
-    }
-    Ok((order, names))
+    certificates.iter().enumerate().map(link).collect()
 }
 
 #[cfg(test)]

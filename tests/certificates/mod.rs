@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_rustls::pki_types::CertificateDer;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256,
-    RsaKeySize,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ED25519,
+    PKCS_RSA_SHA256, RsaKeySize, SignatureAlgorithm,
 };
 
 /// A folder of its own, removed at the end.
@@ -69,6 +70,11 @@ pub fn made_rsa(names: &[&str]) -> Made {
     made_with(names, &key)
 }
 
+/// The same with an Ed25519 key.
+pub fn made_ed25519(names: &[&str]) -> Made {
+    made_with(names, &KeyPair::generate_for(&PKCS_ED25519).unwrap())
+}
+
 /// The same, valid from and until so many seconds since 1970.
 pub fn made_between(names: &[&str], from: u64, until: u64) -> Made {
     let at = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
@@ -90,13 +96,46 @@ fn self_signed(params: &CertificateParams, key: &KeyPair) -> Made {
     }
 }
 
+fn authority(name: &str) -> CertificateParams {
+    let mut params = params(&[], name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+/// The certificate for mx.example.org, two intermediates' and a root's, each signed by the next, with keys of these kinds.
+pub fn signed_in_turn(kinds: [&'static SignatureAlgorithm; 4]) -> [CertificateDer<'static>; 4] {
+    let [leaf, near, far, root] = kinds.map(|kind| KeyPair::generate_for(kind).unwrap());
+    let root = CertifiedIssuer::self_signed(authority("root"), root).unwrap();
+    let far = CertifiedIssuer::signed_by(authority("far"), far, &root).unwrap();
+    let near = CertifiedIssuer::signed_by(authority("near"), near, &far).unwrap();
+    let leaf = params(&["mx.example.org"], "leaf").signed_by(&leaf, &near);
+    let leaf = leaf.unwrap().der().clone();
+    [
+        leaf,
+        near.der().clone(),
+        far.der().clone(),
+        root.der().clone(),
+    ]
+}
+
+/// A certificate; its intermediate's as one root signed it; that root's; another root's; the intermediate's as that one
+/// signed it.
+pub fn cross_signed() -> [CertificateDer<'static>; 5] {
+    let key = || KeyPair::generate().unwrap();
+    let root = |name| CertifiedIssuer::self_signed(authority(name), key()).unwrap();
+    let (new, old) = (root("new root"), root("old root"));
+    let intermediate = key();
+    let again = KeyPair::try_from(intermediate.serialized_der()).unwrap();
+    let by_new = CertifiedIssuer::signed_by(authority("intermediate"), intermediate, &new).unwrap();
+    let by_old = CertifiedIssuer::signed_by(authority("intermediate"), again, &old).unwrap();
+    let leaf = params(&["mx.example.org"], "leaf").signed_by(&key(), &by_new);
+    let others = [&by_new, &new, &old, &by_old].map(|issuer| issuer.der().clone());
+    let [by_new, new, old, by_old] = others;
+    [leaf.unwrap().der().clone(), by_new, new, old, by_old]
+}
+
 /// A certificate for `names`, its intermediate's and the root's, apart.
 pub fn issued(names: &[&str]) -> (Made, String, String) {
-    let authority = |name| {
-        let mut params = params(&[], name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-    };
     let key = || KeyPair::generate().unwrap();
     let root = CertifiedIssuer::self_signed(authority("root"), key()).unwrap();
     let intermediate = CertifiedIssuer::signed_by(authority("intermediate"), key(), &root).unwrap();

@@ -2,8 +2,8 @@
 
 use log::Level;
 
+use super::super::chain::{ALONE, is_alone};
 use super::super::compiled::{Source, Span};
-use super::super::pair;
 use super::names::Clash;
 use super::{Table, TableError};
 
@@ -42,10 +42,12 @@ impl Table {
             (of, &certified.cert)
         });
         let alone = files.chain(folders);
-        let alone = alone.filter(|(_, chain)| pair::is_alone(chain));
-        remarks.extend(alone.map(|(of, _)| {
-            Remark::warning(format!("certificate alone {of} reason={:?}", pair::ALONE))
-        }));
+        let alone = alone.filter(|(_, chain)| is_alone(chain));
+        remarks.extend(
+            alone.map(|(of, _)| {
+                Remark::warning(format!("certificate alone {of} reason={:?}", ALONE))
+            }),
+        );
         remarks
     }
 

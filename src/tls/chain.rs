@@ -1,0 +1,299 @@
+//! The order in which a chain's certificates are sent, and whether each is signed by the next.
+//!
+//! Names alone do not tell: an authority renews its intermediates under the same name, and a chain with last year's is
+//! refused by every client that checks. Nothing but names and signatures is looked at: dates, constraints and usage are
+//! the clients' to check, and a whole path cannot be verified without knowing what they trust.
+//!
+//! `build.rs` includes this file by path, so that the build and the boot check the same.
+
+use std::fmt;
+
+use async_rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm};
+use webpki::{EndEntityCert, Error};
+
+/// A certificate that has no place in the chain. They are counted from 1, as they stand in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It issued none of the others: a link is missing, or it is a stranger.
+    Unlinked(usize),
+    /// It has the name of another's issuer, but that one's signature is not of its key.
+    OtherKey {
+        /// The certificate.
+        issuer: usize,
+        /// The other.
+        issued: usize,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlinked(n) => write!(
+                f,
+                "certificate {n} issued none of the others: a link of the chain is missing"
+            ),
+            Self::OtherKey { issuer, issued } => write!(
+                f,
+                "certificate {issuer} has the name of the issuer of certificate {issued}, but its key did not sign that: \
+                 another certificate of that name is needed"
+            ),
+        }
+    }
+}
+
+/// A certificate of a chain.
+pub struct Link<'a> {
+    /// As it is sent.
+    pub der: &'a CertificateDer<'a>,
+    /// As it is read.
+    pub read: EndEntityCert<'a>,
+}
+
+impl Link<'_> {
+    fn named_issuer_of(&self, other: &Self) -> bool {
+        self.read.subject() == other.read.issuer()
+    }
+}
+
+/// The algorithms of signatures that can be checked.
+pub type Algorithms<'a> = &'a [&'a dyn SignatureVerificationAlgorithm];
+
+/// The places of the certificates in the order to send them, that of the `leaf` first.
+///
+/// A chain in the wrong order is put right. TLS 1.2 (RFC 5246 7.4.2) wants each certificate to certify the one before it;
+/// others that issued one of these (cross-signed, as Let's Encrypt's were) follow at the end. What stands twice goes once.
+pub fn order(
+    leaf: usize,
+    links: &[Link<'_>],
+    algorithms: Algorithms<'_>,
+) -> Result<Vec<usize>, Fault> {
+    let issued = |issuer: usize, at: usize| {
+        links[issuer].named_issuer_of(&links[at])
+            && signed_by(links[at].der, &links[issuer].read, algorithms)
+    };
+    let mut rest: Vec<usize> = (0..links.len())
+        .filter(|&at| links[at].der != links[leaf].der)
+        .filter(|&at| !links[..at].iter().any(|known| known.der == links[at].der))
+        .collect();
+    let mut order = vec![leaf];
+    let mut last = leaf;
+    while !links[last].named_issuer_of(&links[last])
+        && let Some(found) = rest.iter().position(|&at| issued(at, last))
+    {
+        last = rest.remove(found);
+        order.push(last);
+    }
+    while let Some(found) = rest
+        .iter()
+        .position(|&at| order.iter().any(|&known| issued(at, known)))
+    {
+        order.push(rest.remove(found));
+    }
+    let Some(&stranger) = rest.first() else {
+        return Ok(order);
+    };
+    let mut others = (0..links.len()).filter(|&at| at != stranger);
+    let named = others.find(|&at| links[stranger].named_issuer_of(&links[at]));
+    Err(match named {
+        Some(at) if !issued(stranger, at) => Fault::OtherKey {
+            issuer: stranger + 1,
+            issued: at + 1,
+        },
+        _ => Fault::Unlinked(stranger + 1),
+    })
+}
+
+/// What is told of a chain that [`is_alone`].
+pub const ALONE: &str = "the chain is only the certificate, without its issuer's: clients that do not know that one as a \
+                         root cannot check it";
+
+/// Whether the chain is a certificate that another one issued, without that one.
+///
+/// This is how `cert.pem` in place of certbot's `fullchain.pem` looks, which most clients cannot check; but a private
+/// root that signs by itself need not be sent (RFC 8446 4.4.2), so it is told and not refused.
+pub fn is_alone(chain: &[CertificateDer<'_>]) -> bool {
+    let [leaf] = chain else { return false };
+    EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.issuer() != leaf.subject())
+}
+
+/// Whether the signature on `certificate` is that of `issuer`'s key. One that none of `algorithms` can check is held to be
+/// good: an old root's SHA-1 says nothing against the chain.
+fn signed_by(
+    certificate: &CertificateDer<'_>,
+    issuer: &EndEntityCert<'_>,
+    algorithms: Algorithms<'_>,
+) -> bool {
+    let Some(signed) = parts(certificate) else {
+        return false;
+    };
+    let mut known = false;
+    for &algorithm in algorithms {
+        if algorithm.signature_alg_id().as_ref() != signed.algorithm {
+            continue;
+        }
+        match issuer.verify_signature(algorithm, signed.message, signed.signature) {
+            // The algorithm is for keys of another curve; the next may be for this one's.
+            Err(Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => known = true,
+            verdict => return verdict.is_ok(),
+        }
+    }
+    !known
+}
+
+/// The parts of a certificate: what is signed, how, and the signature (RFC 5280 4.1.1).
+struct Signed<'a> {
+    message: &'a [u8],
+    /// The content of the AlgorithmIdentifier.
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+fn parts(certificate: &[u8]) -> Option<Signed<'_>> {
+    const SEQUENCE: u8 = 0x30;
+    const BIT_STRING: u8 = 0x03;
+    let (certificate, _) = element(certificate, SEQUENCE)?;
+    let (message, rest) = element(certificate.content, SEQUENCE)?;
+    let (algorithm, rest) = element(rest, SEQUENCE)?;
+    let (signature, _) = element(rest, BIT_STRING)?;
+    Some(Signed {
+        message: message.whole,
+        algorithm: algorithm.content,
+        signature: signature.content.strip_prefix(&[0])?, // bits that are not used
+    })
+}
+
+/// A DER element with its head, and without.
+struct Element<'a> {
+    whole: &'a [u8],
+    content: &'a [u8],
+}
+
+/// The first element of `der`, which is to have this tag, and what follows it.
+fn element(der: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
+    let (&[found, short], mut rest) = der.split_first_chunk::<2>()?;
+    if found != tag {
+        return None;
+    }
+    let mut len = usize::from(short);
+    if short >= 0x80 {
+        let octets;
+        (octets, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
+        if octets.len() > 3 {
+            return None;
+        }
+        len = octets
+            .iter()
+            .fold(0, |len, &octet| len << 8 | usize::from(octet));
+    }
+    let (content, after) = rest.split_at_checked(len)?;
+    let whole = &der[..der.len() - after.len()];
+    Some((Element { whole, content }, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::certificates::{made, signed_in_turn};
+    use super::super::provider;
+    use super::*;
+    use rcgen::{
+        PKCS_ECDSA_P256_SHA256 as P256, PKCS_ECDSA_P384_SHA384 as P384, PKCS_ED25519 as ED25519,
+        PKCS_RSA_SHA256 as RSA,
+    };
+
+    fn ordered(leaf: usize, chain: &[CertificateDer<'static>]) -> Result<Vec<usize>, Fault> {
+        let links: Vec<_> = chain
+            .iter()
+            .map(|der| Link {
+                der,
+                read: EndEntityCert::try_from(der).unwrap(),
+            })
+            .collect();
+        let algorithms = provider().signature_verification_algorithms.all;
+        order(leaf, &links, algorithms)
+    }
+
+    #[test]
+    fn any_order_is_put_right_and_what_stands_twice_goes_once() {
+        let [leaf, near, far, root] = signed_in_turn([&P256, &P384, &RSA, &ED25519]);
+        let chain = |chain: &[&CertificateDer<'static>]| -> Vec<_> {
+            chain.iter().copied().cloned().collect()
+        };
+        let mixed = chain(&[&root, &near, &leaf, &far]);
+        assert_eq!(ordered(2, &mixed), Ok(vec![2, 1, 3, 0]));
+        let twice = chain(&[&leaf, &leaf, &near, &near, &far]);
+        assert_eq!(ordered(0, &twice), Ok(vec![0, 2, 4]));
+        assert_eq!(ordered(0, &chain(&[&leaf])), Ok(vec![0]));
+    }
+
+    #[test]
+    fn a_chain_with_a_gap_or_a_stranger_is_refused() {
+        let [leaf, near, far, root] = signed_in_turn([&P256; 4]);
+        let stranger = CertificateDer::from(made(&["mx.example.org"]).der);
+        for (chain, fault) in [
+            (vec![leaf.clone(), far.clone()], Fault::Unlinked(2)),
+            (
+                vec![leaf.clone(), near.clone(), root.clone()],
+                Fault::Unlinked(3),
+            ),
+            (
+                vec![leaf.clone(), root.clone(), far.clone()],
+                Fault::Unlinked(2),
+            ),
+            (
+                vec![leaf.clone(), near.clone(), stranger],
+                Fault::Unlinked(3),
+            ),
+        ] {
+            assert_eq!(ordered(0, &chain), Err(fault));
+        }
+    }
+
+    #[test]
+    fn an_issuer_of_the_right_name_and_another_key_is_refused() {
+        for (kinds, others) in [
+            ([&P256; 4], [&P256; 4]),
+            ([&RSA; 4], [&RSA; 4]),
+            ([&P256; 4], [&P384; 4]),
+            ([&P384; 4], [&RSA; 4]),
+            ([&ED25519; 4], [&P256; 4]),
+        ] {
+            let [leaf, near, ..] = signed_in_turn(kinds);
+            let [_, other_near, other_far, _] = signed_in_turn(others);
+            let fault = |issuer, issued| Err(Fault::OtherKey { issuer, issued });
+            assert_eq!(ordered(0, &[leaf.clone(), other_near]), fault(2, 1));
+            let far = [leaf.clone(), near.clone(), other_far];
+            assert_eq!(ordered(0, &far), fault(3, 2));
+        }
+    }
+
+    #[test]
+    fn the_right_one_of_two_with_a_name_is_found_and_a_cross_signed_one_follows() {
+        let [leaf, near, far, root] = signed_in_turn([&P256; 4]);
+        let chain = [leaf.clone(), far.clone(), root, near.clone()];
+        assert_eq!(ordered(0, &chain), Ok(vec![0, 3, 1, 2]));
+        // Two of the same name and key: the one that stands first is in the path.
+        let crossed = super::super::certificates::cross_signed();
+        assert_eq!(ordered(0, &crossed), Ok(vec![0, 1, 2, 4, 3]));
+    }
+
+    #[test]
+    fn only_a_certificate_of_another_without_that_one_is_alone() {
+        let [leaf, near, ..] = signed_in_turn([&P256; 4]);
+        let own = CertificateDer::from(made(&["mx.example.org"]).der);
+        assert!(is_alone(std::slice::from_ref(&leaf)));
+        assert!(!is_alone(&[leaf, near]));
+        assert!(!is_alone(&[own]));
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_not_held_against_it() {
+        let [leaf, near, ..] = signed_in_turn([&P256; 4]);
+        let near = EndEntityCert::try_from(&near).unwrap();
+        assert!(signed_by(&leaf, &near, &[]));
+        // A changed signature is.
+        let mut changed = leaf.to_vec();
+        *changed.last_mut().unwrap() ^= 1;
+        let algorithms = provider().signature_verification_algorithms.all;
+        assert!(!signed_by(&changed.into(), &near, algorithms));
+    }
+}

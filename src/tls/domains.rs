@@ -208,7 +208,7 @@ impl Domains {
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificates::{Folder, issued, made, made_between};
+    use super::super::certificates::{Folder, issued, made, made_between, made_rsa};
     use super::super::compiled::Span;
     use super::super::provider;
     use super::super::validity::Validity;
@@ -289,6 +289,55 @@ mod tests {
         assert!(
             matches!(domains.layout.pairs[1], Source::Embedded { valid: Some(valid), .. } if valid == dates)
         );
+    }
+
+    #[test]
+    fn the_build_warns_of_a_chain_that_is_only_its_certificate() {
+        let folder = Folder::new();
+        let (mut leaf, intermediate, _) = issued(&["a.example.org"]);
+        folder.lineage("alone", &leaf);
+        leaf.chain += &intermediate;
+        folder.lineage("whole", &leaf);
+        let text = "default whole/fullchain.pem whole/privkey.pem\n\
+                    a.example.org alone/fullchain.pem alone/privkey.pem\n";
+        let domains = read(text, folder.path(), &provider()).unwrap();
+        let told: Vec<_> = domains.warnings(1_800_000_000).collect();
+        assert_eq!(
+            told,
+            [
+                "config/domains:2: the certificate for a.example.org: the chain is only the certificate, without its \
+                 issuer's: clients that do not know that one as a root cannot check it"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_has_one_pair_of_each_kind_of_key() {
+        let folder = Folder::new();
+        let names = &["mx.example.org"];
+        folder.lineage("ec", &made(names));
+        folder.lineage("rsa", &made_rsa(names));
+        folder.lineage("ec2", &made(names));
+        let line =
+            |folder: &str| format!("mx.example.org {folder}/fullchain.pem {folder}/privkey.pem\n");
+        let (ec, rsa, ec2, far) = (line("ec"), line("rsa"), line("ec2"), line("/etc/far"));
+        let read = |text: String| read(&text, folder.path(), &provider());
+        let good = read(ec.clone() + &rsa + &far).unwrap().layout;
+        assert_eq!(good.names.len(), 1);
+        assert_eq!((good.choices, good.pairs.len()), (vec![0, 1, 2], 3));
+        for (text, expected) in [
+            (
+                ec.clone() + &rsa + &ec2,
+                "config/domains:3: mx.example.org stands in line 1 already with such a key (ECDSA); it may have one of \
+                 each kind",
+            ),
+            (
+                far.clone() + &ec + &far,
+                "config/domains:3: mx.example.org stands in line 1 already",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), expected);
+        }
     }
 
     #[test]

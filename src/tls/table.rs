@@ -109,12 +109,14 @@ impl Table {
             remarks: Vec::new(),
             provider,
         };
-        if before.is_none()
-            && let Some(twice) = table.twice()
-        {
-            return Err(twice);
-        }
         table.remarks = table.remarks(&clashes);
+        if let Some(twice) = table.twice() {
+            if before.is_none() {
+                return Err(twice);
+            }
+            let clash = format!("certificate clash {twice}");
+            table.remarks.push(remarks::Remark::warning(clash));
+        }
         table.default = match default {
             Some(name) => Some(table.asked_default(name, &skipped)?),
             None => table.own_default(hostname, &skipped)?,
@@ -191,6 +193,8 @@ fn validity(certified: &CertifiedKey) -> Option<Validity> {
     Validity::of(certified.cert.first()?)
 }
 
+#[cfg(test)]
+mod choice_tests;
 #[cfg(test)]
 mod reload_tests;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use async_rustls::rustls::sign::CertifiedKey;
 
 use super::super::compiled::folded;
 use super::super::folders::{Folder, Skipped};
+use super::super::kind::Kind;
 use super::choice::Entry;
 use super::{Table, TableError};
 use crate::policy::idn;
@@ -26,14 +27,10 @@ impl Table {
         skipped: &[Skipped],
     ) -> Result<Default, TableError> {
         let asked = known_as(name);
-        let folder = self.folder_called(&asked);
-        if let Some(folder) = folder.filter(|folder| !folder.names.contains(&asked)) {
-            let pairs = vec![Arc::clone(&folder.certified)];
-            return Ok(Default { name: asked, pairs });
+        if let Some(folder) = self.folder_called(&asked) {
+            return Ok(self.of_folder(folder));
         }
-        if folder.is_none()
-            && let Some(bad) = skipped.iter().find(|bad| bad.name == asked)
-        {
+        if let Some(bad) = skipped.iter().find(|bad| bad.name == asked) {
             let (name, reason) = (asked, bad.reason.clone());
             return Err(TableError::BadDefault { name, reason });
         }
@@ -72,10 +69,25 @@ impl Table {
         if let Some((name, (_, entry))) = first.and_then(|name| Some((name, self.lookup(name)?))) {
             return self.of_entry(name.to_string(), entry).map(Some);
         }
-        Ok(self.folders.first().map(|folder| Default {
-            name: folder.name.clone(),
-            pairs: vec![Arc::clone(&folder.certified)],
-        }))
+        Ok(self.folders.first().map(|folder| self.of_folder(folder)))
+    }
+
+    /// A folder as the default, with the other kinds of keys that its name has: its own, or else its certificate's first.
+    fn of_folder(&self, folder: &Folder) -> Default {
+        let kind = |pair: &CertifiedKey| Kind::of(pair.key.algorithm());
+        let own = &folder.certified;
+        let called = folder.names.iter().find(|name| **name == folder.name);
+        let entry = called
+            .or(folder.names.first())
+            .and_then(|name| self.lookup(name.strip_prefix('*').unwrap_or(name)));
+        let mut pairs = vec![Arc::clone(own)];
+        if let Some((_, entry)) = entry {
+            let others = self.pairs_of(entry).filter_map(Result::ok);
+            pairs.extend(others.filter(|other| kind(other) != kind(own)));
+        }
+        pairs.sort_by_key(|pair| kind(pair));
+        let name = folder.name.clone();
+        Default { name, pairs }
     }
 
     /// An entry as the default. A pair of it that this crypto provider cannot use is an error only if it is the last.

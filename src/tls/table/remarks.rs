@@ -15,17 +15,31 @@ pub(super) struct Remark {
 }
 
 impl Remark {
-    fn warning(text: String) -> Self {
+    pub(super) fn warning(text: String) -> Self {
         let level = Level::Warn;
         Self { level, text }
+    }
+
+    /// As the log has it, with `dir` as DIR.
+    #[cfg(test)]
+    pub(super) fn text(&self, dir: &std::path::Path) -> String {
+        let dir = dir.display().to_string();
+        format!("{} {}", self.level, self.text.replace(&dir, "DIR"))
     }
 }
 
 /// Tells what `before` did not hold yet.
 pub(super) fn tell(remarks: &[Remark], before: &[Remark]) {
-    for new in remarks.iter().filter(|remark| !before.contains(remark)) {
+    for new in untold(remarks, before) {
         log::log!(new.level, "{}", new.text);
     }
+}
+
+pub(super) fn untold<'a>(
+    remarks: &'a [Remark],
+    before: &[Remark],
+) -> impl Iterator<Item = &'a Remark> {
+    remarks.iter().filter(|remark| !before.contains(remark))
 }
 
 impl Table {

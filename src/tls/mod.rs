@@ -12,12 +12,15 @@ pub mod compiled;
 mod domains;
 mod established;
 mod folders;
+pub mod found;
 pub mod pair;
+pub mod reader;
 pub mod server;
 pub mod table;
 pub mod validity;
 
 pub use established::Established;
+pub use found::Found;
 pub use table::{Table, TableError};
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The operator's side: commands, flags, boot, signals, drain.
 
 pub mod ceiling;
+mod certificates;
 pub mod check;
 pub mod config;
 pub mod control;

@@ -2,9 +2,11 @@
 
 use super::super::certificates::{self as test, made, made_ed25519, made_rsa};
 use super::super::domains;
+use super::super::found::Found;
 use super::tests::{ALL, leaf, line, table_of};
 use super::*;
 use async_rustls::rustls::SignatureScheme::{self, *};
+use std::path::PathBuf;
 
 const EC: SignatureScheme = ECDSA_NISTP256_SHA256;
 
@@ -15,7 +17,13 @@ fn shown(table: &Table, sni: Option<&str>, schemes: &[SignatureScheme]) -> Vec<u
 
 fn load(compiled: &'static Compiled, dirs: &[&test::Folder], default: Option<&str>) -> Table {
     let dirs: Vec<PathBuf> = dirs.iter().map(|dir| dir.path().to_path_buf()).collect();
-    Table::load(compiled, &dirs, default, "relay.invalid").unwrap()
+    Table::load(
+        compiled,
+        &Found::now(compiled, &dirs),
+        default,
+        "relay.invalid",
+    )
+    .unwrap()
 }
 
 #[test]
@@ -126,13 +134,15 @@ fn two_keys_of_one_kind_for_a_name_are_an_error_at_boot_and_told_later() {
         .map(|folder| line("mx.example.org", &format!("{at}/{folder}")))
         .concat();
     let compiled = table_of(&text, &certs);
-    let table = Table::load(compiled, &[], None, "h").unwrap();
+    let table = Table::load(compiled, &Found::now(compiled, &[]), None, "h").unwrap();
     certs.lineage("two", &made(names));
-    let error = Table::load(compiled, &[], None, "h").unwrap_err();
+    let error = Table::load(compiled, &Found::now(compiled, &[]), None, "h").unwrap_err();
     let expected = "config/domains, entry mx.example.org: DIR/one/fullchain.pem and DIR/two/fullchain.pem both have such \
                     a key (ECDSA); it may have one of each kind";
     assert_eq!(error.to_string().replace(&at, "DIR"), expected);
-    let again = table.load_again(compiled, &[], None, "h").unwrap();
+    let again = table
+        .load_again(compiled, &Found::now(compiled, &[]), None, "h")
+        .unwrap();
     let told: Vec<_> = again.remarks.iter().map(|r| r.text(certs.path())).collect();
     assert_eq!(told, [format!("WARN certificate clash {expected}")]);
 }
@@ -156,7 +166,12 @@ fn a_chain_without_its_issuer_serves_and_is_told() {
             format!("WARN certificate alone folder=DIR/a {reason}"),
         ]
     );
-    let again = table.load_again(table.compiled, &[dir.path().to_path_buf()], None, "h");
+    let again = table.load_again(
+        table.compiled,
+        &Found::now(table.compiled, &[dir.path().to_path_buf()]),
+        None,
+        "h",
+    );
     let again = again.unwrap();
     assert_eq!(again.remarks, table.remarks);
     let told_again = remarks::untold(&again.remarks, &table.remarks).count();
@@ -225,7 +240,8 @@ fn names_in_any_script_are_known_by_their_a_labels() {
         let table = load(compiled, &[&dir], Some(asked));
         assert!(leaf(&table, None) == expected.der, "{asked}");
     }
-    let hostname = Table::load(compiled, &[], None, "Bücher.example").unwrap();
+    let hostname =
+        Table::load(compiled, &Found::now(compiled, &[]), None, "Bücher.example").unwrap();
     assert!(leaf(&hostname, None) == mx.der);
     // Two ways to write one name are one name.
     let twice = line("bücher.example", "mx") + &line("xn--bcher-kva.example", "mx");

@@ -62,6 +62,23 @@ fn a_command_that_trickles_in_is_given_up() {
 }
 
 #[test]
+fn who_says_nothing_to_a_full_house_waits_no_longer_for_tls_than_for_a_greeting() {
+    let (folder, tls) = (Folder::new(), free_port());
+    let address = format!("127.0.0.1:{tls}");
+    let flags = ["--sessions", "1", "--listen-tls", &address];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    // The harness's own session has the slot until the server has seen it close.
+    facteur.wait_log(&["disconnect"]);
+    let began = Instant::now();
+    let mut silent = Client::dial(tls).expect("a connection");
+    assert_eq!(silent.rest().expect("closed"), "");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    facteur.wait_log(&["disconnect", "TLS: no answer within 10s"]);
+    facteur.stop();
+}
+
+#[test]
 fn past_the_last_slot_one_line_says_so() {
     let folder = Folder::new();
     let facteur = Facteur::start(folder.as_ref(), &["--sessions", "2"]);

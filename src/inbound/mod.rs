@@ -5,6 +5,7 @@
 //! used up.
 
 pub mod listener;
+mod pace;
 pub mod received;
 pub mod session;
 pub mod slots;

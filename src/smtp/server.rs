@@ -102,6 +102,12 @@ impl<D: Display, T> Server<D, T> {
         matches!(self.state, State::Data | State::Chunk(_))
     }
 
+    /// Whether a message is being read: its data, or a command between its chunks (RFC 3030).
+    #[must_use]
+    pub fn in_message(&self) -> bool {
+        self.intake.is_some() || self.in_data()
+    }
+
     /// Whether a transaction is open.
     #[must_use]
     pub fn in_transaction(&self) -> bool {

@@ -227,7 +227,25 @@ impl Session {
         Ok(next)
     }
 
+    /// No transaction is open in a handshake: the relay's stop ends it at once.
     async fn handshake(
+        &self,
+        stream: Stream,
+        config: &Arc<ServerConfig>,
+    ) -> Result<(Stream, Established), String> {
+        let stopping = async {
+            let _ = self.inbound.stop.recv().await;
+            Err("TLS: shutting down".to_owned())
+        };
+        let done = self.shake_hands(stream, config).or(stopping).await;
+        count(match done {
+            Ok(_) => &self.inbound.counters.tls_sessions,
+            Err(_) => &self.inbound.counters.tls_failures,
+        });
+        done
+    }
+
+    async fn shake_hands(
         &self,
         stream: Stream,
         config: &Arc<ServerConfig>,
@@ -253,10 +271,6 @@ impl Session {
         };
         let done = accept.or(overdue).await;
         drop(turn);
-        count(match done {
-            Ok(_) => &self.inbound.counters.tls_sessions,
-            Err(_) => &self.inbound.counters.tls_failures,
-        });
         done
     }
 

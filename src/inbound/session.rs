@@ -117,10 +117,7 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
 impl Session {
     async fn serve(&mut self, mut stream: Stream) -> Result<String, String> {
         if self.door == Door::Tls {
-            let Some(config) = self.inbound.tls() else {
-                return Err("no certificate".into());
-            };
-            let (up, proof) = self.handshake(stream, &config).await?;
+            let (up, proof) = self.handshake(stream).await?;
             self.server = Server::in_tls(proof);
             self.fruitless_since = Instant::now();
             stream = up;
@@ -146,10 +143,7 @@ impl Session {
                 Next::Read => {}
                 Next::Handshake => {
                     self.write_out(&mut stream).await?;
-                    let Some(config) = self.inbound.tls() else {
-                        return Err("no certificate".into());
-                    };
-                    let (up, proof) = self.handshake(stream, &config).await?;
+                    let (up, proof) = self.handshake(stream).await?;
                     self.server.tls_is_up(proof);
                     self.hello = None;
                     self.mail = None;
@@ -228,16 +222,13 @@ impl Session {
     }
 
     /// No transaction is open in a handshake: the relay's stop ends it at once.
-    async fn handshake(
-        &self,
-        stream: Stream,
-        config: &Arc<ServerConfig>,
-    ) -> Result<(Stream, Established), String> {
+    async fn handshake(&self, stream: Stream) -> Result<(Stream, Established), String> {
+        let config = self.inbound.tls().ok_or("no certificate")?;
         let stopping = async {
             let _ = self.inbound.stop.recv().await;
             Err("TLS: shutting down".to_owned())
         };
-        let done = self.shake_hands(stream, config).or(stopping).await;
+        let done = self.shake_hands(stream, &config).or(stopping).await;
         count(match done {
             Ok(_) => &self.inbound.counters.tls_sessions,
             Err(_) => &self.inbound.counters.tls_failures,

@@ -93,6 +93,22 @@ fn past_the_last_slot_one_line_says_so() {
 }
 
 #[test]
+fn a_flood_of_clients_is_no_flood_of_lines() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &["--sessions", "1"]);
+    let _only = until("the slot", || Client::connect(facteur.port).ok());
+    let began = Instant::now();
+    for _ in 0..100 {
+        let mut client = Client::dial(facteur.port).expect("a connection");
+        client.expect("421 4.3.2").expect("turned away");
+    }
+    let seconds = usize::try_from(began.elapsed().as_secs()).expect("few");
+    let lines = facteur.log().matches("turned away").count();
+    assert!((1..=seconds + 3).contains(&lines), "{lines}");
+    facteur.stop();
+}
+
+#[test]
 fn a_stranger_s_address_has_its_share() {
     let folder = Folder::new();
     let flags = [

@@ -283,7 +283,7 @@ impl Session {
 
     /// Reads more input behind what is there; how many octets, or what ends the wait.
     ///
-    /// Waits in short turns: the slots may fill up meanwhile, and then patience is short for all.
+    /// Waits in short turns: the slots may run out meanwhile, and then patience is short.
     async fn read(&mut self, stream: &mut Stream, input: &mut Vec<u8>) -> Result<usize, Next> {
         let began = Instant::now();
         loop {

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use support::facteur::Facteur;
 use support::smtp::Client;
-use support::{Folder, only_message, until};
+use support::{Folder, free_port, only_message, until};
 
 #[test]
 fn retry_delivers_at_once_what_the_next_hop_takes_now() {
@@ -116,6 +116,47 @@ fn a_dropped_message_is_gone_for_good_and_its_sender_is_told_if_asked() {
             )]
         );
         assert_eq!(lab.told(&["list"]), "the queue is empty\n");
+        facteur.stop();
+        std::fs::remove_dir_all(lab.mail()).expect("a Maildir");
+    }
+}
+
+#[test]
+fn a_dropped_message_has_one_dsn_however_many_tries_it_waits_for() {
+    let lab = Lab::new();
+    let nobody = format!("two.example=smtp:[127.0.0.1]:{}", free_port());
+    for running in [true, false] {
+        let facteur = lab.start_with(&["--route", &nobody]);
+        let id = lab.submit(
+            &facteur,
+            &["bob@one.example", "eve@two.example", "joe@two.example"],
+        );
+        until("two tries to wait for", || {
+            let list = lab.told(&["list", "--json"]);
+            (list.matches("\"attempts\":1").count() == 3).then_some(())
+        });
+        let facteur = match running {
+            true => Some(facteur),
+            false => {
+                facteur.stop();
+                None
+            }
+        };
+        assert_eq!(
+            lab.told(&["drop", &id, "--dsn", "--hostname=relay.example"]),
+            "dropped, 3 recipients; a DSN to the sender tells of 3\n"
+        );
+        facteur.into_iter().for_each(Facteur::kill);
+        let facteur = lab.start();
+        let dsn = only_message(&lab.mail());
+        for name in ["bob@one", "eve@two", "joe@two"] {
+            let told = format!("\nFinal-Recipient: rfc822; {name}.example\n");
+            assert_eq!(dsn.matches(&told).count(), 1, "{dsn}");
+        }
+        until("the queue's end", || {
+            (lab.told(&["list"]) == "the queue is empty\n").then_some(())
+        });
+        only_message(&lab.mail());
         facteur.stop();
         std::fs::remove_dir_all(lab.mail()).expect("a Maildir");
     }

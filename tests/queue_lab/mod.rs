@@ -63,6 +63,11 @@ impl Lab {
     }
 
     pub fn start(&self) -> Facteur {
+        self.start_with(&[])
+    }
+
+    /// Starts it with more flags.
+    pub fn start_with(&self, more: &[&str]) -> Facteur {
         let relay = self.hop.peer.address.to_string();
         let home = format!("home.example=maildir:{}/{{user}}", self.mail().display());
         let flags = [
@@ -77,7 +82,7 @@ impl Lab {
             "--retry",
             "1h..1h",
         ];
-        Facteur::start(self.folder.as_ref(), &flags)
+        Facteur::start(self.folder.as_ref(), &[&flags, more].concat())
     }
 
     /// Queues a message that the next hop puts off; returns its id.

@@ -184,8 +184,39 @@ fn what_is_being_delivered_is_left_to_its_end() {
     let output = queue(folder.as_ref(), &["drop", id]);
     refused(&output, 1, &[id, "is being delivered at this moment"]);
     let list = queue(folder.as_ref(), &["list"]);
-    assert!(String::from_utf8_lossy(&list.stdout).contains("now  ann@a.example"));
+    assert!(String::from_utf8_lossy(&list.stdout).contains("trying  ann@a.example"));
     facteur.kill();
+}
+
+#[test]
+fn a_relay_that_hangs_is_told_of_and_does_nothing_later() {
+    let lab = Lab::new();
+    let facteur = lab.start();
+    let id = lab.deferred(&facteur, &["bob@one.example"]);
+    facteur.signal("STOP");
+    until("a halt", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", facteur.pid()));
+        stat.expect("a process").contains(") T ").then_some(())
+    });
+    let hangs = "facteur-spool/control: the relay does not answer within ";
+    let list = lab.told(&["list"]);
+    let said = format!("; 1 deferred; what is being tried is not known: {hangs}");
+    assert!(list.contains(&said), "{list}");
+    assert!(lab.told(&["show", &id]).contains(hangs));
+    // More than it would let wait.
+    let commands = [&["retry"][..], &["drop", &id], &["retry", &id]];
+    std::thread::scope(|scope| {
+        for words in commands.iter().cycle().take(9) {
+            let nothing_done = || refused(&lab.queue(words), 1, &[hangs, "nothing is done"]);
+            scope.spawn(nothing_done);
+        }
+    });
+    facteur.signal("CONT");
+    assert_eq!(lab.told(&["retry"]), "1 deferred delivery due now\n");
+    facteur.wait_log(&["by hand", "answer=\"ok 1\""]);
+    assert!(lab.told(&["list"]).contains(&id), "{}", facteur.log());
+    assert_eq!(facteur.log().matches("by hand").count(), 1);
+    facteur.stop();
 }
 
 #[test]
@@ -204,7 +235,7 @@ fn the_socket_is_the_relays_alone_and_no_client_holds_it_up() {
     );
     drop(silent);
     for line in [
-        &b"facteur-queue 2 retry\n"[..],
+        &b"facteur-queue 1 retry\n"[..],
         b"\xff\n",
         &[b'x'; 4096],
         b"drop",

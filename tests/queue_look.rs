@@ -54,6 +54,72 @@ fn the_list_says_what_waits_for_what_running_and_stopped() {
 }
 
 #[test]
+fn the_list_says_what_is_being_tried_and_what_was_made_due() {
+    let lab = Lab::new();
+    let facteur = lab.start_with(&["--outbound", "1"]);
+    let first = lab.deferred(&facteur, &["bob@one.example"]);
+    let second = lab.deferred(&facteur, &["eve@one.example"]);
+    let states = || {
+        let all = lab.told(&["list", "--json"]);
+        let waits =
+            |line: &&str| line.contains("\"state\":\"queued\"") && line.contains("\"next\":1");
+        let due = |line: &&str| line.contains("\"state\":\"queued\",\"attempts\":1,\"next\":null");
+        let tried =
+            |line: &&str| line.contains("\"state\":\"trying\",\"attempts\":1,\"next\":null");
+        let lines: Vec<&str> = all.lines().collect();
+        let count = |which: &dyn Fn(&&str) -> bool| lines.iter().filter(|line| which(line)).count();
+        (count(&waits), count(&due), count(&tried))
+    };
+    assert_eq!(states(), (2, 0, 0));
+    lab.hop.say_nothing();
+    lab.told(&["retry"]);
+    until("an attempt", || (states() == (0, 1, 1)).then_some(()));
+    let list = lab.told(&["list"]);
+    let row = |id: &str| {
+        let row = list.lines().find(|line| line.starts_with(id));
+        let words = row.expect("a row").split_whitespace();
+        words.skip(4).collect::<Vec<_>>().join(" ")
+    };
+    let (tried, due) = match row(&first).starts_with("trying") {
+        true => (&first, &second),
+        false => (&second, &first),
+    };
+    assert_eq!(row(tried), "trying ren\u{e9}@home.example");
+    assert_eq!(row(due), "now ren\u{e9}@home.example");
+    assert!(list.ends_with("; 0 deferred, 1 being tried\n"), "{list}");
+    for (id, state) in [(tried, "being tried"), (due, "next try now")] {
+        let shown = lab.told(&["show", id]);
+        let state = format!("           queued, 1 attempt, {state}\n");
+        assert!(shown.contains(&state), "{shown}");
+    }
+    facteur.kill();
+    // Nobody runs, nothing is tried; and what was asked of the relay went with it.
+    assert_eq!(states(), (2, 0, 0));
+}
+
+#[test]
+fn a_header_that_is_cut_says_so() {
+    let lab = Lab::new();
+    let facteur = lab.start();
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    let line = format!("X-Line: {}\r\n", "x".repeat(90));
+    for (lines, cut) in [(600, false), (800, true)] {
+        let text = [line.repeat(lines).as_bytes(), b"\r\nOne line.\r\n"].concat();
+        let reply = client.submit("ann@a.example", "bob@one.example", &text);
+        let reply = reply.expect("250");
+        let id = reply.split_whitespace().last().expect("an id");
+        let shown = lab.told(&["show", id]);
+        let goes_on =
+            "\n\n(the header goes on: these are its first 65536 octets; --body gives all)\n";
+        assert_eq!(shown.ends_with(goes_on), cut, "{shown}");
+        let json = lab.json(&["show", id]);
+        assert!(json[0].contains(&format!("\"header_cut\": {cut}")));
+    }
+    facteur.kill();
+}
+
+#[test]
 fn a_look_at_a_stopped_spool_changes_no_octet_of_it() {
     let lab = Lab::new();
     let facteur = lab.start();

@@ -65,6 +65,18 @@ impl Hand {
         self.0.spool.counts()
     }
 
+    /// Which recipients of which messages are being tried at this moment; as many as workers, at most.
+    #[must_use]
+    pub fn trying(&self) -> Vec<(Id, u128)> {
+        self.0.trying.all()
+    }
+
+    /// As [`Spool::made_due`].
+    #[must_use]
+    pub fn made_due(&self, from: u32) -> (Vec<(Id, u128)>, Option<u32>) {
+        self.0.spool.made_due(from)
+    }
+
     /// Makes deferred messages due, all or one; returns how many deliveries that are. Those that are due or under way
     /// already are none of them.
     ///

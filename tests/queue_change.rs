@@ -163,6 +163,52 @@ fn a_dropped_message_has_one_dsn_however_many_tries_it_waits_for() {
 }
 
 #[test]
+fn many_messages_are_changed_by_one_command_whatever_becomes_of_one() {
+    let lab = Lab::new();
+    for running in [true, false] {
+        let facteur = lab.start();
+        let ids: Vec<String> = (0..20)
+            .map(|_| lab.submit(&facteur, &["bob@one.example"]))
+            .collect();
+        let mut words: Vec<&str> = ids.iter().map(String::as_str).collect();
+        until("twenty deferrals", || {
+            let list = lab.told(&["list", "--json"]);
+            (list.matches("\"attempts\":1").count() == ids.len()).then_some(())
+        });
+        let facteur = match running {
+            true => Some(facteur),
+            false => {
+                facteur.stop();
+                None
+            }
+        };
+        let retried = lab.told(&["retry", words[0], words[1], words[0]]);
+        assert_eq!(retried.lines().count(), 2, "each once: {retried}");
+        assert!(retried.starts_with(&format!("{}: 1 deferred delivery due ", words[0])));
+        until("their attempts", || {
+            let list = lab.told(&["list", "--json"]);
+            let tried = list.matches("\"attempts\":2").count();
+            (!running || tried == 2).then_some(())
+        });
+        // As a person may type it.
+        let capitals = words[2].to_uppercase();
+        words[2] = &capitals;
+        words.insert(7, "1j0t7dfr3v2");
+        let output = lab.queue(&[&["drop"], &*words].concat());
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        let wanted = ids.iter().map(|id| format!("{id}: dropped, 1 recipient\n"));
+        assert_eq!(said, wanted.collect::<String>());
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "facteur: 1j0t7dfr3v2 is not in the queue\n"
+        );
+        facteur.into_iter().for_each(Facteur::kill);
+        assert_eq!(lab.told(&["list"]), "the queue is empty\n");
+    }
+}
+
+#[test]
 fn what_is_being_delivered_is_left_to_its_end() {
     let folder = Folder::new();
     let peer = Peer::start(|_, asked| asked.starts_with("MAIL").then_some(Answer::Stall));

@@ -186,12 +186,14 @@ fn what_is_wrong_is_one_line() {
     let some = "1j0t7dfr3v2";
     for (words, status, parts) in [
         (&[][..], 2, &["list", "drop ID"][..]),
-        (&["lst"], 2, &["\"lst\"", "retry [ID]"]),
+        (&["lst"], 2, &["\"lst\"", "retry [ID...]"]),
         (&["list", some], 2, &[some, "too many"]),
         (&["show"], 2, &["show", "ID"]),
         (&["show", some, "x"], 2, &["\"x\"", "too many"]),
         (&["drop"], 2, &["drop", "ID"]),
         (&["drop", "all"], 2, &["\"all\"", "eleven"]),
+        (&["drop", some, "all"], 2, &["\"all\"", "eleven"]),
+        (&["retry", some, "--dsn"], 2, &["--dsn", "drop"]),
         (&["list", "--body"], 2, &["--body"]),
         (
             &["show", some, "--body", "--json"],

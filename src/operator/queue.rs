@@ -22,15 +22,15 @@ use std::io::{self, BufWriter, Write};
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub enum Failure {
-    /// One line.
-    Told(String),
+    /// Lines, mostly one.
+    Told(Vec<String>),
     /// Whoever reads what is written has had enough.
     NoReader,
 }
 
 impl From<String> for Failure {
     fn from(why: String) -> Self {
-        Self::Told(why)
+        Self::Told(vec![why])
     }
 }
 
@@ -38,7 +38,7 @@ impl From<io::Error> for Failure {
     fn from(problem: io::Error) -> Self {
         match problem.kind() {
             io::ErrorKind::BrokenPipe => Self::NoReader,
-            _ => Self::Told(format!("standard output: {problem}")),
+            _ => format!("standard output: {problem}").into(),
         }
     }
 }
@@ -54,22 +54,22 @@ pub fn run(words: &[String]) -> Result<Result<(), Failure>, Stop> {
 }
 
 fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    match arguments.command {
+    match &arguments.command {
         Command::List => list::list(&look(arguments, None)?, arguments, out),
-        Command::Show(id) => show::show(&look(arguments, Some(id))?, id, arguments, out),
-        Command::Change(request) => change::change(arguments, request, out),
+        &Command::Show(id) => show::show(&look(arguments, Some(id))?, id, arguments, out),
+        Command::Change(requests) => change::change(arguments, requests, out),
     }
 }
 
-fn look(arguments: &Arguments, history: Option<crate::spool::Id>) -> Result<Inspector, Failure> {
+fn look(arguments: &Arguments, history: Option<crate::spool::Id>) -> Result<Inspector, String> {
     let key = key(arguments)?;
     let looked = Inspector::look(&arguments.spool, key.as_ref(), history);
-    looked.map_err(|problem| Failure::Told(problem.to_string()))
+    looked.map_err(|problem| problem.to_string())
 }
 
-fn key(arguments: &Arguments) -> Result<Option<Key>, Failure> {
+fn key(arguments: &Arguments) -> Result<Option<Key>, String> {
     let key = arguments.spool_key.as_deref().map(spool_key::read);
-    Ok(key.transpose()?)
+    key.transpose()
 }
 
 fn now() -> u64 {

@@ -1,9 +1,8 @@
 //! The command's end of the control socket.
 
-use super::words::{END, HEARD, Question};
+use super::words::{DoneNow, END, HEARD, Question};
 use super::{Done, Intake, Now, Request, address, unix_socket};
 use crate::limits;
-use crate::spool::Id;
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -51,7 +50,7 @@ pub fn intake(dir: &Path) -> Result<Option<Intake>, String> {
 ///
 /// # Errors
 /// One line.
-pub fn now(dir: &Path) -> Result<Option<Vec<(Now, Id, u128)>>, String> {
+pub fn now(dir: &Path) -> Result<Option<Vec<DoneNow>>, String> {
     let late = Instant::now() + limits::QUEUE_NOW;
     let Some(mut heard) = put(dir, Question::Now, limits::QUEUE_NOW)? else {
         return Ok(None);

@@ -69,6 +69,9 @@ pub enum Now {
     Due,
 }
 
+/// What is done now, for which recipients (by ordinal) of which message.
+pub type DoneNow = (Now, Id, u128);
+
 impl Now {
     fn word(self) -> &'static str {
         match self {
@@ -84,7 +87,7 @@ impl Now {
     }
 
     /// Reads such a line.
-    pub fn parse(line: &str) -> Option<(Self, Id, u128)> {
+    pub fn parse(line: &str) -> Option<DoneNow> {
         let (word, rest) = line.split_once(' ')?;
         let (id, mask) = rest.split_once(' ')?;
         let now = [Self::Trying, Self::Due]
@@ -113,6 +116,15 @@ impl fmt::Display for Request {
 }
 
 impl Request {
+    /// The message that it is about; None: all.
+    #[must_use]
+    pub fn id(self) -> Option<Id> {
+        match self {
+            Self::Retry(id) => id,
+            Self::Drop(id, _) => Some(id),
+        }
+    }
+
     /// Reads what Display wrote.
     ///
     /// # Errors

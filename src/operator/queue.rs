@@ -13,7 +13,7 @@ mod present;
 mod show;
 
 use super::spool_key;
-use crate::spool::{Inspector, Key, Message, Note, Queued, Recipient, Reply, Waiting};
+use crate::spool::{Inspector, Key, Message, Note, OpenError, Queued, Recipient, Reply, Waiting};
 pub use arguments::Stop;
 use arguments::{Arguments, Command, Form};
 use present::{Present, Try};
@@ -64,7 +64,12 @@ fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
 fn look(arguments: &Arguments, history: Option<crate::spool::Id>) -> Result<Inspector, String> {
     let key = key(arguments)?;
     let looked = Inspector::look(&arguments.spool, key.as_ref(), history);
-    looked.map_err(|problem| problem.to_string())
+    looked.map_err(|problem| match &problem {
+        OpenError::Io { problem: why, .. } if why.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{problem}: look as root, or as the user that the relay runs as")
+        }
+        _ => problem.to_string(),
+    })
 }
 
 fn key(arguments: &Arguments) -> Result<Option<Key>, String> {

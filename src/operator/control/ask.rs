@@ -94,9 +94,13 @@ fn put(dir: &Path, question: Question, patience: Duration) -> Result<Option<Hear
     };
     match connected {
         Ok(()) => {}
-        Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED) => return Ok(None),
         // As many as it lets wait are waiting.
         Err(Errno::AGAIN) => return Err(heard.silent(patience)),
+        Err(Errno::ACCESS) => {
+            let why = "it is another user's: ask as root, or as the user that the relay runs as";
+            return Err(heard.told(&io::Error::other(why)));
+        }
         Err(problem) => return Err(heard.told(&problem.into())),
     }
     heard.put(patience)?;

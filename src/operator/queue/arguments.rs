@@ -188,6 +188,8 @@ fn ids(words: &[&str]) -> Result<Vec<Id>, String> {
 /// An id has no capitals; who types one means the small letter.
 fn id(word: &str) -> Result<Id, String> {
     Id::parse(&word.to_ascii_lowercase()).ok_or_else(|| {
-        format!("{word:?} is no queue id: eleven letters and digits, as queue list gives them")
+        format!(
+            "{word:?} is no queue id: eleven letters, digits, - and _, as queue list gives them"
+        )
     })
 }

@@ -81,9 +81,9 @@ impl Total {
         if self.damaged > 0 {
             write!(out, ", {} damaged", self.damaged)?;
         }
-        match &present.silent {
+        match &present.unknown {
             None => writeln!(out),
-            Some(why) => writeln!(out, "; what is being tried is not known: {why}"),
+            Some(why) => writeln!(out, "; {why}"),
         }
     }
 }

@@ -19,8 +19,8 @@ pub enum Try {
 #[derive(Default)]
 pub struct Present {
     now: HashMap<Id, Vec<(Now, u128)>>,
-    /// Why it says nothing, though it seems to run.
-    pub silent: Option<String>,
+    /// Why nothing is known of it: it does not run, or it says nothing.
+    pub unknown: Option<String>,
 }
 
 impl Present {
@@ -28,12 +28,13 @@ impl Present {
     pub fn of(spool: &Path) -> Self {
         let mut present = Self::default();
         match control::now(spool) {
-            Ok(told) => {
-                for (now, id, recipients) in told.unwrap_or_default() {
+            Ok(Some(told)) => {
+                for (now, id, recipients) in told {
                     present.now.entry(id).or_default().push((now, recipients));
                 }
             }
-            Err(why) => present.silent = Some(why),
+            Ok(None) => present.unknown = Some("no relay runs".to_owned()),
+            Err(why) => present.unknown = Some(format!("what is being tried is not known: {why}")),
         }
         present
     }

@@ -152,8 +152,8 @@ fn write_envelope(
             writeln!(out, "           orcpt {}", plain::clean(orcpt))?;
         }
     }
-    if let Some(why) = &shown.present.silent {
-        writeln!(out, "           what is being tried is not known: {why}")?;
+    if let Some(why) = &shown.present.unknown {
+        writeln!(out, "           {why}")?;
     }
     Ok(())
 }

@@ -98,6 +98,53 @@ fn the_list_says_what_is_being_tried_and_what_was_made_due() {
 }
 
 #[test]
+fn what_was_said_goes_with_its_segment_and_comes_back_with_the_next_attempt() {
+    let lab = Lab::new();
+    let facteur = lab.start();
+    let id = lab.deferred(&facteur, &["bob@one.example"]);
+    let text = [TEXT, &b"A line of a long message.\r\n".repeat(130_000)].concat();
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    let forgotten = "       (what was said is not kept any more; the log has it)\n";
+    // Each fills most of a segment.
+    let list = until("all segments' use", || {
+        client
+            .submit("ann@a.example", "joe@home.example", &text)
+            .expect("250");
+        until("its delivery", || {
+            let list = lab.told(&["list"]);
+            (!list.contains("joe@home.example")).then_some(())
+        });
+        std::fs::remove_dir_all(lab.mail()).expect("a Maildir");
+        let list = lab.told(&["list"]);
+        list.contains(forgotten).then_some(list)
+    });
+    let row: Vec<&str> = list
+        .lines()
+        .nth(1)
+        .expect("a row")
+        .split_whitespace()
+        .collect();
+    assert_eq!((row[3], row[4]), ("1", "in"), "{list}");
+    assert!(!list.contains(GREYLISTED), "{list}");
+    assert!(
+        lab.told(&["show", &id])
+            .contains("\nattempt    earlier: what was said is not kept")
+    );
+    lab.told(&["retry"]);
+    until("what is said now", || {
+        lab.told(&["list"]).contains(GREYLISTED).then_some(())
+    });
+    let shown = lab.told(&["show", &id]);
+    assert!(
+        shown.contains("queued, 2 attempts") && shown.contains(GREYLISTED),
+        "{shown}"
+    );
+    assert!(shown.contains("\nattempt    earlier: "), "{shown}");
+    facteur.stop();
+}
+
+#[test]
 fn a_header_that_is_cut_says_so() {
     let lab = Lab::new();
     let facteur = lab.start();

@@ -25,6 +25,9 @@ usage: facteur queue list [--json]          what is queued, oldest first, and wh
   --flags FILE      file of serve's flags, of which these are taken (default: the environment's
                     FACTEUR_FLAGS, else /etc/facteur/flags if it exists)
 
+What was last said of a message is kept until the spool runs short of segments and uses the one that holds it again; the
+next attempt brings it back, and the log has it.
+
 exit status: 0 done, 1 failed (also if one of several messages is not in the queue), 2 wrong command or flag
 ";
 

@@ -115,10 +115,17 @@ fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<(
     }
     for recipient in shown.recipients() {
         writeln!(out, "    to {}", plain::clean(&recipient.address))?;
-        if let Some((_, reply)) = last_reply(queued, recipient) {
-            let host = reply.host.as_deref().map(|host| format!("{host}: "));
-            let said = host.unwrap_or_default() + &reply.text;
-            writeln!(out, "       {}", plain::clean(&said))?;
+        let attempts = shown
+            .waiting(recipient)
+            .map(|(waiting, _)| waiting.attempts);
+        match last_reply(queued, recipient) {
+            Some((_, reply)) => {
+                let host = reply.host.as_deref().map(|host| format!("{host}: "));
+                let said = host.unwrap_or_default() + &reply.text;
+                writeln!(out, "       {}", plain::clean(&said))?;
+            }
+            None if attempts > Some(0) => writeln!(out, "       ({})", plain::FORGOTTEN)?,
+            None => {}
         }
     }
     Ok(())

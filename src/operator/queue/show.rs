@@ -5,7 +5,7 @@ use super::{list, now, plain};
 use crate::limits;
 use crate::smtp::date::Date;
 use crate::smtp::parameters::{Notify, Ret};
-use crate::spool::{Id, Message, ReadError, Reply};
+use crate::spool::{Id, Message, Note, ReadError, Reply};
 use std::io::{self, Write};
 
 pub fn show(
@@ -160,6 +160,16 @@ fn write_envelope(
 
 /// Oldest first.
 fn write_attempts(queued: &Queued, message: &Message, out: &mut impl Write) -> io::Result<()> {
+    let forgotten = queued.waiting.iter().any(|waiting| {
+        let said = |note: &&Note| {
+            let mut replies = note.replies.iter();
+            replies.any(|reply| reply.recipients & waiting.recipients != 0)
+        };
+        queued.notes.iter().filter(said).count() < waiting.attempts.into()
+    });
+    if forgotten {
+        writeln!(out, "attempt    earlier: {}", plain::FORGOTTEN)?;
+    }
     for note in &queued.notes {
         writeln!(out, "attempt    {}", Date(note.at))?;
         for reply in &note.replies {

@@ -338,18 +338,25 @@ impl Spool {
     /// # Errors
     /// [`ReadError`].
     pub async fn read(&self, ticket: &Ticket) -> Result<Message, ReadError> {
-        let found = {
+        self.read_with(ticket, self.info(ticket).recipients).await
+    }
+
+    /// The same, with these recipients of the message, which may be other entries'.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read_with(&self, ticket: &Ticket, wanted: u128) -> Result<Message, ReadError> {
+        let place = {
             let state = ticket.shared.state();
             state.queue.get(ticket.slot).and_then(|entry| {
-                let place = record::Place {
+                Some(record::Place {
                     generation: entry.generation,
                     segment: state.segments.number(entry.generation)?,
                     offset: entry.offset,
-                };
-                Some((place, entry.remaining()))
+                })
             })
         };
-        let (place, wanted) = found.ok_or(ReadError::Io(io::ErrorKind::NotFound.into()))?;
+        let place = place.ok_or(ReadError::Io(io::ErrorKind::NotFound.into()))?;
         Message::open(ticket.shared.clone(), ticket.id().number(), place, wanted).await
     }
 

@@ -38,10 +38,26 @@ pub fn look(config: &Config, report: &mut Report) -> Running {
         }
         Err(problem) => report.error(problem),
     }
+    set_aside(dir, report);
     if running == Running::Yes {
         intake(dir, report);
     }
     running
+}
+
+/// Segments that the disk damaged.
+fn set_aside(dir: &Path, report: &mut Report) {
+    // A folder that cannot be read was told of.
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = names.map(|entry| entry.path());
+    let bad = paths.filter(|path| path.extension().is_some_and(|end| end == "bad"));
+    let count = bad.count();
+    if count > 0 {
+        report.warning(format_args!(
+            "spool {}: the disk damaged segments: count={count}, set aside as *.bad; look at them, remove them, and doubt the disk",
+            dir.display()
+        ));
+    }
 }
 
 /// Looks whether the spool is locked, and lets go at once.

@@ -82,7 +82,7 @@ impl Segments {
         let segment = self.log.get(&generation);
         // A damaged one is renewed when its messages have left.
         let ends = |health| match health {
-            Health::Good => true,
+            Health::Good | Health::Failed => true,
             Health::Damaged => self.untold.is_empty(),
             Health::Stays => false,
         };

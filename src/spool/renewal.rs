@@ -19,7 +19,7 @@ impl Segments {
     /// Something in a segment does not come back as it was written: it is not used again before it is renewed.
     pub fn set_damaged(&mut self, generation: u64) {
         if let Some(segment) = self.log.get_mut(&generation)
-            && segment.health == Health::Good
+            && matches!(segment.health, Health::Good | Health::Failed)
         {
             segment.health = Health::Damaged;
             self.refresh();

@@ -49,6 +49,8 @@ const _: () = assert!(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     Good,
+    /// A write or a sync failed: it is used again after all others.
+    Failed,
     /// It did not; it is to be renewed when nobody needs it.
     Damaged,
     /// Nothing could be put in its place: it stays until the next start.
@@ -75,8 +77,8 @@ impl Segment {
         self.holds > 0
     }
 
-    /// Is it written over by its turn? One that is damaged is not, so that what a start would find in it outlives younger
-    /// segments' marks about it, unless a checkpoint repeats them.
+    /// Is it written over by its turn? One that is not would let what a start finds in it outlive younger segments' marks
+    /// about that, so that a checkpoint has to repeat them.
     fn takes_turns(&self) -> bool {
         self.health == Health::Good
     }
@@ -197,7 +199,7 @@ impl Segments {
         for (_, segment, marks_needed) in self.unheld() {
             match segment.health {
                 _ if marks_needed => blocked += 1,
-                Health::Good => free += 1,
+                Health::Good | Health::Failed => free += 1,
                 Health::Damaged => renewable += 1,
                 Health::Stays => {}
             }
@@ -236,16 +238,14 @@ impl Segments {
         self.free > 0 && self.free + self.coming + usize::from(current_too) > class.keeps()
     }
 
-    /// Begins a segment: the oldest that is free, so that no segment outlives the marks about its messages.
+    /// Begins a segment: the oldest that is free, so that no segment outlives the marks about its messages. One that gave
+    /// an error is the last resort.
     pub fn open(&mut self) -> Option<Place> {
         self.set_current(None);
-        let oldest = self.unheld().find_map(|(generation, segment, marks)| {
-            (segment.takes_turns() && !marks).then_some(generation)
-        });
-        let number = match oldest {
-            Some(generation) => self.log.remove(&generation)?.number,
-            None => self.unused.pop_front()?,
-        };
+        let number = self
+            .take_oldest(Health::Good)
+            .or_else(|| self.unused.pop_front())
+            .or_else(|| self.take_oldest(Health::Failed))?;
         let generation = self.last_generation + 1;
         self.insert(generation, number);
         self.room = record::END - record::FIRST;
@@ -257,12 +257,30 @@ impl Segments {
         })
     }
 
-    /// A segment that did not prove good: it holds nothing, and is tried again after all others.
+    /// Ends the life of the oldest free one of that health.
+    fn take_oldest(&mut self, health: Health) -> Option<u32> {
+        let oldest = self.unheld().find_map(|(generation, segment, marks)| {
+            (segment.health == health && !marks).then_some(generation)
+        });
+        self.log.remove(&oldest?).map(|segment| segment.number)
+    }
+
+    /// The current segment gave an error.
+    pub fn set_failed(&mut self, generation: u64) {
+        if let Some(segment) = self.log.get_mut(&generation)
+            && segment.health == Health::Good
+        {
+            segment.health = Health::Failed;
+        }
+        self.set_current(None);
+    }
+
+    /// A segment that did not prove good: it holds nothing.
     pub fn give_up(&mut self, generation: u64) {
         if let Some(segment) = self.log.get_mut(&generation) {
             segment.cleared = true;
         }
-        self.set_current(None);
+        self.set_failed(generation);
     }
 
     /// Is it time to write checkpoints?
@@ -377,6 +395,33 @@ mod tests {
         segments.release(1..=2);
         assert_eq!(segments.open().unwrap().segment, 1);
         assert_eq!(segments.open().unwrap().segment, 2);
+    }
+
+    #[test]
+    fn a_segment_that_gave_an_error_is_used_after_all_others() {
+        let mut segments = five();
+        let first = segments.open().unwrap().generation;
+        segments.set_failed(first);
+        let second = segments.open().unwrap();
+        assert_eq!(second.segment, 2);
+        segments.give_up(second.generation);
+        assert_eq!(segments.free, 5);
+        for expected in [3, 4, 5, 1, 2] {
+            let next = segments.open().unwrap();
+            assert_eq!(next.segment, expected);
+            segments.hold([next.generation]);
+        }
+    }
+
+    #[test]
+    fn marks_about_what_an_error_ended_are_kept_until_a_checkpoint() {
+        let mut segments = five();
+        let first = segments.open().unwrap().generation;
+        segments.set_failed(first);
+        let marks = segments.open().unwrap().generation;
+        segments.open().unwrap();
+        assert_eq!((segments.free, segments.blocked), (3, 1));
+        assert_eq!(segments.blocked(), (vec![marks], vec![first]));
     }
 
     #[test]

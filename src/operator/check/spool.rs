@@ -137,7 +137,7 @@ fn intake(dir: &Path, report: &mut Report) {
     match control::intake(dir) {
         Ok(Some(Intake::Open)) => report.ok("the running relay takes mail"),
         Ok(Some(Intake::Closed)) => report.error(
-            "the running relay refuses new mail (451 4.3.0): a write to the spool failed, and no fresh segment has proved good since; its log names the file",
+            "the running relay refuses new mail (451 4.3.0; 452 4.3.1 where the disk is full): a write to the spool failed, and no fresh segment has proved good since; its log names the file",
         ),
         Ok(None) => report.warning(
             "a relay has the spool open and does not listen at its socket: it is starting or stopping",

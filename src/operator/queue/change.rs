@@ -43,6 +43,31 @@ pub fn change(
     requests: &[Request],
     out: &mut impl Write,
 ) -> Result<(), Failure> {
+    let (made, mut problems) = make_all(arguments, requests);
+    let line = |made: &Made| match (arguments.form, made.request.id()) {
+        (Form::Json, _) => made.object(),
+        (_, Some(id)) if requests.len() > 1 => format!("{id}: {}", made.text()),
+        _ => made.text(),
+    };
+    let lines: Vec<String> = made.iter().map(line).collect();
+    let mut all = lines.iter();
+    let printed = all.try_for_each(|line| writeln!(out, "{line}"));
+    if let Err(problem) = printed.and_then(|()| out.flush())
+        && !lines.is_empty()
+    {
+        let done = lines.join("; ");
+        problems.push(format!(
+            "it is done, and standard output does not take that ({problem}): {done}"
+        ));
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Told(problems)),
+    }
+}
+
+/// What was made, and why not all.
+fn make_all(arguments: &Arguments, requests: &[Request]) -> (Vec<Made>, Vec<String>) {
     let mut changes = Changes::new(arguments);
     let (mut made, mut problems) = (Vec::new(), Vec::new());
     for (number, &request) in requests.iter().enumerate() {
@@ -63,26 +88,7 @@ pub fn change(
         made.retain(|made| made.by == By::Relay);
         problems.push(why);
     }
-    let lines: Vec<String> = made
-        .iter()
-        .map(|made| match (arguments.form, made.request.id()) {
-            (Form::Json, _) => made.object(),
-            (_, Some(id)) if requests.len() > 1 => format!("{id}: {}", made.text()),
-            _ => made.text(),
-        })
-        .collect();
-    let mut all = lines.iter();
-    let printed = all.try_for_each(|line| writeln!(out, "{line}"));
-    if let Err(problem) = printed.and_then(|()| out.flush()) {
-        let done = lines.join("; ");
-        problems.push(format!(
-            "it is done, and standard output does not take that ({problem}): {done}"
-        ));
-    }
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::Told(problems)),
-    }
+    (made, problems)
 }
 
 /// Whoever makes the changes.

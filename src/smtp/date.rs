@@ -30,24 +30,6 @@ fn civil(days: u64) -> (u64, usize, u64) {
     (year, month as usize, day)
 }
 
-/// A moment, in milliseconds since 1970; displayed as `2026-11-24T04:00:00.125Z` (RFC 3339).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timestamp(pub u64);
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = (self.0 / 1_000).min(LATEST);
-        let (year, month, day) = civil(seconds / 86_400);
-        let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-        write!(
-            f,
-            "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-            month + 1,
-            self.0 % 1_000
-        )
-    }
-}
-
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.min(LATEST);
@@ -79,17 +61,6 @@ mod tests {
             (u64::MAX, "Fri, 31 Dec 9999 23:59:59 +0000"),
         ] {
             assert_eq!(Date(seconds).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn timestamps_are_those_of_the_same_moments() {
-        for (millis, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400_040, "2000-02-29T00:00:00.040Z"),
-            (1_795_492_801_999, "2026-11-24T04:00:01.999Z"),
-        ] {
-            assert_eq!(Timestamp(millis).to_string(), text);
         }
     }
 

@@ -21,6 +21,8 @@ PROTOCOL = os.path.join(relays.ROOT, "target/release/examples/protocol")
 PAYLOAD = 4096
 WAIT = 300
 SLOW_FLUSH_US = 10000
+NAMES = 10000
+HANDSHAKES = 12000
 
 
 class Bench:
@@ -264,6 +266,45 @@ class Bench:
             figures[relay.name] = statistics.median(times)
         yield Row("start to the first 220", "ms", figures, limit=("<=", 15), digits=1)
 
+    def names(self):
+        """A table of 10,000 names with a certificate each, compiled into a binary of its own, against the table of one.
+
+        Both without --certs, by the compiled-in table alone. A handshake for each name at least shows what is left in
+        memory after every certificate has been used.
+        """
+        facteur = next((relay for relay in self.relays if relay.name == "facteur"), None)
+        if facteur is None:
+            return
+        binaries = {1: relays.FACTEUR, NAMES: relays.with_names(NAMES)}
+        times, idle, after = {}, {}, {}
+        try:
+            for names, facteur.binary in binaries.items():
+                facteur.table_only = True
+                idle[names], after[names], times[names] = self.with_table(facteur, names)
+        finally:
+            facteur.stop()
+            facteur.binary, facteur.table_only = relays.FACTEUR, False
+        of = lambda value: {"facteur": value}
+        many = f"{NAMES:,} names"
+        yield Row("start to the first 220, 1 name", "ms", of(times[1]), limit=("<=", 15), digits=1)
+        yield Row(f"start to the first 220, {many}", "ms", of(times[NAMES]), limit=("<=", 50), digits=1)
+        more = lambda sizes: of((sizes[NAMES] - sizes[1]) / meter.MIB)
+        yield Row(f"resident, {many}, beyond 1 name, idle", "MiB", more(idle), limit=("<=", 2))
+        yield Row(f"the same after {HANDSHAKES:,} handshakes for all", "MiB", more(after))
+        grown = (os.path.getsize(binaries[NAMES]) - os.path.getsize(binaries[1])) / NAMES / 1024
+        yield Row(f"binary, {many}, for each name", "KiB", of(grown))
+
+    def with_table(self, facteur, names):
+        """Bytes resident when idle and after handshakes for all names; milliseconds to the first 220."""
+        port, sink = relays.free_port(), relays.free_port()
+        facteur.start(port, sink)
+        idle = meter.steady_pss(facteur.root())
+        run_load("handshakes", f"127.0.0.1:{port}", str(HANDSHAKES), "8", str(names if names > 1 else 0))
+        after = meter.steady_pss(facteur.root())
+        facteur.stop()
+        first = lambda: float(run_load("first220", f"127.0.0.1:{port}", *facteur.command(port, sink)))
+        return idle, after, statistics.median(first() for _ in range(self.rounds(3, 11)))
+
     def protocol(self):
         """What the receiving machine costs by itself: no socket, no disk."""
         lines = dict(line.split() for line in relays.run(PROTOCOL).splitlines())
@@ -291,6 +332,7 @@ ROWS = {
     "memory": Bench.memory,
     "handshakes": Bench.handshakes,
     "start": Bench.start,
+    "names": Bench.names,
     "protocol": Bench.protocol,
     "size": Bench.size,
 }

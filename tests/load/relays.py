@@ -30,8 +30,34 @@ def run(*command):
     return subprocess.run(command, check=True, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
 
 
+def with_names(count):
+    """A release build whose table has `count` names, each with an ECDSA certificate of its own.
+
+    It is made from this source by links, with another config/domains and certs/, in a folder below target/ that is kept:
+    a later run builds what has changed.
+    """
+    tree = os.path.join(ROOT, "target/bench", f"names-{count}")
+    os.makedirs(os.path.join(tree, "config"), exist_ok=True)
+    for name in "Cargo.toml Cargo.lock build.rs src tests config/limits.toml config/flags".split():
+        link = os.path.join(tree, name)
+        if not os.path.lexists(link):
+            os.symlink(os.path.join(ROOT, name), link)
+    if not os.path.exists(os.path.join(tree, "config/domains")):
+        run(os.path.join(ROOT, "target/release/examples/load"), "names", tree, str(count))
+    print(f"bench: building facteur with {count} names (minutes, the first time)", file=sys.stderr)
+    began = time.monotonic()
+    output = os.path.join(tree, "target")
+    build = ["cargo", "build", "--quiet", "--release", "--bin", "facteur", "--target-dir", output]
+    subprocess.run(build, check=True, cwd=tree, stdin=subprocess.DEVNULL)
+    print(f"bench: built in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return os.path.join(output, "release/facteur")
+
+
 class Facteur:
     name = "facteur"
+    binary = FACTEUR
+    # Without --certs: the compiled-in table's certificates are the only ones.
+    table_only = False
 
     def __init__(self, base, certificate):
         self.dir = os.path.join(base, "facteur")
@@ -40,11 +66,11 @@ class Facteur:
         self.process = None
 
     def command(self, port, sink):
+        certs = [] if self.table_only else ["--certs", os.path.join(self.dir, "certs"), "--default-cert", "localhost"]
         return [
-            FACTEUR, "serve", "--listen", f"127.0.0.1:{port}", "--relay", f"127.0.0.1:{sink}",
+            self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--relay", f"127.0.0.1:{sink}",
             "--spool", os.path.join(self.dir, "spool"), "--spool-size", f"{SPOOL_MIB}M",
-            "--hostname", "bench.localhost", "--log", "warn",
-            "--certs", os.path.join(self.dir, "certs"), "--default-cert", "localhost",
+            "--hostname", "bench.localhost", "--log", "warn", *certs,
         ]  # fmt: skip
 
     def prepare(self):

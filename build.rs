@@ -23,6 +23,7 @@ mod kind;
 mod layout;
 #[path = "src/tls/pair.rs"]
 mod pair;
+#[allow(dead_code)] // as for compiled.rs
 #[path = "src/tls/validity.rs"]
 mod validity;
 

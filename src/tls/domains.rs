@@ -15,6 +15,7 @@ use super::idn;
 use super::kind::Kind;
 use super::layout::Layout;
 use super::pair::Pair;
+use super::validity::Renewal;
 
 /// The largest chain or key that is embedded, in bytes.
 const MAX_FILE: usize = 1 << 20;
@@ -160,7 +161,9 @@ impl Domains {
     pub fn warnings(&self, now: u64) -> impl Iterator<Item = String> {
         self.embedded.iter().flat_map(move |line| {
             let dates = match self.layout.pairs[line.pair as usize] {
-                Source::Embedded { valid, .. } => valid.and_then(|valid| valid.trouble(now)),
+                Source::Embedded { valid, .. } => {
+                    valid.and_then(|valid| valid.trouble(now, Renewal::ByHand))
+                }
                 Source::Files { .. } => None,
             };
             let alone = line.alone.then(|| ALONE.to_string());

@@ -53,7 +53,7 @@ pub struct Table {
     /// Their names, sorted, and each name's folders by the kinds of their keys.
     names: Vec<names::Served>,
     /// Embedded pairs that were asked for, the latest last.
-    parsed: Mutex<Vec<(u32, Arc<CertifiedKey>)>>,
+    parsed: Mutex<Vec<(u32, parsed::Parsed)>>,
     default: Option<default::Default>,
     /// What the log was told when it was loaded.
     remarks: Vec<remarks::Remark>,

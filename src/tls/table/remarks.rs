@@ -2,7 +2,6 @@
 
 use log::Level;
 
-use super::super::chain::{ALONE, is_alone};
 use super::super::compiled::{Source, Span};
 use super::names::Clash;
 use super::{Table, TableError};
@@ -43,26 +42,9 @@ pub(super) fn untold<'a>(
 }
 
 impl Table {
-    /// Of folders that give way to others, and of chains that are only a certificate.
+    /// Of folders that give way to others.
     pub(super) fn remarks(&self, clashes: &[Clash]) -> Vec<Remark> {
-        let mut remarks: Vec<_> = clashes.iter().map(|clash| self.clash(clash)).collect();
-        let folders = self.folders.iter();
-        let folders = folders.map(|folder| {
-            let of = format!("folder={}", folder.path.display());
-            (of, &folder.certified.cert)
-        });
-        let files = self.files.iter().map(|(&at, certified)| {
-            let of = format!("chain={}", self.chain_path(at));
-            (of, &certified.cert)
-        });
-        let alone = files.chain(folders);
-        let alone = alone.filter(|(_, chain)| is_alone(chain));
-        remarks.extend(
-            alone.map(|(of, _)| {
-                Remark::warning(format!("certificate alone {of} reason={:?}", ALONE))
-            }),
-        );
-        remarks
+        clashes.iter().map(|clash| self.clash(clash)).collect()
     }
 
     fn clash(&self, clash: &Clash) -> Remark {

@@ -78,6 +78,9 @@ pub fn read(text: &str, certs: &Path, provider: &CryptoProvider) -> Result<Domai
         domains.layout.entry(&line.name, *at);
     }
     domains.layout = domains.layout.finish();
+    if u32::try_from(domains.layout.der.len()).is_err() {
+        return Err("config/domains: more than 4 GiB of certificates and keys".to_string());
+    }
     Ok(domains)
 }
 

@@ -1,5 +1,7 @@
 //! What the log is told of a table that serves all the same: once, not at every reading.
 
+use std::collections::HashSet;
+
 use log::Level;
 
 use super::super::compiled::{Source, Span};
@@ -7,7 +9,7 @@ use super::names::Clash;
 use super::{Table, TableError};
 
 /// A line of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Remark {
     level: Level,
     text: String,
@@ -36,9 +38,12 @@ pub(super) fn tell(remarks: &[Remark], before: &[Remark]) {
 
 pub(super) fn untold<'a>(
     remarks: &'a [Remark],
-    before: &[Remark],
+    before: &'a [Remark],
 ) -> impl Iterator<Item = &'a Remark> {
-    remarks.iter().filter(|remark| !before.contains(remark))
+    let before: HashSet<&Remark> = before.iter().collect();
+    remarks
+        .iter()
+        .filter(move |remark| !before.contains(remark))
 }
 
 impl Table {

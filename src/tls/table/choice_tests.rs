@@ -180,7 +180,8 @@ fn names_in_any_script_are_known_by_their_a_labels() {
     certs.lineage("mx", &mx);
     certs.lineage("wild", &wild);
     certs.lineage("no-idn", &no_idn);
-    dir.lineage("München.example", &other);
+    dir.lineage("0", &made(&["xn--mnchen-3ya.example"]));
+    dir.lineage("München.example", &other); // the folder of exactly that name
     let text = line("BÜCHER.Example.", "mx")
         + &line(".例え。テスト", "wild")
         + &line("XN--A-ECP.example", "no-idn");

@@ -34,26 +34,31 @@ def with_names(count):
     """A release build whose table has `count` names, each with an ECDSA certificate of its own.
 
     It is made from this source by links, with another config/domains and certs/, in a folder below target/ that is kept.
-    The program has a name of its own, so that it can share this build's folder, and all libraries, without taking the
-    place of the real one.
+    Its version is another, so that it can share this build's folder, and all libraries, without being taken for it.
     """
     tree = os.path.join(ROOT, "target/bench", f"names-{count}")
     os.makedirs(os.path.join(tree, "config"), exist_ok=True)
-    for name in "Cargo.lock build.rs src tests config/limits.toml config/flags".split():
+    for name in "build.rs src tests config/limits.toml config/flags".split():
         link = os.path.join(tree, name)
         if not os.path.lexists(link):
             os.symlink(os.path.join(ROOT, name), link)
     binary = f"facteur-{count}-names"
-    with open(os.path.join(ROOT, "Cargo.toml")) as manifest, open(os.path.join(tree, "Cargo.toml"), "w") as other:
-        other.write(manifest.read().replace('build = "build.rs"\n', 'build = "build.rs"\nautobins = false\n'))
-        other.write(f'\n[[bin]]\nname = "{binary}"\npath = "src/main.rs"\n')
+    shutil.copy(os.path.join(ROOT, "Cargo.lock"), tree)
+    with open(os.path.join(ROOT, "Cargo.toml")) as manifest:
+        name, version, rest = re.split(r'^version = "(.*)"\n', manifest.read(), maxsplit=1, flags=re.M)
+    with open(os.path.join(tree, "Cargo.toml"), "w") as manifest:
+        manifest.write(f'{name}version = "{version}-{count}-names"\nautobins = false\n{rest}')
+        manifest.write(f'\n[[bin]]\nname = "{binary}"\npath = "src/main.rs"\n')
     if not os.path.exists(os.path.join(tree, "config/domains")):
         run(os.path.join(ROOT, "target/release/examples/load"), "names", tree, str(count))
     began = time.monotonic()
     build = ["cargo", "build", "--quiet", "--release", "--bin", binary, "--target-dir", os.path.join(ROOT, "target")]
     subprocess.run(build, check=True, cwd=tree, stdin=subprocess.DEVNULL)
     print(f"bench: built with {count} names in {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return os.path.join(ROOT, "target/release", binary)
+    binary = os.path.join(ROOT, "target/release", binary)
+    if f" names={count}\n" not in run(binary, "--version"):
+        raise RuntimeError(f"{binary} has another table")
+    return binary
 
 
 class Facteur:

@@ -23,6 +23,7 @@ mod kind;
 mod layout;
 #[path = "src/tls/pair.rs"]
 mod pair;
+#[allow(dead_code)] // as for compiled.rs
 #[path = "src/tls/validity.rs"]
 mod validity;
 
@@ -156,8 +157,8 @@ fn generate_domains(path: &Path, certs: &Path) -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", file.display());
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    for warning in domains.warnings(now.unwrap_or_default().as_secs()) {
-        println!("cargo::warning={warning}");
+    for trouble in domains.out_of_date(now.unwrap_or_default().as_secs()) {
+        println!("cargo::warning={trouble}");
     }
     let mut layout = domains.layout;
     if layout.pairs.is_empty() {

@@ -11,9 +11,11 @@ use std::fmt;
 use async_rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::{EndEntityCert, Error};
 
-/// A certificate that has no place in the chain. They are counted from 1, as they stand in the file.
+/// What is wrong with a chain. Its certificates are counted from 1, as they stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// It is the only one, and another issued it.
+    Alone,
     /// It issued none of the others: a link is missing, or it is a stranger.
     Unlinked(usize),
     /// It has the name of another's issuer, but that one's signature is not of its key.
@@ -28,6 +30,10 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Alone => f.write_str(
+                "the certificate of its issuer is missing: certbot's fullchain.pem has it, and a private root belongs here \
+                 too if it signs by itself",
+            ),
             Self::Unlinked(n) => write!(
                 f,
                 "certificate {n} issued none of the others: a link of the chain is missing"
@@ -90,7 +96,10 @@ pub fn order(
         order.push(rest.remove(found));
     }
     let Some(&stranger) = rest.first() else {
-        return Ok(order);
+        // A root need not be sent (RFC 8446 4.4.2), but no root can be told from an intermediate by its name alone, and
+        // without the latter no client that checks can go on. A file that is half written looks the same.
+        let alone = order.len() == 1 && !links[leaf].named_issuer_of(&links[leaf]);
+        return if alone { Err(Fault::Alone) } else { Ok(order) };
     };
     let mut others = (0..links.len()).filter(|&at| at != stranger);
     let named = others.find(|&at| links[stranger].named_issuer_of(&links[at]));
@@ -101,19 +110,6 @@ pub fn order(
         },
         _ => Fault::Unlinked(stranger + 1),
     })
-}
-
-/// What is told of a chain that [`is_alone`].
-pub const ALONE: &str = "the chain is only the certificate, without its issuer's: clients that do not know that one as a \
-                         root cannot check it";
-
-/// Whether the chain is a certificate that another one issued, without that one.
-///
-/// This is how `cert.pem` in place of certbot's `fullchain.pem` looks, which most clients cannot check; but a private
-/// root that signs by itself need not be sent (RFC 8446 4.4.2), so it is told and not refused.
-pub fn is_alone(chain: &[CertificateDer<'_>]) -> bool {
-    let [leaf] = chain else { return false };
-    EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.issuer() != leaf.subject())
 }
 
 /// Whether the signature on `certificate` is that of `issuer`'s key. One that none of `algorithms` can check is held to be
@@ -222,7 +218,6 @@ mod tests {
         assert_eq!(ordered(2, &mixed), Ok(vec![2, 1, 3, 0]));
         let twice = chain(&[&leaf, &leaf, &near, &near, &far]);
         assert_eq!(ordered(0, &twice), Ok(vec![0, 2, 4]));
-        assert_eq!(ordered(0, &chain(&[&leaf])), Ok(vec![0]));
     }
 
     #[test]
@@ -277,12 +272,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_certificate_of_another_without_that_one_is_alone() {
-        let [leaf, near, ..] = signed_in_turn([&P256; 4]);
+    fn only_what_signs_itself_may_be_alone() {
+        let [leaf, near, _, root] = signed_in_turn([&P256; 4]);
         let own = CertificateDer::from(made(&["mx.example.org"]).der);
-        assert!(is_alone(std::slice::from_ref(&leaf)));
-        assert!(!is_alone(&[leaf, near]));
-        assert!(!is_alone(&[own]));
+        assert_eq!(ordered(0, std::slice::from_ref(&leaf)), Err(Fault::Alone));
+        assert_eq!(ordered(0, &[leaf.clone(), leaf]), Err(Fault::Alone));
+        assert_eq!(ordered(0, &[near]), Err(Fault::Alone));
+        for whole in [own, root] {
+            assert_eq!(ordered(0, &[whole]), Ok(vec![0]));
+        }
     }
 
     #[test]

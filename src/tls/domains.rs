@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use async_rustls::pki_types::DnsName;
 use async_rustls::rustls::crypto::CryptoProvider;
 
-use super::chain::{ALONE, is_alone};
 use super::compiled::{Source, folded};
 use super::idn;
 use super::kind::Kind;
 use super::layout::Layout;
 use super::pair::Pair;
+use super::validity::Renewal;
 
 /// The largest chain or key that is embedded, in bytes.
 const MAX_FILE: usize = 1 << 20;
@@ -37,7 +37,6 @@ struct Embedded {
     name: String,
     /// Its place in the layout.
     pair: u32,
-    alone: bool,
 }
 
 /// One line of the file.
@@ -79,6 +78,9 @@ pub fn read(text: &str, certs: &Path, provider: &CryptoProvider) -> Result<Domai
         domains.layout.entry(&line.name, *at);
     }
     domains.layout = domains.layout.finish();
+    if u32::try_from(domains.layout.der.len()).is_err() {
+        return Err("config/domains: more than 4 GiB of certificates and keys".to_string());
+    }
     Ok(domains)
 }
 
@@ -155,20 +157,17 @@ fn covered(name: &str, pair: &Pair) -> Result<(), String> {
 }
 
 impl Domains {
-    /// What the build warns of at `now` (seconds since 1970): embedded certificates that are out of date or soon will be,
-    /// or that come without their issuer's.
-    pub fn warnings(&self, now: u64) -> impl Iterator<Item = String> {
-        self.embedded.iter().flat_map(move |line| {
-            let dates = match self.layout.pairs[line.pair as usize] {
-                Source::Embedded { valid, .. } => valid.and_then(|valid| valid.trouble(now)),
-                Source::Files { .. } => None,
+    /// What is wrong, or soon will be, with the dates of the embedded certificates at `now` (seconds since 1970).
+    pub fn out_of_date(&self, now: u64) -> impl Iterator<Item = String> {
+        self.embedded.iter().filter_map(move |line| {
+            let Source::Embedded { valid, .. } = self.layout.pairs[line.pair as usize] else {
+                return None;
             };
-            let alone = line.alone.then(|| ALONE.to_string());
-            let (number, name) = (line.number, &line.name);
-            let told = move |trouble| {
-                format!("config/domains:{number}: the certificate for {name}: {trouble}")
-            };
-            dates.into_iter().chain(alone).map(told)
+            let trouble = valid?.trouble(now, Renewal::ByHand)?;
+            let Embedded { number, name, .. } = line;
+            Some(format!(
+                "config/domains:{number}: the certificate for {name}: {trouble}"
+            ))
         })
     }
 
@@ -199,7 +198,6 @@ impl Domains {
             number: line.number,
             name: line.name.clone(),
             pair: at,
-            alone: is_alone(&pair.certified.cert),
         });
         let embedded = Some(pair);
         Ok(Known { at, embedded })
@@ -276,7 +274,7 @@ mod tests {
                     old.example.org old/fullchain.pem old/privkey.pem\n\
                     default old/fullchain.pem old/privkey.pem\n";
         let domains = read(text, folder.path(), &provider()).unwrap();
-        let told = |now| domains.warnings(now).collect::<Vec<_>>();
+        let told = |now| domains.out_of_date(now).collect::<Vec<_>>();
         assert_eq!(
             told(20_400 * DAY),
             ["config/domains:3: the certificate for old.example.org: it expired 400 days ago"]
@@ -288,26 +286,6 @@ mod tests {
         };
         assert!(
             matches!(domains.layout.pairs[1], Source::Embedded { valid: Some(valid), .. } if valid == dates)
-        );
-    }
-
-    #[test]
-    fn the_build_warns_of_a_chain_that_is_only_its_certificate() {
-        let folder = Folder::new();
-        let (mut leaf, intermediate, _) = issued(&["a.example.org"]);
-        folder.lineage("alone", &leaf);
-        leaf.chain += &intermediate;
-        folder.lineage("whole", &leaf);
-        let text = "default whole/fullchain.pem whole/privkey.pem\n\
-                    a.example.org alone/fullchain.pem alone/privkey.pem\n";
-        let domains = read(text, folder.path(), &provider()).unwrap();
-        let told: Vec<_> = domains.warnings(1_800_000_000).collect();
-        assert_eq!(
-            told,
-            [
-                "config/domains:2: the certificate for a.example.org: the chain is only the certificate, without its \
-                 issuer's: clients that do not know that one as a root cannot check it"
-            ]
         );
     }
 

@@ -291,6 +291,12 @@ mod tests {
             read(&folder, &(leaf.chain + &root), &leaf.key).unwrap_err(),
             "DIR/chain.pem: certificate 2 issued none of the others: a link of the chain is missing"
         );
+        let (alone, ..) = issued(&["mx.example.org"]);
+        assert_eq!(
+            read(&folder, &alone.chain, &alone.key).unwrap_err(),
+            "DIR/chain.pem: the certificate of its issuer is missing: certbot's fullchain.pem has it, and a private root \
+             belongs here too if it signs by itself"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::compiled::{Compiled, Records, Source};
 use super::folders::Folder;
 use super::found::Found;
 use super::provider;
-use super::validity::Validity;
+use super::validity::{Renewal, Validity};
 pub use choice::Verdict;
 pub use error::TableError;
 
@@ -53,7 +53,7 @@ pub struct Table {
     /// Their names, sorted, and each name's folders by the kinds of their keys.
     names: Vec<names::Served>,
     /// Embedded pairs that were asked for, the latest last.
-    parsed: Mutex<Vec<(u32, Arc<CertifiedKey>)>>,
+    parsed: Mutex<Vec<(u32, parsed::Parsed)>>,
     default: Option<default::Default>,
     /// What the log was told when it was loaded.
     remarks: Vec<remarks::Remark>,
@@ -161,23 +161,23 @@ impl Table {
     pub fn out_of_date(&self, now: u64) -> impl Iterator<Item = String> {
         let mut told = HashSet::new();
         let entries = self.compiled.uses().filter_map(move |(name, pair)| {
-            let trouble = self.validity(pair)?.trouble(now)?;
+            let trouble = self.trouble(pair, now)?;
             let new = told.insert(pair);
             new.then(|| format!("entry={name} reason={trouble:?}"))
         });
         let folders = self.folders.iter().filter_map(move |folder| {
-            let trouble = validity(&folder.certified)?.trouble(now)?;
+            let trouble = trouble(&folder.certified, now)?;
             let path = folder.path.display();
             Some(format!("folder={path} reason={trouble:?}"))
         });
         entries.chain(folders)
     }
 
-    /// The dates of a pair of the compiled-in table.
-    fn validity(&self, pair: u32) -> Option<Validity> {
+    /// What is wrong with the dates of a pair of the compiled-in table at `now`, without touching its DER.
+    fn trouble(&self, pair: u32, now: u64) -> Option<String> {
         match self.compiled.pairs.get(pair as usize)? {
-            Source::Embedded { valid, .. } => valid,
-            Source::Files { .. } => validity(self.files.get(&pair)?),
+            Source::Embedded { valid, .. } => valid?.trouble(now, Renewal::ByHand),
+            Source::Files { .. } => trouble(self.files.get(&pair)?, now),
         }
     }
 }
@@ -196,9 +196,10 @@ impl fmt::Debug for Table {
     }
 }
 
-/// The dates of a chain's first certificate.
-fn validity(certified: &CertifiedKey) -> Option<Validity> {
-    Validity::of(certified.cert.first()?)
+/// What is wrong with the dates of a chain's first certificate.
+fn trouble(certified: &CertifiedKey, now: u64) -> Option<String> {
+    let leaf = certified.cert.first()?;
+    Validity::of(leaf)?.trouble(now, Renewal::of(leaf))
 }
 
 #[cfg(test)]

@@ -18,9 +18,28 @@ pub struct Validity {
 
 const DAY: u64 = 86_400;
 
-/// A renewal that has not come this long before the end has failed: certbot renews 30 days ahead, or with a third of the
-/// time left.
+/// How long before its end the owner of a certificate is told.
 const SOON: u64 = 30 * DAY;
+
+/// Who sees to it that another certificate comes in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Its owner: it is compiled in, or self-signed.
+    ByHand,
+    /// A program: certbot renews 30 days ahead, or with a third of the time left where that is less, so that one that
+    /// lives for 45 days, or for six, is not in trouble half its life. Only a renewal that has not come by then has failed.
+    ByProgram,
+}
+
+impl Renewal {
+    /// Of a certificate on the disk.
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+        match EndEntityCert::try_from(certificate) {
+            Ok(read) if read.issuer() == read.subject() => Self::ByHand,
+            _ => Self::ByProgram,
+        }
+    }
+}
 
 impl Validity {
     /// Of a certificate; `None` if it cannot be read.
@@ -49,7 +68,11 @@ impl Validity {
     }
 
     /// What clients that check dates will hold against it at `now`, or soon.
-    pub fn trouble(self, now: u64) -> Option<String> {
+    pub fn trouble(self, now: u64, renewal: Renewal) -> Option<String> {
+        let soon = match renewal {
+            Renewal::ByHand => SOON,
+            Renewal::ByProgram => SOON.min(self.until.saturating_sub(self.from) / 3),
+        };
         if now > self.until {
             Some(format!("it expired {} ago", span(now - self.until)))
         } else if now < self.from {
@@ -57,7 +80,7 @@ impl Validity {
                 "it is not valid yet, but in {}",
                 span(self.from - now)
             ))
-        } else if self.until - now < SOON.min((self.until - self.from) / 3) {
+        } else if self.until - now < soon {
             Some(format!("it expires in {}", span(self.until - now)))
         } else {
             None
@@ -77,7 +100,7 @@ fn span(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificates::{made, made_between};
+    use super::super::certificates::{issued, made, made_between};
     use super::*;
 
     #[test]
@@ -90,7 +113,7 @@ mod tests {
         // rcgen's own dates: 1975 to 4096.
         let made = made(&["mx.example.org"]);
         let read = Validity::of(&CertificateDer::from(made.der)).unwrap();
-        assert_eq!(read.trouble(1_800_000_000), None);
+        assert_eq!(read.trouble(1_800_000_000, Renewal::ByHand), None);
     }
 
     #[test]
@@ -111,14 +134,27 @@ mod tests {
             (1366 * DAY, Some("it expired 24 hours ago")),
             (1400 * DAY, Some("it expired 35 days ago")),
         ] {
-            assert_eq!(year.trouble(now).as_deref(), expected, "{now}");
+            for renewal in [Renewal::ByHand, Renewal::ByProgram] {
+                let told = year.trouble(now, renewal);
+                assert_eq!(told.as_deref(), expected, "{now} {renewal:?}");
+            }
         }
-        // A certificate of six days is not in trouble all its life.
+        // A certificate of six days is not in trouble all its life, if a program renews it.
         let short = Validity {
             from: 0,
             until: 6 * DAY,
         };
-        assert_eq!(short.trouble(3 * DAY), None);
-        assert!(short.trouble(5 * DAY).is_some());
+        assert_eq!(short.trouble(3 * DAY, Renewal::ByProgram), None);
+        assert!(short.trouble(5 * DAY, Renewal::ByProgram).is_some());
+        assert!(short.trouble(1, Renewal::ByHand).is_some());
+    }
+
+    #[test]
+    fn nobody_s_program_renews_what_signs_itself() {
+        let own = CertificateDer::from(made(&["mx.example.org"]).der);
+        assert_eq!(Renewal::of(&own), Renewal::ByHand);
+        let (other, ..) = issued(&["mx.example.org"]);
+        let other = CertificateDer::from(other.der);
+        assert_eq!(Renewal::of(&other), Renewal::ByProgram);
     }
 }

@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Session(StreamOwned<ClientConnection, TcpStream>);
 
 impl Session {
-    /// Greeting, EHLO, STARTTLS, the handshake, and EHLO inside TLS.
-    pub fn open(to: SocketAddr, config: &Arc<ClientConfig>) -> Result<Self, String> {
-        Self::try_open(to, config).map_err(|e| format!("session with {to}: {e}"))
+    /// Greeting, EHLO, STARTTLS, the handshake with the server name `sni`, and EHLO inside TLS.
+    pub fn open(to: SocketAddr, sni: &str, config: &Arc<ClientConfig>) -> Result<Self, String> {
+        Self::try_open(to, sni, config).map_err(|e| format!("session with {to}: {e}"))
     }
 
-    fn try_open(to: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Self> {
+    fn try_open(to: SocketAddr, sni: &str, config: &Arc<ClientConfig>) -> std::io::Result<Self> {
         let mut tcp = TcpStream::connect(to)?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
@@ -31,7 +31,7 @@ impl Session {
         expect_reply(&mut tcp, "250")?;
         tcp.write_all(b"STARTTLS\r\n")?;
         expect_reply(&mut tcp, "220")?;
-        let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+        let name = ServerName::try_from(sni.to_owned()).map_err(std::io::Error::other)?;
         let connection =
             ClientConnection::new(config.clone(), name).map_err(std::io::Error::other)?;
         let mut tls = StreamOwned::new(connection, tcp);

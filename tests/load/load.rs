@@ -2,9 +2,12 @@
 //! itself the bottleneck.
 //!
 //! ```text
-//! load handshakes ADDR COUNT THREADS   opens COUNT STARTTLS sessions, EHLO inside TLS, QUIT; prints sessions a second
+//! load handshakes ADDR COUNT THREADS [NAMES]
+//!                                      opens COUNT STARTTLS sessions, EHLO inside TLS, QUIT; prints sessions a second.
+//!                                      They ask for localhost, or in turn for the first NAMES names of `load names`
 //! load hold ADDR COUNT                 opens COUNT STARTTLS sessions, prints "held COUNT", keeps them to the end of its input
 //! load first220 ADDR COMMAND…          starts COMMAND, prints the milliseconds to its first 220; ends it
+//! load names DIR COUNT                 writes DIR/config/domains of COUNT lines, and the certificates for it
 //! load bare ADDR CHAIN KEY             a bare smol + futures-rustls STARTTLS server: the reference for handshakes
 //! ```
 //!
@@ -12,9 +15,11 @@
 
 mod bare;
 mod client;
+mod names;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,13 +30,18 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
-        ["handshakes", to, count, threads] => handshakes(to, count, threads),
+        ["handshakes", to, count, threads] => handshakes(to, count, threads, "0"),
+        ["handshakes", to, count, threads, names] => handshakes(to, count, threads, names),
         ["hold", to, count] => hold(to, count),
         ["first220", to, program, ref arguments @ ..] => first220(to, program, arguments),
-        ["bare", at, chain, key] => bare::serve(at, chain, key),
-        _ => {
-            Err("handshakes, hold, first220 or bare: see the top of tests/load/load.rs".to_owned())
+        ["names", dir, count] => {
+            number(count).and_then(|count| names::write(Path::new(dir), count))
         }
+        ["bare", at, chain, key] => bare::serve(at, chain, key),
+        _ => Err(
+            "handshakes, hold, first220, names or bare: see the top of tests/load/load.rs"
+                .to_owned(),
+        ),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,8 +62,13 @@ fn number(word: &str) -> Result<usize, String> {
         .map_err(|e| format!("{word:?} is not a count: {e}"))
 }
 
-fn handshakes(to: &str, count: &str, threads: &str) -> Outcome {
+fn handshakes(to: &str, count: &str, threads: &str, names: &str) -> Outcome {
     let (to, count, threads) = (address(to)?, number(count)?, number(threads)?);
+    let names = number(names)?;
+    let name = |n: usize| match names {
+        0 => "localhost".to_owned(),
+        names => names::name(n % names),
+    };
     let config = client::config();
     let begun = AtomicUsize::new(0);
     let start = Instant::now();
@@ -61,10 +76,13 @@ fn handshakes(to: &str, count: &str, threads: &str) -> Outcome {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    while begun.fetch_add(1, Ordering::Relaxed) < count {
-                        client::Session::open(to, &config)?.quit()?;
+                    loop {
+                        let n = begun.fetch_add(1, Ordering::Relaxed);
+                        if n >= count {
+                            return Ok::<(), String>(());
+                        }
+                        client::Session::open(to, &name(n), &config)?.quit()?;
                     }
-                    Ok::<(), String>(())
                 })
             })
             .collect();
@@ -80,7 +98,7 @@ fn hold(to: &str, count: &str) -> Outcome {
     let (to, count) = (address(to)?, number(count)?);
     let config = client::config();
     let held = (0..count)
-        .map(|_| client::Session::open(to, &config))
+        .map(|_| client::Session::open(to, "localhost", &config))
         .collect::<Result<Vec<_>, _>>()?;
     println!("held {}", held.len());
     std::io::stdin()

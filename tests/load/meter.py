@@ -53,6 +53,11 @@ def pss_bytes(root):
     return sum(int(value) * 1024 for value in _lines(root, "smaps_rollup", r"^Pss:\s+(\d+)"))
 
 
+def anonymous_bytes(root):
+    """Of that what is no page of a file, which the kernel could drop and read again."""
+    return sum(int(value) * 1024 for value in _lines(root, "smaps_rollup", r"^Pss_Anon:\s+(\d+)"))
+
+
 def _lines(root, file, pattern):
     for pid in tree(root):
         try:

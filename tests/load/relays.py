@@ -30,11 +30,45 @@ def run(*command):
     return subprocess.run(command, check=True, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
 
 
+def with_names(count):
+    """A release build whose table has `count` names, each with an ECDSA certificate of its own.
+
+    It is made from this source by links, with another config/domains and certs/, in a folder below target/ that is kept.
+    Its version is another, so that it can share this build's folder, and all libraries, without being taken for it.
+    """
+    tree = os.path.join(ROOT, "target/bench", f"names-{count}")
+    os.makedirs(os.path.join(tree, "config"), exist_ok=True)
+    for name in "build.rs src tests config/limits.toml config/flags".split():
+        link = os.path.join(tree, name)
+        if not os.path.lexists(link):
+            os.symlink(os.path.join(ROOT, name), link)
+    binary = f"facteur-{count}-names"
+    shutil.copy(os.path.join(ROOT, "Cargo.lock"), tree)
+    with open(os.path.join(ROOT, "Cargo.toml")) as manifest:
+        name, version, rest = re.split(r'^version = "(.*)"\n', manifest.read(), maxsplit=1, flags=re.M)
+    with open(os.path.join(tree, "Cargo.toml"), "w") as manifest:
+        manifest.write(f'{name}version = "{version}-{count}-names"\nautobins = false\n{rest}')
+        manifest.write(f'\n[[bin]]\nname = "{binary}"\npath = "src/main.rs"\n')
+    if not os.path.exists(os.path.join(tree, "config/domains")):
+        run(os.path.join(ROOT, "target/release/examples/load"), "names", tree, str(count))
+    began = time.monotonic()
+    build = ["cargo", "build", "--quiet", "--release", "--bin", binary, "--target-dir", os.path.join(ROOT, "target")]
+    subprocess.run(build, check=True, cwd=tree, stdin=subprocess.DEVNULL)
+    print(f"bench: built with {count} names in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    binary = os.path.join(ROOT, "target/release", binary)
+    if f" names={count}\n" not in run(binary, "--version"):
+        raise RuntimeError(f"{binary} has another table")
+    return binary
+
+
 class Facteur:
     name = "facteur"
+    binary = FACTEUR
     spool_mib = SPOOL_MIB
     # Flags of this run beside those of all.
     flags = ()
+    # Without --certs: the compiled-in table's certificates are the only ones.
+    table_only = False
 
     def __init__(self, base, certificate):
         self.dir = os.path.join(base, "facteur")
@@ -43,11 +77,11 @@ class Facteur:
         self.process = None
 
     def command(self, port, sink):
+        certs = [] if self.table_only else ["--certs", os.path.join(self.dir, "certs"), "--default-cert", "localhost"]
         return [
-            FACTEUR, "serve", "--listen", f"127.0.0.1:{port}", "--relay", f"127.0.0.1:{sink}",
+            self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--relay", f"127.0.0.1:{sink}",
             "--spool", os.path.join(self.dir, "spool"), "--spool-size", f"{self.spool_mib}M",
-            "--hostname", "bench.localhost", "--log", "warn",
-            "--certs", os.path.join(self.dir, "certs"), "--default-cert", "localhost", *self.flags,
+            "--hostname", "bench.localhost", "--log", "warn", *certs, *self.flags,
         ]  # fmt: skip
 
     def queue(self):

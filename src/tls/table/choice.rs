@@ -11,6 +11,7 @@ use super::super::compiled::{Span, folded};
 use super::super::kind::Kind;
 use super::Table;
 use super::names::Served;
+use super::parsed::Parsed;
 
 /// What a client's server name led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,10 +119,7 @@ impl Table {
     }
 
     /// An entry's certificates, the preferred first; each is parsed as it is asked for.
-    pub(super) fn pairs_of(
-        &self,
-        entry: Entry<'_>,
-    ) -> impl Iterator<Item = Result<Arc<CertifiedKey>, String>> {
+    pub(super) fn pairs_of(&self, entry: Entry<'_>) -> impl Iterator<Item = Parsed> {
         let (folders, run) = match entry {
             Entry::Folders(served) => (served, None),
             Entry::Compiled(run) => (&[][..], Some(run)),

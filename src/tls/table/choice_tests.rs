@@ -99,6 +99,13 @@ fn folders_of_one_name_and_other_kinds_all_serve() {
                  served_by=DIR/mx.example.org-0001"
             ]
         );
+        let dirs = [dir.path().to_path_buf()];
+        let again = table
+            .load_again(&COMPILED, &Found::now(&COMPILED, &dirs), default, "h")
+            .unwrap();
+        assert_eq!(again.remarks, table.remarks);
+        let untold = remarks::untold(&again.remarks, &table.remarks);
+        assert_eq!(untold.count(), 0, "it is told once");
     }
 }
 
@@ -148,40 +155,6 @@ fn two_keys_of_one_kind_for_a_name_are_an_error_at_boot_and_told_later() {
 }
 
 #[test]
-fn a_chain_without_its_issuer_serves_and_is_told() {
-    let dir = test::Folder::new();
-    let (mut alone, intermediate, _) = test::issued(&["a.example.org"]);
-    dir.lineage("a", &alone);
-    let at = dir.path().display().to_string();
-    let text = line("a.example.org", &format!("{at}/a"));
-    let table = load(table_of(&text, &dir), &[&dir], None);
-    assert!(leaf(&table, Some("a.example.org")) == alone.der);
-    let told: Vec<_> = table.remarks.iter().map(|r| r.text(dir.path())).collect();
-    let reason = "reason=\"the chain is only the certificate, without its issuer's: clients that do not know that one as \
-                  a root cannot check it\"";
-    assert_eq!(
-        told,
-        [
-            format!("WARN certificate alone chain=DIR/a/fullchain.pem {reason}"),
-            format!("WARN certificate alone folder=DIR/a {reason}"),
-        ]
-    );
-    let again = table.load_again(
-        table.compiled,
-        &Found::now(table.compiled, &[dir.path().to_path_buf()]),
-        None,
-        "h",
-    );
-    let again = again.unwrap();
-    assert_eq!(again.remarks, table.remarks);
-    let told_again = remarks::untold(&again.remarks, &table.remarks).count();
-    assert_eq!(told_again, 0, "once");
-    alone.chain += &intermediate;
-    dir.lineage("a", &alone);
-    assert!(load(&COMPILED, &[&dir], None).remarks.is_empty());
-}
-
-#[test]
 fn the_verdict_is_the_entry_or_why_there_is_none() {
     let (certs, dir) = (test::Folder::new(), test::Folder::new());
     certs.lineage("far", &made(&["*.example.org"]));
@@ -219,7 +192,8 @@ fn names_in_any_script_are_known_by_their_a_labels() {
     certs.lineage("mx", &mx);
     certs.lineage("wild", &wild);
     certs.lineage("no-idn", &no_idn);
-    dir.lineage("München.example", &other);
+    dir.lineage("0", &made(&["xn--mnchen-3ya.example"]));
+    dir.lineage("München.example", &other); // the folder of exactly that name
     let text = line("BÜCHER.Example.", "mx")
         + &line(".例え。テスト", "wild")
         + &line("XN--A-ECP.example", "no-idn");

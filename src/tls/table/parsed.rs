@@ -10,6 +10,9 @@ use super::super::kind::Kind;
 use super::Table;
 use crate::limits;
 
+/// A pair, or why this crypto provider cannot use it.
+pub(super) type Parsed = Result<Arc<CertifiedKey>, String>;
+
 impl Table {
     /// The kind of a compiled-in pair's key, without parsing it.
     pub(super) fn kind(&self, at: u32) -> Option<Kind> {
@@ -20,31 +23,35 @@ impl Table {
     }
 
     /// A pair of the compiled-in table; an embedded one is parsed on first use.
-    pub(super) fn pair(&self, at: u32) -> Result<Arc<CertifiedKey>, String> {
+    pub(super) fn pair(&self, at: u32) -> Parsed {
         if let Some(read) = self.files.get(&at) {
             return Ok(Arc::clone(read));
         }
         if let Some(parsed) = self.recall(at) {
-            return Ok(parsed);
+            return parsed;
         }
-        // The build has checked it: what fails here is a key kind that this provider lacks.
-        let parsed = self.parse(at).inspect_err(|problem| {
-            log::error!("certificate unusable pair={at} reason={problem:?}")
-        })?;
-        let parsed = Arc::new(parsed);
+        // The build has checked it: what fails here is a kind of key that this provider lacks. The failure is kept too.
+        let parsed = self.parse(at).map(Arc::new).inspect_err(|problem| {
+            let mut uses = self.compiled.uses();
+            let name = uses
+                .find(|(_, pair)| *pair == at)
+                .map_or("", |(name, _)| name);
+            log::error!("certificate unusable name={name} reason={problem:?}");
+        });
         let mut cache = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|(pair, _)| *pair != at); // another thread may have parsed it too
         if cache.len() >= limits::CERTIFICATES_PARSED {
-            cache.remove(0);
+            drop(cache.remove(0));
         }
-        cache.push((at, Arc::clone(&parsed)));
-        Ok(parsed)
+        cache.push((at, parsed.clone()));
+        parsed
     }
 
-    fn recall(&self, at: u32) -> Option<Arc<CertifiedKey>> {
+    fn recall(&self, at: u32) -> Option<Parsed> {
         let mut cache = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         let found = cache.iter().rposition(|(pair, _)| *pair == at)?;
         let used = cache.remove(found);
-        let parsed = Arc::clone(&used.1);
+        let parsed = used.1.clone();
         cache.push(used);
         Some(parsed)
     }

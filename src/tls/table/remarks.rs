@@ -1,14 +1,15 @@
 //! What the log is told of a table that serves all the same: once, not at every reading.
 
+use std::collections::HashSet;
+
 use log::Level;
 
-use super::super::chain::{ALONE, is_alone};
 use super::super::compiled::{Source, Span};
 use super::names::Clash;
 use super::{Table, TableError};
 
 /// A line of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Remark {
     level: Level,
     text: String,
@@ -37,32 +38,18 @@ pub(super) fn tell(remarks: &[Remark], before: &[Remark]) {
 
 pub(super) fn untold<'a>(
     remarks: &'a [Remark],
-    before: &[Remark],
+    before: &'a [Remark],
 ) -> impl Iterator<Item = &'a Remark> {
-    remarks.iter().filter(|remark| !before.contains(remark))
+    let before: HashSet<&Remark> = before.iter().collect();
+    remarks
+        .iter()
+        .filter(move |remark| !before.contains(remark))
 }
 
 impl Table {
-    /// Of folders that give way to others, and of chains that are only a certificate.
+    /// Of folders that give way to others.
     pub(super) fn remarks(&self, clashes: &[Clash]) -> Vec<Remark> {
-        let mut remarks: Vec<_> = clashes.iter().map(|clash| self.clash(clash)).collect();
-        let folders = self.folders.iter();
-        let folders = folders.map(|folder| {
-            let of = format!("folder={}", folder.path.display());
-            (of, &folder.certified.cert)
-        });
-        let files = self.files.iter().map(|(&at, certified)| {
-            let of = format!("chain={}", self.chain_path(at));
-            (of, &certified.cert)
-        });
-        let alone = files.chain(folders);
-        let alone = alone.filter(|(_, chain)| is_alone(chain));
-        remarks.extend(
-            alone.map(|(of, _)| {
-                Remark::warning(format!("certificate alone {of} reason={:?}", ALONE))
-            }),
-        );
-        remarks
+        clashes.iter().map(|clash| self.clash(clash)).collect()
     }
 
     fn clash(&self, clash: &Clash) -> Remark {

@@ -4,6 +4,7 @@ import argparse
 import glob
 import os
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -287,7 +288,7 @@ class Bench:
         try:
             port, nowhere = self.fill(relay)
             command = relay.command(port, nowhere)
-            taken = {"warm": [], "cold": []}
+            taken, cpu = {"warm": [], "cold": []}, []
             for _ in range(self.rounds(1, 5)):
                 for state, times in taken.items():
                     cold = state == "cold"
@@ -295,11 +296,14 @@ class Bench:
                         continue
                     if not cold:
                         read_all(os.path.join(relay.dir, "spool"))
+                    before = children_cpu()
                     times.append(float(run_load("first220", f"127.0.0.1:{port}", *command)) / 1000)
+                    cpu.append(children_cpu() - before)
             for state, times in taken.items():
                 figure = {"facteur": statistics.median(times)} if times else {}
                 limit = ("<=", 2) if state == "warm" else None
                 yield Row(f"start, 100,000 queued{how}, {state}", "s", figure, limit=limit)
+            yield Row(f"CPU of it{how}", "s", {"facteur": statistics.median(cpu)})
         finally:
             relay.stop()
             del relay.flags, relay.spool_mib
@@ -438,6 +442,12 @@ def read_all(folder):
         with open(os.path.join(folder, name), "rb") as file:
             while file.read(1 << 20):
                 pass
+
+
+def children_cpu():
+    """User and system time of all children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def drop_caches():

@@ -182,7 +182,8 @@ fn without_room_the_damaged_file_itself_is_written_anew() {
     let spool = open(&disk, 7).unwrap();
     fill_segment(&spool);
     until("renewed", || {
-        disk.image().names().contains(&FILE) && disk.image().read(FILE, 16, 8) == [0; 8]
+        let image = disk.image();
+        image.names().contains(&FILE) && image.read(FILE, 16, 8) == [0; 8]
     });
     assert_whole(&disk, &spool, "renewed");
     assert_eq!(names(&disk, ".bad"), [""; 0]);

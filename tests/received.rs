@@ -148,7 +148,7 @@ fn received_tells_of_tls() {
             received.contains(" tls TLS_") && received.contains(" group "),
             "{received}"
         );
-        assert!(received.contains(" (TLSv1.3); "), "{received}");
+        assert!(received.contains(" (TLSv1.3) (no sni); "), "{received}");
     }
     facteur.stop();
 }

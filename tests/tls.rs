@@ -13,10 +13,11 @@ use async_rustls::rustls::{
     AlertDescription, ClientConfig, ClientConnection, Error, HandshakeKind, ServerConfig,
     StreamOwned,
 };
-use async_rustls::{TlsConnector, client::TlsStream};
+use async_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use facteur::net::deadline::within;
 use facteur::net::stream::{HandshakeError, Stream};
 use facteur::tls::table::COMPILED;
+use facteur::tls::verdict::Verdict;
 use facteur::tls::{self, Established, Table};
 use smol::Async;
 use smol::future::zip;
@@ -28,7 +29,7 @@ use certificates::{Folder, Made, made};
 
 /// A server for the certificates of a folder.
 struct Server {
-    config: Arc<ServerConfig>,
+    config: Arc<tls::server::Config>,
     listener: Async<TcpListener>,
     _certs: Folder,
 }
@@ -42,7 +43,7 @@ impl Server {
         let dirs: Vec<PathBuf> = vec![certs.path().into()];
         let table = Table::load(&COMPILED, &dirs, None, "relay.invalid").unwrap();
         Self {
-            config: tls::server::config(Arc::new(table)),
+            config: tls::server::config(Arc::new(table), None),
             listener: Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap(),
             _certs: certs,
         }
@@ -90,17 +91,44 @@ fn each_name_gets_its_certificate_and_the_rest_the_default() {
     );
     let server = Server::new(&[("mx.example.org", &mx), ("wild", &wild)]);
     smol::block_on(async {
-        for (name, sni, expected) in [
-            ("mx.example.org", Some("mx.example.org"), &mx),
-            ("MX.EXAMPLE.ORG", Some("mx.example.org"), &mx),
-            ("a.example.net", Some("a.example.net"), &wild),
-            ("a.b.example.net", Some("a.b.example.net"), &mx),
-            ("unknown.example", Some("unknown.example"), &mx),
-            ("127.0.0.1", None, &mx),
-            ("::1", None, &mx),
+        let parent = Verdict::Parent(".example.net".into());
+        for (name, sni, expected, entry) in [
+            (
+                "mx.example.org",
+                Some("mx.example.org"),
+                &mx,
+                Verdict::Exact,
+            ),
+            (
+                "MX.EXAMPLE.ORG",
+                Some("mx.example.org"),
+                &mx,
+                Verdict::Exact,
+            ),
+            ("example.net", Some("example.net"), &wild, Verdict::Exact),
+            ("a.example.net", Some("a.example.net"), &wild, parent),
+            (
+                "a.b.example.net",
+                Some("a.b.example.net"),
+                &mx,
+                Verdict::Unknown,
+            ),
+            (
+                "unknown.example",
+                Some("unknown.example"),
+                &mx,
+                Verdict::Unknown,
+            ),
+            ("127.0.0.1", None, &mx, Verdict::NoName),
+            ("::1", None, &mx, Verdict::NoName),
         ] {
             let (accepted, connected) = server.meet(tls::client::config(), name).await;
-            assert_eq!(accepted.unwrap().1.sni(), sni, "{name}");
+            let established = accepted.unwrap().1;
+            assert_eq!(
+                (established.sni(), established.entry()),
+                (sni, Some(&entry)),
+                "{name}"
+            );
             let connected = connected.unwrap();
             let shown = connected.get_ref().1.peer_certificates().unwrap();
             assert!(shown[0].as_ref() == expected.der, "{name}");
@@ -128,8 +156,8 @@ fn both_sides_agree_and_what_is_said_arrives() {
         let (mut served, ours) = accepted.unwrap();
         assert_eq!(format!("{client:?}"), "Stream(TLS, connected)");
         assert_eq!(format!("{served:?}"), "Stream(TLS, accepted)");
-        assert_eq!(ours.to_string(), theirs.to_string());
-        assert!(ours.to_string().ends_with(" sni=mx.example.org"), "{ours}");
+        assert_eq!(ours.to_string(), format!("{theirs} entry=exact"));
+        assert!(theirs.to_string().ends_with(" sni=mx.example.org"));
         assert_eq!(
             (ours.version(), ours.suite()),
             ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
@@ -425,7 +453,7 @@ fn certificates_that_do_not_parse_do_not_stop_may_and_encrypt() {
         smol::block_on(async {
             let serve = async {
                 let (socket, _) = listener.accept().await.unwrap();
-                Stream::new(socket).accept_tls(&Arc::new(config)).await
+                TlsAcceptor::from(Arc::new(config)).accept(socket).await
             };
             // The host's name is none: TLS goes on without SNI.
             let connect = async {
@@ -435,7 +463,7 @@ fn certificates_that_do_not_parse_do_not_stop_may_and_encrypt() {
                     .await
             };
             let (served, connected) = zip(serve, connect).await;
-            assert_eq!(served.unwrap().1.sni(), None);
+            assert_eq!(served.unwrap().get_ref().1.server_name(), None);
             connected.unwrap();
         });
     }

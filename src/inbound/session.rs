@@ -14,7 +14,7 @@ use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Server, Settings, Step};
 use crate::spool::Durable;
 use crate::tls::Established;
-use async_rustls::rustls::ServerConfig;
+use crate::tls::server::Config;
 use log::{debug, info};
 use smol::Async;
 use smol::future::FutureExt as _;
@@ -174,7 +174,7 @@ impl Session {
             require_tls: level == Level::Encrypt,
             line_ends: match self.trust {
                 Trust::Trusted => LineEnds::Mended,
-                Trust::Stranger => LineEnds::Strict,
+                Trust::Certified | Trust::Stranger => LineEnds::Strict,
             },
         }
     }
@@ -223,11 +223,12 @@ impl Session {
     }
 
     async fn handshake(
-        &self,
+        &mut self,
         stream: Stream,
-        config: &Arc<ServerConfig>,
+        config: &Arc<Config>,
     ) -> Result<(Stream, Established), String> {
-        let turns = &self.inbound.handshakes;
+        let inbound = Arc::clone(&self.inbound);
+        let turns = &inbound.handshakes;
         // Its first octets are waited for without a turn: who says nothing keeps nobody out.
         let began = within(limits::HANDSHAKE, stream.wait_readable()).await;
         began.map_err(|problem| format!("TLS: {problem}"))?;
@@ -245,10 +246,14 @@ impl Session {
         let done = accept.or(overdue).await;
         drop(turn);
         count(match done {
-            Ok(_) => &self.inbound.counters.tls_sessions,
-            Err(_) => &self.inbound.counters.tls_failures,
+            Ok(_) => &inbound.counters.tls_sessions,
+            Err(_) => &inbound.counters.tls_failures,
         });
-        done
+        let (stream, proof) = done?;
+        if proof.client().is_some_and(|shown| shown.verdict.is_known()) {
+            self.trust = self.trust.with_certificate();
+        }
+        Ok((stream, proof))
     }
 
     async fn write_out(&mut self, stream: &mut Stream) -> Result<(), String> {

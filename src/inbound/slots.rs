@@ -87,7 +87,8 @@ impl Slots {
                 taken.trusted += 1;
                 None
             }
-            Trust::Stranger => {
+            // Nobody is known by a certificate before the handshake, which takes a slot.
+            Trust::Certified | Trust::Stranger => {
                 let origin = Origin::of(client);
                 let sessions = taken.by_origin.entry(origin).or_default();
                 if *sessions >= self.0.most_from_one {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use async_rustls::rustls::{self, ClientConfig, ServerConfig};
+use async_rustls::rustls::{self, ClientConfig};
 use async_rustls::{TlsAcceptor, TlsConnector, client, server};
 use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -17,6 +17,7 @@ use super::deadline::within;
 use crate::limits;
 use crate::tls::Established;
 use crate::tls::client::{server_name, sni};
+use crate::tls::server::Config;
 
 /// A connection with a peer. Small (24 bytes): what TLS needs is behind a box.
 pub struct Stream(Side);
@@ -87,15 +88,16 @@ impl Stream {
 
     /// The accepting side of a handshake, within [`limits::HANDSHAKE`]. On failure the alert is sent and the rest of what
     /// the peer says is drained before the socket closes.
-    pub fn accept_tls(self, config: &Arc<ServerConfig>) -> Handshake {
-        let acceptor = TlsAcceptor::from(Arc::clone(config));
+    pub fn accept_tls(self, config: &Arc<Config>) -> Handshake {
+        let config = Arc::clone(config);
+        let acceptor = TlsAcceptor::from(Arc::clone(config.rustls()));
         Box::pin(async move {
             let accept = acceptor.accept(self.into_plain()?).into_fallible();
             match within(limits::HANDSHAKE, async { Ok(accept.await) }).await {
                 Ok(Ok(tls)) => {
                     let (socket, connection) = tls.get_ref();
                     acknowledge(socket);
-                    let established = Established::of_server(connection);
+                    let established = config.established(connection);
                     finished(Self(Side::Server(Box::new(tls))), established)
                 }
                 Ok(Err((error, socket))) => Err(failed(error, socket).await),

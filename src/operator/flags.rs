@@ -5,6 +5,7 @@ use crate::policy::level::Level;
 use crate::policy::relay::Network;
 use crate::policy::retry::{self, Schedule};
 use crate::policy::target::Target;
+use crate::tls::client_certificate::Fingerprint;
 use argh::FromArgs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,16 @@ pub struct Flags {
     /// first)
     #[argh(option, arg_name = "name")]
     pub default_cert: Option<String>,
+
+    /// file of authorities (PEM) whose clients' certificates may relay anywhere; read again at SIGHUP (default: none, and
+    /// clients are not asked for a certificate)
+    #[argh(option, arg_name = "file")]
+    pub client_ca: Option<PathBuf>,
+
+    /// SHA-256 of a client's certificate or public key that may relay anywhere, 64 hexadecimal digits, colons allowed;
+    /// repeat for more (default: none)
+    #[argh(option, arg_name = "sha256")]
+    pub relay_clientcert: Vec<Fingerprint>,
 
     /// inbound sessions at once (default: 256)
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
@@ -233,6 +244,8 @@ impl Flags {
             tls_in: self.tls_in.or(lower.tls_in),
             certs: all(self.certs, lower.certs),
             default_cert: self.default_cert.or(lower.default_cert),
+            client_ca: self.client_ca.or(lower.client_ca),
+            relay_clientcert: all(self.relay_clientcert, lower.relay_clientcert),
             sessions: self.sessions.or(lower.sessions),
             sessions_per_address: self.sessions_per_address.or(lower.sessions_per_address),
             message_size: self.message_size.or(lower.message_size),

@@ -2,6 +2,7 @@
 
 pub mod ceiling;
 pub mod check;
+pub mod client_certificates;
 pub mod config;
 pub mod control;
 pub mod flags;

@@ -2,6 +2,7 @@
 //! drain.
 
 use super::ceiling::Ceiling;
+use super::client_certificates::ClientCertificates;
 use super::config::{Config, Port};
 use super::control::Control;
 use super::spool_key;
@@ -20,7 +21,6 @@ use crate::policy::routes::Routes;
 use crate::spool::{self, Spool};
 use crate::tls::table::COMPILED;
 use crate::tls::{self, Table};
-use async_rustls::rustls::ServerConfig;
 use async_signal::{Signal, Signals};
 use log::{error, info, warn};
 use smol::channel::{self, Receiver, Sender};
@@ -45,6 +45,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|e| format!("signals: {e}"))?;
     let certificates = Certificates::of(&config);
+    certificates.clients.read()?;
     let table = certificates.load()?;
     let bound = bind(&config.ports)?;
     let routes = Arc::new(config.routes.clone());
@@ -84,6 +85,8 @@ pub(super) struct Certificates {
     dirs: Vec<PathBuf>,
     default: Option<String>,
     hostname: String,
+    /// Whom clients' certificates make known.
+    pub(super) clients: ClientCertificates,
     /// Some listener needs them.
     needed: bool,
     /// What was read last.
@@ -98,6 +101,7 @@ impl Certificates {
             dirs: config.certs.clone(),
             default: config.default_cert.clone(),
             hostname: config.hostname.clone(),
+            clients: ClientCertificates::of(config),
             needed: config
                 .ports
                 .iter()
@@ -124,7 +128,7 @@ impl Certificates {
     }
 
     /// Tells what is served, and makes the configuration of it.
-    fn serving(&self, table: Option<Arc<Table>>) -> Option<Arc<ServerConfig>> {
+    fn serving(&self, table: Option<Arc<Table>>) -> Option<Arc<tls::server::Config>> {
         let table = table?;
         if table.is_development() {
             warn!(
@@ -134,7 +138,7 @@ impl Certificates {
         }
         warn_of_dates(&table, unix_micros() / 1_000_000);
         info!("certificates {table}");
-        Some(tls::server::config(table))
+        Some(tls::server::config(table, self.clients.current()))
     }
 
     /// What would give another certificate than the build's own.
@@ -252,7 +256,7 @@ struct Relay {
 impl Relay {
     async fn serve(
         mut self,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Arc<tls::server::Config>>,
         bound: Vec<Bound>,
     ) -> Result<(), String> {
         let schedule = self.start_outbound(&bound)?;
@@ -299,7 +303,7 @@ impl Relay {
 
     fn inbound(
         &self,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Arc<tls::server::Config>>,
         stop: Receiver<()>,
         cut: Receiver<()>,
     ) -> Inbound {
@@ -407,6 +411,7 @@ impl Relay {
 
 /// Reads certificates and gives them to the sessions that begin from now on.
 fn put_in_place(certificates: &Certificates, inbound: &Weak<Inbound>) {
+    certificates.clients.read_again();
     let table = match certificates.load() {
         Ok(table) => table,
         Err(problem) => return error!("certificates unchanged: {problem}"),

@@ -1,12 +1,13 @@
 //! TLS: the table of names and certificates, the two sides' configurations, and the proof of a finished handshake.
 //!
-//! TLS 1.2 and 1.3 only, no tickets, no resumption, no client certificates. One function, [`provider`], picks the crypto
+//! TLS 1.2 and 1.3 only, no tickets, no resumption. One function, [`provider`], picks the crypto
 //! library for all of it.
 
 #[cfg(test)]
 #[path = "../../tests/certificates/mod.rs"]
 mod certificates;
 pub mod client;
+pub mod client_certificate;
 pub mod compiled;
 #[cfg(test)] // build.rs is its user; here it is tested
 mod domains;
@@ -16,6 +17,7 @@ pub mod pair;
 pub mod server;
 pub mod table;
 pub mod validity;
+pub mod verdict;
 
 pub use established::Established;
 pub use table::{Table, TableError};

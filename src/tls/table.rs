@@ -14,6 +14,7 @@ use super::compiled::{Compiled, Source, folded};
 use super::folders::{Folder, Skipped};
 use super::provider;
 use super::validity::Validity;
+use super::verdict::Verdict;
 use crate::limits;
 pub use error::TableError;
 
@@ -115,6 +116,27 @@ impl Table {
     pub fn find(&self, sni: Option<&str>) -> Option<Arc<CertifiedKey>> {
         sni.and_then(|name| self.named(name))
             .or_else(|| Some(Arc::clone(&self.default.as_ref()?.1)))
+    }
+
+    /// By which entry [`Self::find`] chooses for `sni`.
+    pub fn verdict(&self, sni: Option<&str>) -> Verdict {
+        let Some(name) = sni.map(folded) else {
+            return Verdict::NoName;
+        };
+        if self.folder(&name).is_some() || self.compiled.find(&name).is_some() {
+            return Verdict::Exact;
+        }
+        let mut parents = name
+            .match_indices('.')
+            .map(|(at, _)| &name[at..])
+            .enumerate();
+        let has = |(label, parent): &(usize, &str)| {
+            (*label == 0 && self.folder(parent).is_some()) || self.compiled.find(parent).is_some()
+        };
+        match parents.find(has) {
+            Some((_, parent)) => Verdict::Parent(parent.into()),
+            None => Verdict::Unknown,
+        }
     }
 
     /// Whether there is no certificate: STARTTLS cannot be offered.

@@ -151,11 +151,11 @@ async fn act(stream: &mut Stream, step: Do) -> io::Result<()> {
     }
 }
 
-fn server_config() -> &'static Arc<async_rustls::rustls::ServerConfig> {
-    static CONFIG: OnceLock<Arc<async_rustls::rustls::ServerConfig>> = OnceLock::new();
+fn server_config() -> &'static Arc<tls::server::Config> {
+    static CONFIG: OnceLock<Arc<tls::server::Config>> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let table = Table::load(&tls::table::COMPILED, &[], None, "localhost").unwrap();
-        tls::server::config(Arc::new(table))
+        tls::server::config(Arc::new(table), None)
     })
 }
 

@@ -3,6 +3,7 @@
 // Each test binary includes this folder and uses a part of it.
 #![allow(dead_code)]
 
+pub mod anyone;
 pub mod endings;
 pub mod facteur;
 pub mod numbered;

@@ -202,7 +202,15 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Side::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Side::Server(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Side::Server(tls) => {
+                let read = Pin::new(&mut **tls).poll_read(cx, buffer);
+                // What rustls itself has to say (that it does not renegotiate) would wait for our next words, and a client
+                // that waits for it says nothing.
+                if read.is_pending() && tls.get_ref().1.wants_write() {
+                    let _ = Pin::new(tls).poll_flush(cx); // a failure is the next read's, too
+                }
+                read
+            }
             Side::Client(tls) => Pin::new(tls).poll_read(cx, buffer),
         }
     }

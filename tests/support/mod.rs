@@ -6,6 +6,7 @@
 pub mod anyone;
 pub mod endings;
 pub mod facteur;
+pub mod hello;
 pub mod numbered;
 pub mod postfix;
 pub mod senders;

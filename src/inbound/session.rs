@@ -2,6 +2,7 @@
 
 mod obey;
 
+use super::slots::Slot;
 use super::transaction::Mail;
 use super::{Inbound, count};
 use crate::limits;
@@ -45,6 +46,7 @@ struct Session {
     peer: SocketAddr,
     number: u64,
     trust: Trust,
+    slot: Slot,
     server: Server<Durable, Established>,
     hello: Option<Hello>,
     mail: Option<Box<Mail>>,
@@ -71,7 +73,13 @@ enum Next {
 }
 
 /// Runs a session to its end and logs it.
-pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAddr, door: Door) {
+pub async fn run(
+    inbound: Arc<Inbound>,
+    socket: Async<TcpStream>,
+    peer: SocketAddr,
+    door: Door,
+    slot: Slot,
+) {
     let number = count(&inbound.counters.sessions);
     let trust = inbound.relay.trust(peer.ip());
     let mut session = Session {
@@ -80,6 +88,7 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
         peer,
         number,
         trust,
+        slot,
         server: Server::new(),
         hello: None,
         mail: None,
@@ -252,6 +261,7 @@ impl Session {
         let (stream, proof) = done?;
         if proof.client().is_some_and(|shown| shown.verdict.is_known()) {
             self.trust = self.trust.with_certificate();
+            self.slot.exempt();
         }
         Ok((stream, proof))
     }

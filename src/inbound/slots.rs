@@ -44,7 +44,7 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Shared>,
-    /// None: a trusted client.
+    /// None: a trusted client, or one that is known by now.
     origin: Option<Origin>,
 }
 
@@ -87,7 +87,7 @@ impl Slots {
                 taken.trusted += 1;
                 None
             }
-            // Nobody is known by a certificate before the handshake, which takes a slot.
+            // Nobody is known by a certificate before the handshake, which takes a slot: see Slot::exempt.
             Trust::Certified | Trust::Stranger => {
                 let origin = Origin::of(client);
                 let sessions = taken.by_origin.entry(origin).or_default();
@@ -118,6 +118,33 @@ impl Slots {
     }
 }
 
+impl Slot {
+    /// The client is one of ours after all: its session counts no longer as its address's, as far as there is room beside
+    /// what is left for strangers.
+    pub fn exempt(&mut self) {
+        let mut taken = self.slots.taken();
+        if taken.trusted >= self.slots.most - self.slots.for_strangers {
+            return;
+        }
+        if let Some(origin) = self.origin.take() {
+            taken.leave(origin);
+            taken.trusted += 1;
+        }
+    }
+}
+
+impl Taken {
+    /// A stranger's session ends, or is none any more.
+    fn leave(&mut self, origin: Origin) {
+        if let Some(sessions) = self.by_origin.get_mut(&origin) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.by_origin.remove(&origin);
+            }
+        }
+    }
+}
+
 impl Shared {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
@@ -128,15 +155,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.taken();
         taken.all -= 1;
-        let Some(origin) = self.origin else {
-            taken.trusted -= 1;
-            return;
-        };
-        if let Some(sessions) = taken.by_origin.get_mut(&origin) {
-            *sessions -= 1;
-            if *sessions == 0 {
-                taken.by_origin.remove(&origin);
-            }
+        match self.origin {
+            Some(origin) => taken.leave(origin),
+            None => taken.trusted -= 1,
         }
     }
 }
@@ -189,6 +210,27 @@ mod tests {
             slots.0.taken().by_origin.len() <= 3,
             "forgotten with the last session"
         );
+    }
+
+    #[test]
+    fn who_becomes_known_leaves_the_share_of_its_address() {
+        let slots = Slots::new(40, 1);
+        let mut known: Vec<Slot> = Vec::new();
+        for _ in 0..40 {
+            let Ok(mut slot) = stranger(&slots, "192.0.2.1") else {
+                break;
+            };
+            slot.exempt();
+            slot.exempt();
+            known.push(slot);
+        }
+        // 32 beside those for strangers, and one that stayed one.
+        assert_eq!((known.len(), slots.taken()), (33, 33));
+        assert!(stranger(&slots, "192.0.2.2").is_ok());
+        drop(known);
+        assert_eq!(slots.taken(), 0);
+        assert_eq!(slots.0.taken().trusted, 0);
+        assert!(slots.0.taken().by_origin.is_empty());
     }
 
     #[test]

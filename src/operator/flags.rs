@@ -66,7 +66,7 @@ pub struct Flags {
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions: Option<u16>,
 
-    /// sessions of one IPv4 address or IPv6 /64; clients of --relay-from are exempt (default: a quarter of --sessions)
+    /// sessions of one IPv4 address or IPv6 /64; clients of --relay-from and those known by a certificate are exempt (default: a quarter of --sessions)
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions_per_address: Option<u16>,
 

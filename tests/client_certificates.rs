@@ -282,6 +282,22 @@ fn sighup_reads_the_authorities_again_and_keeps_them_from_what_is_bad() {
     facteur.stop();
 }
 
+#[test]
+fn sessions_that_are_known_do_not_count_as_their_address_s() {
+    let ours = made_named("ours", &[]);
+    let folder = Folder::new();
+    let print = fingerprint(&ours.der);
+    let flags = ["--relay-clientcert", &print, "--sessions-per-address", "1"];
+    let facteur = relay(&folder, &flags);
+    // The slot of the one before, a moment after its end.
+    let enter = |config| until("a slot", || mail(facteur.port, Arc::clone(&config)).ok());
+    let _ours = [enter(with(&ours)), enter(with(&ours))];
+    let _stranger = enter(without());
+    let mut next = Client::dial(facteur.port).expect("a connection");
+    next.expect("421 4.7.0").expect("the share is taken");
+    facteur.stop();
+}
+
 /// Who has read a certificate off the wire has not its key.
 #[test]
 fn a_certificate_without_its_key_is_a_failed_handshake() {

@@ -146,12 +146,7 @@ fn received_and_the_log_tell_how_the_server_name_was_answered() {
             "(sni odd.test unknown)",
             "sni=odd.test entry=default",
         ),
-        (
-            "none",
-            "127.0.0.1",
-            "(no sni)",
-            " entry=default",
-        ),
+        ("none", "127.0.0.1", "(no sni)", " entry=default"),
     ] {
         let client = Client::connect(facteur.port).expect("a session");
         let mut client = client

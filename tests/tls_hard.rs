@@ -92,7 +92,7 @@ impl Relay {
 
     /// The relay serves on, and nothing in it broke.
     #[track_caller]
-    fn is_well(self) {
+    fn stop_well(self) {
         let client = Client::connect(self.facteur.port).expect("a session");
         let mut config = anyone::client((*facteur::tls::provider()).clone(), VERSIONS);
         config.enable_sni = false;
@@ -133,7 +133,7 @@ fn versions_before_1_2_are_refused_by_their_alert() {
     // SSL 2.0: a length with the high bit, CLIENT-HELLO, version 2.
     let ssl2 = [&[0x80, 46, 1, 0, 2, 0, 21, 0, 0, 0, 16][..], &[1; 37]].concat();
     assert!(matches!(relay.says_to(&ssl2), Answer::Alert(_)));
-    relay.is_well();
+    relay.stop_well();
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_default_certificate_is_for_no_name_an_unknown_one_and_an_address() {
             name.escape_ascii()
         );
     }
-    relay.is_well();
+    relay.stop_well();
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_malformed_server_name_gets_an_alert() {
     }
     let twice = Hello::tls_1_2().named(b"a.example").named(b"b.example");
     assert!(matches!(relay.says_to(&twice.record()), Answer::Alert(_)));
-    relay.is_well();
+    relay.stop_well();
 }
 
 /// The relay reads such a hello to its end or to the connection's.
@@ -232,7 +232,7 @@ fn no_octet_of_a_hello_can_break_the_relay() {
             }
         }
     }
-    relay.is_well();
+    relay.stop_well();
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn alpn_must_name_smtp() {
     for list in [&b""[..], b"\0\0", b"\0\x01\0", b"\0\x05\x05smtp"] {
         assert!(matches!(offering(list), Answer::Alert(_)), "{list:?}");
     }
-    relay.is_well();
+    relay.stop_well();
 }
 
 /// The session and what follows it in a ServerHello: its id, the suite, the compression, the extensions' numbers.
@@ -295,7 +295,7 @@ fn nothing_is_compressed() {
     for only in [&[1][..], &[]] {
         assert!(matches!(offering(only), Answer::Alert(_)), "{only:?}");
     }
-    relay.is_well();
+    relay.stop_well();
 }
 
 /// No session has a number or a ticket that could be shown again, to this listener or to another.
@@ -319,7 +319,7 @@ fn no_session_can_be_resumed() {
             }
         }
     }
-    relay.is_well();
+    relay.stop_well();
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn early_data_is_not_taken() {
     relay
         .facteur
         .wait_log(&["disconnect", "helo=\"\"", "TLS: "]);
-    relay.is_well();
+    relay.stop_well();
 }
 
 /// After an alert the connection ends: what is said then is neither read as SMTP nor answered by a reset.
@@ -384,7 +384,7 @@ fn after_an_alert_nothing_is_said_in_clear() {
         socket.write_all(behind).expect("the relay still drains");
         assert_eq!(socket.read(&mut [0; 9]).expect("still the end"), 0);
     }
-    relay.is_well();
+    relay.stop_well();
 }
 
 #[test]
@@ -428,5 +428,5 @@ fn a_session_of_tls_1_2_is_not_renegotiated() {
         said.contains("RENEGOTIATING") && said.contains("no renegotiation"),
         "{said}"
     );
-    relay.is_well();
+    relay.stop_well();
 }

@@ -137,8 +137,8 @@ fn received_and_the_log_tell_how_the_server_name_was_answered() {
         (
             "parent",
             "a.wild.test",
-            "(sni a.wild.test .wild.test)",
-            "sni=a.wild.test entry=.wild.test",
+            "(sni a.wild.test *.wild.test)",
+            "sni=a.wild.test entry=*.wild.test",
         ),
         (
             "unknown",

@@ -17,8 +17,7 @@ use async_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use facteur::net::deadline::within;
 use facteur::net::stream::{HandshakeError, Stream};
 use facteur::tls::table::COMPILED;
-use facteur::tls::verdict::Verdict;
-use facteur::tls::{self, Established, Table};
+use facteur::tls::{self, Established, Table, Verdict};
 use smol::Async;
 use smol::future::zip;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -91,7 +90,7 @@ fn each_name_gets_its_certificate_and_the_rest_the_default() {
     );
     let server = Server::new(&[("mx.example.org", &mx), ("wild", &wild)]);
     smol::block_on(async {
-        let parent = Verdict::Parent(".example.net".into());
+        let wildcard = Verdict::Wildcard("*.example.net".into());
         for (name, sni, expected, entry) in [
             (
                 "mx.example.org",
@@ -106,18 +105,18 @@ fn each_name_gets_its_certificate_and_the_rest_the_default() {
                 Verdict::Exact,
             ),
             ("example.net", Some("example.net"), &wild, Verdict::Exact),
-            ("a.example.net", Some("a.example.net"), &wild, parent),
+            ("a.example.net", Some("a.example.net"), &wild, wildcard),
             (
                 "a.b.example.net",
                 Some("a.b.example.net"),
                 &mx,
-                Verdict::Unknown,
+                Verdict::UnknownName,
             ),
             (
                 "unknown.example",
                 Some("unknown.example"),
                 &mx,
-                Verdict::Unknown,
+                Verdict::UnknownName,
             ),
             ("127.0.0.1", None, &mx, Verdict::NoName),
             ("::1", None, &mx, Verdict::NoName),

@@ -3,8 +3,7 @@
 use crate::smtp::address::Domain;
 use crate::smtp::date::Date;
 use crate::smtp::header::Seen;
-use crate::tls::Established;
-use crate::tls::verdict::Verdict;
+use crate::tls::{Established, Verdict};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -91,15 +90,14 @@ fn told(tls: &Established) -> String {
     let _ = write!(lines, " ({})", tls.version());
     // What stands here is no one's free text: rustls takes only letters, digits, hyphens and underscores for a name, and
     // Shown keeps brackets, quotes and line ends out of a certificate's.
-    match (tls.sni(), tls.entry()) {
-        (Some(name), Some(Verdict::Unknown)) => {
-            let _ = write!(lines, "\r\n\t(sni {name} unknown)");
+    let _ = match (tls.sni(), tls.entry()) {
+        (Some(name), Some(Verdict::Exact)) => write!(lines, "\r\n\t(sni {name} exact)"),
+        (Some(name), Some(Verdict::Parent(entry) | Verdict::Wildcard(entry))) => {
+            write!(lines, "\r\n\t(sni {name} {entry})")
         }
-        (Some(name), Some(entry)) => {
-            let _ = write!(lines, "\r\n\t(sni {name} {entry})");
-        }
-        _ => lines += "\r\n\t(no sni)",
-    }
+        (Some(name), _) => write!(lines, "\r\n\t(sni {name} unknown)"),
+        (None, _) => write!(lines, "\r\n\t(no sni)"),
+    };
     if let Some(shown) = tls.client() {
         let (name, verdict) = (&shown.name, shown.verdict);
         let told = format!("client certificate \"{name}\"");

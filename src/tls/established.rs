@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::client_certificate;
-use super::verdict::Verdict;
+use super::{Verdict, client_certificate};
 use async_rustls::rustls::{
     CipherSuite, ClientConnection, CommonState, NamedGroup, ProtocolVersion, ServerConnection,
 };
@@ -111,8 +110,11 @@ impl fmt::Display for Established {
         if let Some(name) = self.sni() {
             write!(f, " sni={name}")?;
         }
-        if let Some(entry) = self.entry() {
-            write!(f, " entry={entry}")?;
+        match self.entry() {
+            Some(Verdict::Exact) => f.write_str(" entry=exact")?,
+            Some(Verdict::Parent(entry) | Verdict::Wildcard(entry)) => write!(f, " entry={entry}")?,
+            Some(Verdict::NoName | Verdict::UnknownName) => f.write_str(" entry=default")?,
+            None => {}
         }
         match self.client() {
             Some(shown) => write!(f, " client='{}' ({})", shown.name, shown.verdict),

@@ -17,10 +17,11 @@ pub mod pair;
 pub mod server;
 pub mod table;
 pub mod validity;
-pub mod verdict;
+mod verdict;
 
 pub use established::Established;
 pub use table::{Table, TableError};
+pub use verdict::Verdict;
 
 use std::sync::Arc;
 

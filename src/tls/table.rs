@@ -12,9 +12,8 @@ use async_rustls::rustls::sign::CertifiedKey;
 
 use super::compiled::{Compiled, Source, folded};
 use super::folders::{Folder, Skipped};
-use super::provider;
 use super::validity::Validity;
-use super::verdict::Verdict;
+use super::{Verdict, provider};
 use crate::limits;
 pub use error::TableError;
 
@@ -126,17 +125,18 @@ impl Table {
         if self.folder(&name).is_some() || self.compiled.find(&name).is_some() {
             return Verdict::Exact;
         }
-        let mut parents = name
+        let found = name
             .match_indices('.')
-            .map(|(at, _)| &name[at..])
-            .enumerate();
-        let has = |(label, parent): &(usize, &str)| {
-            (*label == 0 && self.folder(parent).is_some()) || self.compiled.find(parent).is_some()
-        };
-        match parents.find(has) {
-            Some((_, parent)) => Verdict::Parent(parent.into()),
-            None => Verdict::Unknown,
-        }
+            .enumerate()
+            .find_map(|(label, (at, _))| {
+                let parent = &name[at..];
+                if label == 0 && self.folder(parent).is_some() {
+                    return Some(Verdict::Wildcard(format!("*{parent}").into()));
+                }
+                let line = self.compiled.find(parent);
+                line.map(|_| Verdict::Parent(parent.into()))
+            });
+        found.unwrap_or(Verdict::UnknownName)
     }
 
     /// Whether there is no certificate: STARTTLS cannot be offered.

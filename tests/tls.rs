@@ -16,8 +16,9 @@ use async_rustls::rustls::{
 use async_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use facteur::net::deadline::within;
 use facteur::net::stream::{HandshakeError, Stream};
+use facteur::tls::Verdict::{Exact, NoName, UnknownName, Wildcard};
 use facteur::tls::table::COMPILED;
-use facteur::tls::{self, Established, Table, Verdict};
+use facteur::tls::{self, Established, Table};
 use smol::Async;
 use smol::future::zip;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,36 +91,16 @@ fn each_name_gets_its_certificate_and_the_rest_the_default() {
     );
     let server = Server::new(&[("mx.example.org", &mx), ("wild", &wild)]);
     smol::block_on(async {
-        let wildcard = Verdict::Wildcard("*.example.net".into());
+        let wildcard = Wildcard("*.example.net".into());
         for (name, sni, expected, entry) in [
-            (
-                "mx.example.org",
-                Some("mx.example.org"),
-                &mx,
-                Verdict::Exact,
-            ),
-            (
-                "MX.EXAMPLE.ORG",
-                Some("mx.example.org"),
-                &mx,
-                Verdict::Exact,
-            ),
-            ("example.net", Some("example.net"), &wild, Verdict::Exact),
+            ("mx.example.org", Some("mx.example.org"), &mx, Exact),
+            ("MX.EXAMPLE.ORG", Some("mx.example.org"), &mx, Exact),
+            ("example.net", Some("example.net"), &wild, Exact),
             ("a.example.net", Some("a.example.net"), &wild, wildcard),
-            (
-                "a.b.example.net",
-                Some("a.b.example.net"),
-                &mx,
-                Verdict::UnknownName,
-            ),
-            (
-                "unknown.example",
-                Some("unknown.example"),
-                &mx,
-                Verdict::UnknownName,
-            ),
-            ("127.0.0.1", None, &mx, Verdict::NoName),
-            ("::1", None, &mx, Verdict::NoName),
+            ("a.b.example.net", Some("a.b.example.net"), &mx, UnknownName),
+            ("unknown.example", Some("unknown.example"), &mx, UnknownName),
+            ("127.0.0.1", None, &mx, NoName),
+            ("::1", None, &mx, NoName),
         ] {
             let (accepted, connected) = server.meet(tls::client::config(), name).await;
             let established = accepted.unwrap().1;

@@ -1,5 +1,6 @@
 //! `facteur check`: would `serve` start with these flags, and would mail flow?
 
+mod certificates;
 #[path = "support/dns_server.rs"]
 mod dns_server;
 mod support;
@@ -157,6 +158,22 @@ fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
     facteur.stop();
     let found = lab.check(&["--spool", "small"]);
     found.is_an_error(&["--spool-size", "only grows"]);
+}
+
+#[test]
+fn authorities_for_clients_are_read() {
+    let lab = Lab::new();
+    let made = |title| certificates::Authority::new(title).pem();
+    lab.folder.file("ca.pem", &made("one"));
+    lab.check(&["--client-ca", "ca.pem"])
+        .is_fine(&["client certificates", "roots=1 fingerprints=0"]);
+    let found = lab.check(&["--client-ca", "nowhere.pem"]);
+    found.is_an_error(&["--client-ca nowhere.pem", "No such file"]);
+    lab.folder
+        .file("many.pem", &made("one of many").repeat(100));
+    let found = lab.check(&["--client-ca", "many.pem"]);
+    let line = found.line(&["--client-ca", "100 authorities"]);
+    assert!(line.starts_with("warning: "), "{line}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the relay puts before a message, read where it ends up: Received, and from trusted clients what is missing.
 
+mod certificates;
 mod support;
 
 use std::fs;
@@ -118,6 +119,54 @@ fn received_does_not_tell_one_recipient_of_another() {
     facteur.stop();
 }
 
+#[test]
+fn received_and_the_log_tell_how_the_server_name_was_answered() {
+    let certs = certificates::Folder::new();
+    certs.lineage("mx.test", &certificates::made(&["mx.test"]));
+    certs.lineage("wild", &certificates::made(&["*.wild.test"]));
+    let dir = certs.path().to_str().expect("UTF-8");
+    let folder = Folder::new();
+    let facteur = relay(&folder, &["--certs", dir]);
+    for (user, name, told, logged) in [
+        (
+            "exact",
+            "MX.test",
+            "(sni mx.test exact)",
+            "sni=mx.test entry=exact",
+        ),
+        (
+            "parent",
+            "a.wild.test",
+            "(sni a.wild.test *.wild.test)",
+            "sni=a.wild.test entry=*.wild.test",
+        ),
+        (
+            "unknown",
+            "odd.test",
+            "(sni odd.test unknown)",
+            "sni=odd.test entry=default",
+        ),
+        ("none", "127.0.0.1", "(no sni)", " entry=default"),
+    ] {
+        let client = Client::connect(facteur.port).expect("a session");
+        let mut client = client
+            .starttls(facteur::tls::client::config(), name)
+            .expect("TLS");
+        client.say("EHLO client.test", "250").expect("EHLO");
+        let recipient = format!("{user}@in.test");
+        client
+            .submit("a@b.test", &recipient, WHOLE.as_bytes())
+            .expect("accepted");
+        let received = field(&message_for(&folder, user), "Received: ");
+        assert!(
+            received.contains(&format!(" (TLSv1.3) {told}; ")),
+            "{received}"
+        );
+        facteur.wait_log(&["accepted", logged]);
+    }
+    facteur.stop();
+}
+
 /// RFC 8314 4.3 and RFC 6531 4.3, by another's client.
 #[test]
 fn received_tells_of_tls() {
@@ -148,7 +197,7 @@ fn received_tells_of_tls() {
             received.contains(" tls TLS_") && received.contains(" group "),
             "{received}"
         );
-        assert!(received.contains(" (TLSv1.3); "), "{received}");
+        assert!(received.contains(" (TLSv1.3) (no sni); "), "{received}");
     }
     facteur.stop();
 }

@@ -13,9 +13,10 @@ use async_rustls::rustls::{
     AlertDescription, ClientConfig, ClientConnection, Error, HandshakeKind, ServerConfig,
     StreamOwned,
 };
-use async_rustls::{TlsConnector, client::TlsStream};
+use async_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use facteur::net::deadline::within;
 use facteur::net::stream::{HandshakeError, Stream};
+use facteur::tls::Verdict::{Exact, NoName, UnknownName, Wildcard};
 use facteur::tls::table::COMPILED;
 use facteur::tls::{self, Established, Found, Table};
 use smol::Async;
@@ -28,7 +29,7 @@ use certificates::{Folder, Made, made};
 
 /// A server for the certificates of a folder.
 struct Server {
-    config: Arc<ServerConfig>,
+    config: Arc<tls::server::Config>,
     listener: Async<TcpListener>,
     _certs: Folder,
 }
@@ -48,7 +49,7 @@ impl Server {
         )
         .unwrap();
         Self {
-            config: tls::server::config(Arc::new(table)),
+            config: tls::server::config(Arc::new(table), None),
             listener: Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap(),
             _certs: certs,
         }
@@ -60,7 +61,9 @@ impl Server {
 
     async fn accept(&self) -> Result<(Stream, Established), HandshakeError> {
         let (socket, _) = self.listener.accept().await.unwrap();
-        Stream::new(socket).accept_tls(&self.config).await
+        Stream::new(socket)
+            .accept_tls(&self.config, 0, Duration::from_secs(20))
+            .await
     }
 
     /// One handshake with a client of `config`; what each side made of it.
@@ -96,17 +99,24 @@ fn each_name_gets_its_certificate_and_the_rest_the_default() {
     );
     let server = Server::new(&[("mx.example.org", &mx), ("wild", &wild)]);
     smol::block_on(async {
-        for (name, sni, expected) in [
-            ("mx.example.org", Some("mx.example.org"), &mx),
-            ("MX.EXAMPLE.ORG", Some("mx.example.org"), &mx),
-            ("a.example.net", Some("a.example.net"), &wild),
-            ("a.b.example.net", Some("a.b.example.net"), &mx),
-            ("unknown.example", Some("unknown.example"), &mx),
-            ("127.0.0.1", None, &mx),
-            ("::1", None, &mx),
+        let wildcard = Wildcard("*.example.net".into());
+        for (name, sni, expected, entry) in [
+            ("mx.example.org", Some("mx.example.org"), &mx, Exact),
+            ("MX.EXAMPLE.ORG", Some("mx.example.org"), &mx, Exact),
+            ("example.net", Some("example.net"), &wild, Exact),
+            ("a.example.net", Some("a.example.net"), &wild, wildcard),
+            ("a.b.example.net", Some("a.b.example.net"), &mx, UnknownName),
+            ("unknown.example", Some("unknown.example"), &mx, UnknownName),
+            ("127.0.0.1", None, &mx, NoName),
+            ("::1", None, &mx, NoName),
         ] {
             let (accepted, connected) = server.meet(tls::client::config(), name).await;
-            assert_eq!(accepted.unwrap().1.sni(), sni, "{name}");
+            let established = accepted.unwrap().1;
+            assert_eq!(
+                (established.sni(), established.entry()),
+                (sni, Some(&entry)),
+                "{name}"
+            );
             let connected = connected.unwrap();
             let shown = connected.get_ref().1.peer_certificates().unwrap();
             assert!(shown[0].as_ref() == expected.der, "{name}");
@@ -134,8 +144,8 @@ fn both_sides_agree_and_what_is_said_arrives() {
         let (mut served, ours) = accepted.unwrap();
         assert_eq!(format!("{client:?}"), "Stream(TLS, connected)");
         assert_eq!(format!("{served:?}"), "Stream(TLS, accepted)");
-        assert_eq!(ours.to_string(), theirs.to_string());
-        assert!(ours.to_string().ends_with(" sni=mx.example.org"), "{ours}");
+        assert_eq!(ours.to_string(), format!("{theirs} entry=exact"));
+        assert!(theirs.to_string().ends_with(" sni=mx.example.org"));
         assert_eq!(
             (ours.version(), ours.suite()),
             ("TLSv1.3", "TLS_AES_256_GCM_SHA384")
@@ -197,6 +207,18 @@ fn the_first_words_in_tls_do_not_wait_for_a_delayed_ack() {
     });
     let quickest = quickest.min().unwrap();
     assert!(quickest < Duration::from_millis(35), "{quickest:?}");
+}
+
+#[test]
+fn a_handshake_has_the_time_that_is_left_for_it() {
+    let server = Server::new(&[("mx.example.org", &made(&["mx.example.org"]))]);
+    smol::block_on(async {
+        let mut client = Async::<TcpStream>::connect(server.address()).await.unwrap();
+        client.write_all(&[22, 3, 1]).await.unwrap();
+        let (socket, _) = server.listener.accept().await.unwrap();
+        let accept = Stream::new(socket).accept_tls(&server.config, 0, Duration::from_millis(50));
+        assert!(matches!(accept.await, Err(HandshakeError::TimedOut)));
+    });
 }
 
 #[test]
@@ -431,7 +453,7 @@ fn certificates_that_do_not_parse_do_not_stop_may_and_encrypt() {
         smol::block_on(async {
             let serve = async {
                 let (socket, _) = listener.accept().await.unwrap();
-                Stream::new(socket).accept_tls(&Arc::new(config)).await
+                TlsAcceptor::from(Arc::new(config)).accept(socket).await
             };
             // The host's name is none: TLS goes on without SNI.
             let connect = async {
@@ -441,7 +463,7 @@ fn certificates_that_do_not_parse_do_not_stop_may_and_encrypt() {
                     .await
             };
             let (served, connected) = zip(serve, connect).await;
-            assert_eq!(served.unwrap().1.sni(), None);
+            assert_eq!(served.unwrap().get_ref().1.server_name(), None);
             connected.unwrap();
         });
     }

@@ -9,7 +9,7 @@ use std::thread;
 
 use async_rustls::rustls::{ServerConnection, Stream};
 use facteur::tls::table::COMPILED;
-use facteur::tls::{self, Table};
+use facteur::tls::{self, Found, Table};
 
 mod certificates;
 
@@ -18,14 +18,20 @@ use certificates::{Folder, Made, made, made_ed25519, made_rsa};
 /// Serves handshakes with the certificates of `certs` until the test ends.
 fn serve(certs: &Folder) -> SocketAddr {
     let dirs: Vec<PathBuf> = vec![certs.path().into()];
-    let table = Table::load(&COMPILED, &dirs, None, "relay.invalid").unwrap();
-    let config = tls::server::config(Arc::new(table));
+    let table = Table::load(
+        &COMPILED,
+        &Found::now(&COMPILED, &dirs),
+        None,
+        "relay.invalid",
+    )
+    .unwrap();
+    let config = tls::server::config(Arc::new(table), None);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
-            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut connection = ServerConnection::new(Arc::clone(config.rustls())).unwrap();
             // The client ends it as it likes, after its handshake or before.
             let _ = Stream::new(&mut connection, &mut socket).write_all(b"220 \r\n");
         }

@@ -71,11 +71,11 @@ fn admit(
     let (inbound, alive) = (Arc::clone(inbound), alive.clone());
     let task = async move {
         // A panic ends its own session: the relay and its queue go on.
-        let session = AssertUnwindSafe(session::run(inbound, socket, peer, door));
+        let session = AssertUnwindSafe(session::run(inbound, socket, peer, door, slot));
         if session.catch_unwind().await.is_err() {
             log::error!("a session panicked client={peer}: please report this");
         }
-        drop((slot, alive));
+        drop(alive);
     };
     executor.spawn(task).detach();
 }

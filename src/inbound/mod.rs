@@ -15,7 +15,7 @@ pub mod turns;
 use crate::policy::relay::Relay;
 use crate::policy::routes::Routes;
 use crate::spool::Spool;
-use async_rustls::rustls::ServerConfig;
+use crate::tls::server::Config;
 use smol::channel::Receiver;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ pub struct Inbound {
     /// Where accepted mail is kept.
     pub spool: Spool,
     /// None where there is no certificate: STARTTLS is not offered. Replaced when certificates are read again.
-    pub tls: RwLock<Option<Arc<ServerConfig>>>,
+    pub tls: RwLock<Option<Arc<Config>>>,
     /// Whether there is one; fixed at boot.
     pub has_tls: bool,
     /// Octets of the largest message.
@@ -71,7 +71,7 @@ pub struct Counters {
 }
 
 impl Inbound {
-    fn tls(&self) -> Option<Arc<ServerConfig>> {
+    fn tls(&self) -> Option<Arc<Config>> {
         self.tls
             .read()
             .unwrap_or_else(PoisonError::into_inner)

@@ -3,7 +3,7 @@
 use crate::smtp::address::Domain;
 use crate::smtp::date::Date;
 use crate::smtp::header::Seen;
-use crate::tls::Established;
+use crate::tls::{Established, Verdict};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -49,12 +49,7 @@ impl Trace<'_> {
             let _ = write!(line, "\r\n\tfor <{recipient}>");
         }
         if let Some(tls) = self.tls {
-            // RFC 8314 4.3
-            let _ = write!(line, "\r\n\ttls {}", tls.suite());
-            if let Some(group) = tls.group() {
-                let _ = write!(line, " group {group}");
-            }
-            let _ = write!(line, " ({})", tls.version());
+            line += &told(tls);
         }
         let _ = write!(line, ";\r\n\t{}\r\n", Date(self.now));
         line
@@ -83,6 +78,37 @@ impl Trace<'_> {
         }
         lines
     }
+}
+
+/// The clause of RFC 8314 4.3, and what its grammar has no word for as comments (RFC 5321 4.4 allows them before the date):
+/// how the server name was answered, and the client's certificate. Folded, each line under 78 octets but for names.
+fn told(tls: &Established) -> String {
+    let mut lines = format!("\r\n\ttls {}", tls.suite());
+    if let Some(group) = tls.group() {
+        let _ = write!(lines, " group {group}");
+    }
+    let _ = write!(lines, " ({})", tls.version());
+    // What stands here is no one's free text: rustls takes only letters, digits, hyphens and underscores for a name, and
+    // Shown keeps brackets, quotes and line ends out of a certificate's.
+    let _ = match (tls.sni(), tls.entry()) {
+        (Some(name), Some(Verdict::Exact)) => write!(lines, "\r\n\t(sni {name} exact)"),
+        (Some(name), Some(Verdict::Parent(entry) | Verdict::Wildcard(entry))) => {
+            write!(lines, "\r\n\t(sni {name} {entry})")
+        }
+        (Some(name), _) => write!(lines, "\r\n\t(sni {name} unknown)"),
+        (None, _) => write!(lines, "\r\n\t(no sni)"),
+    };
+    if let Some(shown) = tls.client() {
+        let (name, verdict) = (&shown.name, shown.verdict);
+        let told = format!("client certificate \"{name}\"");
+        let fold = if told.len() + verdict.to_string().len() < 70 {
+            " "
+        } else {
+            "\r\n\t"
+        };
+        let _ = write!(lines, "\r\n\t({told}{fold}{verdict})");
+    }
+    lines
 }
 
 /// RFC 5321 4.1.3.

@@ -3,6 +3,7 @@
 mod obey;
 
 use super::pace::Pace;
+use super::slots::Slot;
 use super::transaction::Mail;
 use super::{Inbound, count};
 use crate::limits;
@@ -15,7 +16,7 @@ use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Server, Settings, Step};
 use crate::spool::Durable;
 use crate::tls::Established;
-use async_rustls::rustls::ServerConfig;
+use crate::tls::server::Config;
 use log::{debug, info};
 use smol::Async;
 use smol::future::FutureExt as _;
@@ -46,6 +47,7 @@ struct Session {
     peer: SocketAddr,
     number: u64,
     trust: Trust,
+    slot: Slot,
     server: Server<Durable, Established>,
     hello: Option<Hello>,
     mail: Option<Box<Mail>>,
@@ -73,7 +75,13 @@ enum Next {
 }
 
 /// Runs a session to its end and logs it.
-pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAddr, door: Door) {
+pub async fn run(
+    inbound: Arc<Inbound>,
+    socket: Async<TcpStream>,
+    peer: SocketAddr,
+    door: Door,
+    slot: Slot,
+) {
     let number = count(&inbound.counters.sessions);
     let trust = inbound.relay.trust(peer.ip());
     let began = Instant::now();
@@ -83,6 +91,7 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
         peer,
         number,
         trust,
+        slot,
         server: Server::new(),
         hello: None,
         mail: None,
@@ -173,7 +182,7 @@ impl Session {
             require_tls: level == Level::Encrypt,
             line_ends: match self.trust {
                 Trust::Trusted => LineEnds::Mended,
-                Trust::Stranger => LineEnds::Strict,
+                Trust::Certified | Trust::Stranger => LineEnds::Strict,
             },
         }
     }
@@ -222,7 +231,7 @@ impl Session {
     }
 
     /// No transaction is open in a handshake: the relay's stop ends it at once.
-    async fn handshake(&self, stream: Stream) -> Result<(Stream, Established), String> {
+    async fn handshake(&mut self, stream: Stream) -> Result<(Stream, Established), String> {
         let config = self.inbound.tls().ok_or("no certificate")?;
         let stopping = async {
             let _ = self.inbound.stop.recv().await;
@@ -233,13 +242,18 @@ impl Session {
             Ok(_) => &self.inbound.counters.tls_sessions,
             Err(_) => &self.inbound.counters.tls_failures,
         });
-        done
+        let (stream, proof) = done?;
+        if proof.client().is_some_and(|shown| shown.verdict.is_known()) {
+            self.trust = self.trust.with_certificate();
+            self.slot.exempt();
+        }
+        Ok((stream, proof))
     }
 
     async fn shake_hands(
         &self,
         stream: Stream,
-        config: &Arc<ServerConfig>,
+        config: &Arc<Config>,
     ) -> Result<(Stream, Established), String> {
         let turns = &self.inbound.handshakes;
         // Its first octets are waited for without a turn: who says nothing keeps nobody out.
@@ -247,8 +261,10 @@ impl Session {
             false => limits::HANDSHAKE,
             true => limits::COMMAND_IDLE_CROWDED,
         };
+        let since = Instant::now();
         let began = within(patience, stream.wait_readable()).await;
         began.map_err(|problem| format!("TLS: {problem}"))?;
+        let left = limits::HANDSHAKE.saturating_sub(since.elapsed());
         let turn = turns.take().await.ok_or("TLS: no turn for the handshake")?;
         let overdue = async {
             turns.overdue().await;
@@ -256,7 +272,7 @@ impl Session {
         };
         let accept = async {
             stream
-                .accept_tls(config)
+                .accept_tls(config, (self.inbound.clock)() / 1_000_000, left)
                 .await
                 .map_err(|problem| format!("TLS: {problem}"))
         };

@@ -47,7 +47,7 @@ pub enum Full {
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Shared>,
-    /// None: a trusted client.
+    /// None: a trusted client, or one that is known by now.
     origin: Option<Origin>,
 }
 
@@ -89,7 +89,8 @@ impl Slots {
                 taken.trusted += 1;
                 None
             }
-            Trust::Stranger => {
+            // Nobody is known by a certificate before the handshake, which takes a slot: see Slot::exempt.
+            Trust::Certified | Trust::Stranger => {
                 let share = match self.0.crowded(&taken, trust) {
                     true if self.0.most_from_one < self.0.most => 1,
                     _ => self.0.most_from_one,
@@ -117,6 +118,33 @@ impl Slots {
     }
 }
 
+impl Slot {
+    /// The client is one of ours after all: its session counts no longer as its address's, as far as there is room beside
+    /// what is left for strangers.
+    pub fn exempt(&mut self) {
+        let mut taken = self.slots.taken();
+        if taken.trusted >= self.slots.most_trusted {
+            return;
+        }
+        if let Some(origin) = self.origin.take() {
+            taken.leave(origin);
+            taken.trusted += 1;
+        }
+    }
+}
+
+impl Taken {
+    /// A stranger's session ends, or is none any more.
+    fn leave(&mut self, origin: Origin) {
+        if let Some(sessions) = self.by_origin.get_mut(&origin) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.by_origin.remove(&origin);
+            }
+        }
+    }
+}
+
 impl Shared {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
@@ -125,7 +153,7 @@ impl Shared {
     /// How many more of them may come.
     fn free(&self, taken: &Taken, trust: Trust) -> usize {
         let (theirs, most) = match trust {
-            Trust::Trusted => (taken.trusted, self.most_trusted),
+            Trust::Trusted | Trust::Certified => (taken.trusted, self.most_trusted),
             Trust::Stranger => (taken.all - taken.trusted, self.most_strangers),
         };
         (most - theirs).min(self.most - taken.all)
@@ -135,7 +163,9 @@ impl Shared {
         let free = self.free(taken, trust);
         match trust {
             // What strangers hold is no reason to hurry a trusted client while there is room for the next.
-            Trust::Trusted => free == 0 || taken.trusted * 10 >= self.most_trusted * 9,
+            Trust::Trusted | Trust::Certified => {
+                free == 0 || taken.trusted * 10 >= self.most_trusted * 9
+            }
             Trust::Stranger => free * 10 <= self.most_strangers,
         }
     }
@@ -145,15 +175,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.taken();
         taken.all -= 1;
-        let Some(origin) = self.origin else {
-            taken.trusted -= 1;
-            return;
-        };
-        if let Some(sessions) = taken.by_origin.get_mut(&origin) {
-            *sessions -= 1;
-            if *sessions == 0 {
-                taken.by_origin.remove(&origin);
-            }
+        match self.origin {
+            Some(origin) => taken.leave(origin),
+            None => taken.trusted -= 1,
         }
     }
 }
@@ -205,6 +229,27 @@ mod tests {
             slots.0.taken().by_origin.len() <= 3,
             "forgotten with the last session"
         );
+    }
+
+    #[test]
+    fn who_becomes_known_leaves_the_share_of_its_address() {
+        let slots = Slots::new(40, 1);
+        let mut known: Vec<Slot> = Vec::new();
+        for _ in 0..40 {
+            let Ok(mut slot) = stranger(&slots, "192.0.2.1") else {
+                break;
+            };
+            slot.exempt();
+            slot.exempt();
+            known.push(slot);
+        }
+        // 32 beside those for strangers, and one that stayed one.
+        assert_eq!((known.len(), slots.0.taken().all), (33, 33));
+        assert!(stranger(&slots, "192.0.2.2").is_ok());
+        drop(known);
+        assert_eq!(slots.0.taken().all, 0);
+        assert_eq!(slots.0.taken().trusted, 0);
+        assert!(slots.0.taken().by_origin.is_empty());
     }
 
     #[test]

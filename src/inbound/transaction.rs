@@ -99,7 +99,7 @@ impl Mail {
         parameters: MailParameters<'_>,
     ) -> Result<Self, Reply> {
         let address = full_address(inbound, trust, sender, reply::BAD_SENDER)?;
-        let source = (trust != Trust::Trusted).then(|| Source::from(client));
+        let source = (trust == Trust::Stranger).then(|| Source::from(client));
         let mut spooled = inbound
             .spool
             .begin_from(source, (inbound.clock)(), parameters.size)

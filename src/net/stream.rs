@@ -7,8 +7,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use async_rustls::rustls::{self, ClientConfig, ServerConfig};
+use async_rustls::rustls::{self, ClientConfig};
 use async_rustls::{TlsAcceptor, TlsConnector, client, server};
 use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -17,6 +18,7 @@ use super::deadline::within;
 use crate::limits;
 use crate::tls::Established;
 use crate::tls::client::{server_name, sni};
+use crate::tls::server::Config;
 
 /// A connection with a peer. Small (24 bytes): what TLS needs is behind a box.
 pub struct Stream(Side);
@@ -85,17 +87,19 @@ impl Stream {
         self.socket().readable().await
     }
 
-    /// The accepting side of a handshake, within [`limits::HANDSHAKE`]. On failure the alert is sent and the rest of what
-    /// the peer says is drained before the socket closes.
-    pub fn accept_tls(self, config: &Arc<ServerConfig>) -> Handshake {
-        let acceptor = TlsAcceptor::from(Arc::clone(config));
+    /// The accepting side of a handshake at `now` (seconds since 1970, for clients' certificates), within `patience`: what
+    /// is left of [`limits::HANDSHAKE`]. On failure the alert is sent and the rest of what the peer says is drained before
+    /// the socket closes.
+    pub fn accept_tls(self, config: &Arc<Config>, now: u64, patience: Duration) -> Handshake {
+        let config = Arc::clone(config);
+        let acceptor = TlsAcceptor::from(Arc::clone(config.rustls()));
         Box::pin(async move {
             let accept = acceptor.accept(self.into_plain()?).into_fallible();
-            match within(limits::HANDSHAKE, async { Ok(accept.await) }).await {
+            match within(patience, async { Ok(accept.await) }).await {
                 Ok(Ok(tls)) => {
                     let (socket, connection) = tls.get_ref();
                     acknowledge(socket);
-                    let established = Established::of_server(connection);
+                    let established = config.established(connection, now);
                     finished(Self(Side::Server(Box::new(tls))), established)
                 }
                 Ok(Err((error, socket))) => Err(failed(error, socket).await),
@@ -200,7 +204,15 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Side::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Side::Server(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Side::Server(tls) => {
+                let read = Pin::new(&mut **tls).poll_read(cx, buffer);
+                // What rustls itself has to say (that it does not renegotiate) would wait for our next words, and a client
+                // that waits for it says nothing.
+                if read.is_pending() && tls.get_ref().1.wants_write() {
+                    let _ = Pin::new(tls).poll_flush(cx); // a failure is the next read's, too
+                }
+                read
+            }
             Side::Client(tls) => Pin::new(tls).poll_read(cx, buffer),
         }
     }

@@ -30,12 +30,18 @@ impl Ceiling {
     /// The ceiling of a relay with this configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
+        let asks_clients = config.client_ca.is_some() || !config.relay_clientcerts.is_empty();
+        let client_chain = if asks_clients {
+            limits::CLIENT_CHAIN
+        } else {
+            0
+        };
         // Where a message's parts lie apart, their segments are remembered one by one.
         let parts = usize::try_from(config.spool.size).unwrap_or(usize::MAX) / limits::SPOOL_PART;
         Self {
             base: limits::BASE_MEMORY,
             sessions: config.sessions,
-            per_session: PER_SESSION,
+            per_session: PER_SESSION + client_chain,
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
             index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY + parts * size_of::<u64>(),
             outbound: Schedule::most_memory(config.outbound)

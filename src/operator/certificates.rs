@@ -2,6 +2,7 @@
 
 mod source;
 
+use super::client_certificates::ClientCertificates;
 use super::config::Config;
 use super::serve::unix_micros;
 use crate::inbound::Inbound;
@@ -11,7 +12,6 @@ use crate::policy::level::Level;
 use crate::tls::reader::Reader;
 use crate::tls::table::COMPILED;
 use crate::tls::{self, Found, Table};
-use async_rustls::rustls::ServerConfig;
 use log::{error, info, warn};
 use source::News;
 pub(super) use source::{Asker, Source};
@@ -25,6 +25,8 @@ pub(super) struct Certificates {
     dirs: Vec<PathBuf>,
     default: Option<String>,
     hostname: String,
+    /// Whom clients' certificates make known.
+    clients: ClientCertificates,
 }
 
 impl Certificates {
@@ -36,6 +38,7 @@ impl Certificates {
             dirs: config.certs.clone(),
             default: config.default_cert.clone(),
             hostname: config.hostname.clone(),
+            clients: ClientCertificates::of(config),
         })
     }
 
@@ -88,6 +91,7 @@ impl Watch {
     /// # Errors
     /// One line.
     pub fn begin(certificates: Certificates, mut source: Source) -> Result<Self, String> {
+        certificates.clients.read()?;
         let mut found = Found::nothing(&certificates.dirs);
         source.first(&mut found)?;
         let mut watch = Self {
@@ -102,8 +106,9 @@ impl Watch {
     }
 
     /// What the listeners are to serve.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        tls::server::config(Arc::clone(&self.table))
+    pub fn config(&self) -> Arc<tls::server::Config> {
+        let clients = self.certificates.clients.current();
+        tls::server::config(Arc::clone(&self.table), clients)
     }
 
     /// Watches from now on, on a thread of its own: a slow disk must hold up neither sessions nor signals.
@@ -129,7 +134,10 @@ impl Watch {
         loop {
             match self.source.next(&mut self.found) {
                 News::Changed => self.put_in_place(Telling::News, inbound),
-                News::Asked => self.put_in_place(Telling::All, inbound),
+                News::Asked => {
+                    self.certificates.clients.read_again();
+                    self.put_in_place(Telling::All, inbound);
+                }
                 News::End => return,
             }
         }

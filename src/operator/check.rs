@@ -8,6 +8,7 @@ mod spool;
 
 use super::ceiling::Ceiling;
 use super::certificates::Certificates;
+use super::client_certificates::ClientCertificates;
 use super::config::Config;
 use super::serve;
 use std::fmt::{self, Write as _};
@@ -78,6 +79,7 @@ pub fn run(config: &Config, now: u64) -> Report {
     let mut report = Report::default();
     resources(config, &mut report);
     certificates(config, now, &mut report);
+    client_certificates(config, &mut report);
     policy::look(config, &mut report);
     let running = spool::look(config, &mut report);
     ports::look(config, running, &mut report);
@@ -110,6 +112,26 @@ fn machine_memory() -> Option<u64> {
     let figures = rustix::system::sysinfo();
     (figures.totalram as u64).checked_mul(figures.mem_unit.into())
 }
+
+/// `--client-ca`, as at boot.
+fn client_certificates(config: &Config, report: &mut Report) {
+    match ClientCertificates::of(config).read() {
+        Ok(None) => {}
+        Ok(Some(clients)) if clients.roots() > MANY_ROOTS => report.warning(format_args!(
+            "--client-ca: {} authorities; if they are public ones, whoever has a certificate of theirs may relay",
+            clients.roots()
+        )),
+        Ok(Some(clients)) => report.ok(format_args!(
+            "client certificates roots={} fingerprints={}",
+            clients.roots(),
+            config.relay_clientcerts.len()
+        )),
+        Err(why) => report.error(why),
+    }
+}
+
+/// More authorities than an owner has: the system's bundle has more than a hundred.
+const MANY_ROOTS: usize = 20;
 
 /// The compiled-in table and the folders, as at boot.
 fn certificates(config: &Config, now: u64, report: &mut Report) {

@@ -9,6 +9,7 @@ use crate::policy::retry::Schedule;
 use crate::policy::routes::Routes;
 use crate::policy::target::Target;
 use crate::spool::{self, Spool};
+use crate::tls::client_certificate::Fingerprint;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +36,10 @@ pub struct Config {
     pub certs: Vec<PathBuf>,
     /// The name of the default certificate, where the owner chose one.
     pub default_cert: Option<String>,
+    /// The file of authorities for clients' certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Certificates and keys of clients that may relay.
+    pub relay_clientcerts: Vec<Fingerprint>,
     /// Inbound sessions at once.
     pub sessions: usize,
     /// Of one stranger's address.
@@ -96,12 +101,14 @@ impl Config {
         }
         let sessions = flags.sessions.map_or(256, usize::from);
         Ok(Self {
-            ports: ports(&flags)?,
+            ports: ports_for_clients(&flags)?,
             relay: relay(&flags),
             routes: routes(&flags)?,
             hostname,
             certs: flags.certs,
             default_cert: flags.default_cert,
+            client_ca: flags.client_ca,
+            relay_clientcerts: flags.relay_clientcert,
             sessions_per_address: flags
                 .sessions_per_address
                 .map_or((sessions / 4).max(1), usize::from),
@@ -177,6 +184,26 @@ fn ports(flags: &Flags) -> Result<Vec<Port>, String> {
         }
     }
     Ok(ports)
+}
+
+/// The ports; one of them with TLS, if clients are to show certificates.
+fn ports_for_clients(flags: &Flags) -> Result<Vec<Port>, String> {
+    let ports = ports(flags)?;
+    let flag = match (&flags.client_ca, &flags.relay_clientcert[..]) {
+        (None, []) => return Ok(ports),
+        (Some(_), _) => "--client-ca",
+        (None, _) => "--relay-clientcert",
+    };
+    match ports
+        .iter()
+        .any(|port| port.door != Door::Smtp(Level::None))
+    {
+        true => Ok(ports),
+        false => Err(format!(
+            "{flag} and --tls-in none: no listener has TLS, so no client can show a certificate; give --tls-in may, \
+             --listen ADDR:PORT,may or --listen-tls ADDR:PORT"
+        )),
+    }
 }
 
 fn relay(flags: &Flags) -> Relay {
@@ -290,6 +317,10 @@ mod tests {
                 "two targets",
             ),
             ("--relay a.example --route *=smtp:[b]", "both take the rest"),
+            (
+                "--client-ca ca.pem --tls-in none",
+                "--client-ca and --tls-in none",
+            ),
         ] {
             let why = config(&format!("--hostname mx.example {line}")).unwrap_err();
             assert!(why.contains(part), "{line}: {why}");

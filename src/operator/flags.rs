@@ -5,6 +5,7 @@ use crate::policy::level::Level;
 use crate::policy::relay::Network;
 use crate::policy::retry::{self, Schedule};
 use crate::policy::target::Target;
+use crate::tls::client_certificate::Fingerprint;
 use argh::FromArgs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,12 +52,22 @@ pub struct Flags {
     #[argh(option, arg_name = "name")]
     pub default_cert: Option<String>,
 
+    /// file of authorities (PEM) whose clients' certificates may relay anywhere; read again at SIGHUP (default: none, and
+    /// clients are not asked for a certificate)
+    #[argh(option, arg_name = "file")]
+    pub client_ca: Option<PathBuf>,
+
+    /// SHA-256 of a client's certificate or public key that may relay anywhere, 64 hexadecimal digits, colons allowed;
+    /// repeat for more (default: none)
+    #[argh(option, arg_name = "sha256")]
+    pub relay_clientcert: Vec<Fingerprint>,
+
     /// inbound sessions at once; clients of --relay-from and all others leave 8 to each other (default: 256)
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions: Option<u16>,
 
-    /// sessions of one IPv4 address or IPv6 /64, one when 90 % of the slots are taken; clients of --relay-from are exempt
-    /// (default: a quarter of --sessions)
+    /// sessions of one IPv4 address or IPv6 /64, one when 90 % of the slots are taken; clients of --relay-from and those
+    /// known by a certificate are exempt (default: a quarter of --sessions)
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions_per_address: Option<u16>,
 
@@ -234,6 +245,8 @@ impl Flags {
             tls_in: self.tls_in.or(lower.tls_in),
             certs: all(self.certs, lower.certs),
             default_cert: self.default_cert.or(lower.default_cert),
+            client_ca: self.client_ca.or(lower.client_ca),
+            relay_clientcert: all(self.relay_clientcert, lower.relay_clientcert),
             sessions: self.sessions.or(lower.sessions),
             sessions_per_address: self.sessions_per_address.or(lower.sessions_per_address),
             message_size: self.message_size.or(lower.message_size),

@@ -3,6 +3,7 @@
 pub mod ceiling;
 mod certificates;
 pub mod check;
+pub mod client_certificates;
 pub mod config;
 pub mod control;
 pub mod flags;

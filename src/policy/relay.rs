@@ -11,8 +11,23 @@ use std::str::FromStr;
 pub enum Trust {
     /// In `--relay-from`: may relay anywhere, and small mistakes are put right.
     Trusted,
+    /// Known by a certificate: may relay anywhere, no more. What is put right for trusted networks is for printers and
+    /// scripts, which have no certificate; who has one is a mail server or a mail program, whose bare LF is a fault to be
+    /// told, and might be a stranger's message that it passes on (SMTP smuggling).
+    Certified,
     /// Everyone else: only mail for our domains, and strictness.
     Stranger,
+}
+
+impl Trust {
+    /// What a certificate that is known adds.
+    #[must_use]
+    pub fn with_certificate(self) -> Self {
+        match self {
+            Self::Trusted => Self::Trusted,
+            Self::Certified | Self::Stranger => Self::Certified,
+        }
+    }
 }
 
 /// An IPv4 or IPv6 network.
@@ -219,7 +234,9 @@ mod tests {
             ),
         ] {
             assert_eq!(ask(Trust::Stranger, address), stranger, "{address}");
-            assert_eq!(ask(Trust::Trusted, address), trusted, "{address}");
+            for known in [Trust::Trusted, Trust::Stranger.with_certificate()] {
+                assert_eq!(ask(known, address), trusted, "{address}");
+            }
         }
     }
 

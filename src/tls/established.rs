@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::{Verdict, client_certificate};
 use async_rustls::rustls::{
     CipherSuite, ClientConnection, CommonState, NamedGroup, ProtocolVersion, ServerConnection,
 };
@@ -14,12 +15,24 @@ pub struct Established {
     suite: CipherSuite,
     group: Option<NamedGroup>,
     sni: Option<Box<str>>,
+    /// Of a connection that was accepted.
+    told: Option<Box<Told>>,
+}
+
+/// What a server makes of the names in a handshake.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub entry: Verdict,
+    pub client: Option<client_certificate::Shown>,
 }
 
 impl Established {
     /// Of a connection that was accepted; `None` while its handshake goes on.
-    pub(crate) fn of_server(connection: &ServerConnection) -> Option<Self> {
-        Self::of(connection, connection.server_name())
+    pub(super) fn of_server(connection: &ServerConnection, told: Told) -> Option<Self> {
+        Some(Self {
+            told: Some(Box::new(told)),
+            ..Self::of(connection, connection.server_name())?
+        })
     }
 
     /// Of a connection that was made with `sni` in its hello; `None` while its handshake goes on.
@@ -38,6 +51,7 @@ impl Established {
                 .negotiated_key_exchange_group()
                 .map(|group| group.name()),
             sni: sni.map(Box::from),
+            told: None,
         })
     }
 
@@ -61,6 +75,16 @@ impl Established {
             NamedGroup::X25519 => Some("x25519"),
             other => Some(other.as_str().unwrap_or("unknown")),
         }
+    }
+
+    /// Which entry of the table gave the certificate, where the connection was accepted.
+    pub fn entry(&self) -> Option<&Verdict> {
+        self.told.as_ref().map(|told| &told.entry)
+    }
+
+    /// The certificate that the client showed, if it was asked for one.
+    pub fn client(&self) -> Option<&client_certificate::Shown> {
+        self.told.as_ref()?.client.as_ref()
     }
 
     /// The server name of the hello, lower-case; `None` where none was sent or it was an address.
@@ -112,15 +136,25 @@ fn name(suite: CipherSuite) -> &'static str {
     known.map_or("unknown", |(_, name)| name)
 }
 
-/// As the log has it: version, suite, group and server name, the last two where there are any.
+/// As the log has it: version, suite, group and server name, the last two where there are any; and of a connection that was
+/// accepted the entry that gave the certificate, and the client's certificate.
 impl fmt::Display for Established {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.version(), self.suite())?;
         if let Some(group) = self.group() {
             write!(f, " {group}")?;
         }
-        match self.sni() {
-            Some(name) => write!(f, " sni={name}"),
+        if let Some(name) = self.sni() {
+            write!(f, " sni={name}")?;
+        }
+        match self.entry() {
+            Some(Verdict::Exact) => f.write_str(" entry=exact")?,
+            Some(Verdict::Parent(entry) | Verdict::Wildcard(entry)) => write!(f, " entry={entry}")?,
+            Some(Verdict::NoName | Verdict::UnknownName) => f.write_str(" entry=default")?,
+            None => {}
+        }
+        match self.client() {
+            Some(shown) => write!(f, " client='{}' ({})", shown.name, shown.verdict),
             None => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! TLS: the table of names and certificates, the two sides' configurations, and the proof of a finished handshake.
 //!
-//! TLS 1.2 and 1.3 only, no tickets, no resumption, no client certificates. One function, [`provider`], picks the crypto
+//! TLS 1.2 and 1.3 only, no tickets, no resumption. One function, [`provider`], picks the crypto
 //! library for all of it.
 
 #[cfg(test)]
@@ -8,6 +8,7 @@
 mod certificates;
 pub mod chain;
 pub mod client;
+pub mod client_certificate;
 pub mod compiled;
 #[cfg(test)] // build.rs is its user; here it is tested
 mod domains;

@@ -164,7 +164,7 @@ impl Pair {
 }
 
 /// A regular file of at most `max` bytes. A pipe would block the boot, and a device might never end.
-fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, PairError> {
+pub(super) fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, PairError> {
     let unreadable = |e| PairError::Unreadable(path.into(), e);
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() || metadata.len() > max as u64 {
@@ -177,7 +177,11 @@ fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, PairError> {
     Ok(bytes)
 }
 
-fn read_chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairError> {
+/// The certificates in a file's text, as they stand there.
+pub(super) fn read_chain(
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, PairError> {
     let chain = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| PairError::Broken(path.into(), e))?;

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_rustls::pki_types::CertificateDer;
+use async_rustls::pki_types::pem::PemObject as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ED25519,
-    PKCS_RSA_SHA256, RsaKeySize, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
+    SignatureAlgorithm,
 };
 
 /// A folder of its own, removed at the end.
@@ -80,6 +82,21 @@ pub fn made_between(names: &[&str], from: u64, until: u64) -> Made {
     let at = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     let mut params = params(names, "self-signed");
     (params.not_before, params.not_after) = (at(from), at(until));
+    self_signed(&params, &KeyPair::generate().unwrap())
+}
+
+/// The same, called so by its common name.
+pub fn made_named(title: &str, names: &[&str]) -> Made {
+    made_for(Some(title), names)
+}
+
+/// The same, with or without a common name.
+pub fn made_for(title: Option<&str>, names: &[&str]) -> Made {
+    let mut params = params(names, "");
+    params.distinguished_name = DistinguishedName::new();
+    if let Some(title) = title {
+        params.distinguished_name.push(DnType::CommonName, title);
+    }
     self_signed(&params, &KeyPair::generate().unwrap())
 }
 
@@ -215,4 +232,59 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// An authority for clients' certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub fn new(title: &str) -> Self {
+        Self(
+            CertifiedIssuer::self_signed(Self::params(title), KeyPair::generate().unwrap())
+                .unwrap(),
+        )
+    }
+
+    fn params(title: &str) -> CertificateParams {
+        let mut params = params(&[], title);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    }
+
+    /// One that this one has signed.
+    pub fn below(&self, title: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::signed_by(Self::params(title), key, &self.0).unwrap())
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for these purposes (none: for any), valid from and until so many days from 1970.
+    pub fn signs(&self, title: &str, usages: &[ExtendedKeyUsagePurpose], days: (u64, u64)) -> Made {
+        let at = |days: u64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(days * 86_400);
+        let mut params = params(&[], title);
+        params.extended_key_usages = usages.to_vec();
+        (params.not_before, params.not_after) = (at(days.0), at(days.1));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Made {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+            der: certificate.der().to_vec(),
+        }
+    }
+
+    /// The same for a client, valid for long.
+    pub fn signs_client(&self, title: &str) -> Made {
+        self.signs(title, &[ExtendedKeyUsagePurpose::ClientAuth], (0, 100_000))
+    }
+}
+
+/// The DER of the first certificate of a PEM text.
+pub fn der(pem: &str) -> Vec<u8> {
+    CertificateDer::from_pem_slice(pem.as_bytes())
+        .unwrap()
+        .to_vec()
 }

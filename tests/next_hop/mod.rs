@@ -87,7 +87,7 @@ async fn play(socket: Async<std::net::TcpStream>, script: Vec<Do>) -> io::Result
         let problem = |error| io::Error::other(format!("step {number}: {error}"));
         match step {
             Do::Tls => {
-                let handshake = stream.accept_tls(server_config()).await;
+                let handshake = stream.accept_tls(server_config(), 0, LONG).await;
                 stream = handshake
                     .map_err(|error| problem(io::Error::other(error)))?
                     .0;
@@ -151,8 +151,8 @@ async fn act(stream: &mut Stream, step: Do) -> io::Result<()> {
     }
 }
 
-fn server_config() -> &'static Arc<async_rustls::rustls::ServerConfig> {
-    static CONFIG: OnceLock<Arc<async_rustls::rustls::ServerConfig>> = OnceLock::new();
+fn server_config() -> &'static Arc<tls::server::Config> {
+    static CONFIG: OnceLock<Arc<tls::server::Config>> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let table = Table::load(
             &tls::table::COMPILED,
@@ -161,7 +161,7 @@ fn server_config() -> &'static Arc<async_rustls::rustls::ServerConfig> {
             "localhost",
         )
         .unwrap();
-        tls::server::config(Arc::new(table))
+        tls::server::config(Arc::new(table), None)
     })
 }
 

@@ -3,8 +3,10 @@
 // Each test binary includes this folder and uses a part of it.
 #![allow(dead_code)]
 
+pub mod anyone;
 pub mod endings;
 pub mod facteur;
+pub mod hello;
 pub mod numbered;
 pub mod postfix;
 pub mod senders;

@@ -1,15 +1,22 @@
-//! A plain SMTP client that a test leads word by word.
+//! An SMTP client that a test leads word by word, in clear or in TLS.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
+
+use async_rustls::pki_types::ServerName;
+use async_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::{PATIENCE, until};
 
-pub struct Client {
-    stream: BufReader<TcpStream>,
+pub struct Client<S = TcpStream> {
+    stream: BufReader<S>,
 }
+
+/// A connection in TLS.
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 impl Client {
     /// Connects and reads the greeting.
@@ -46,6 +53,24 @@ impl Client {
         })
     }
 
+    /// STARTTLS and the handshake; `name` (a host's or an address) is what the client takes the server for.
+    pub fn starttls(mut self, config: Arc<ClientConfig>, name: &str) -> io::Result<Client<Tls>> {
+        self.say("STARTTLS", "220")?;
+        self.handshake(config, name)
+    }
+
+    /// The handshake, on a port that begins with it.
+    pub fn handshake(self, config: Arc<ClientConfig>, name: &str) -> io::Result<Client<Tls>> {
+        let mut socket = self.stream.into_inner();
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let mut connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        let stream = BufReader::new(StreamOwned::new(connection, socket));
+        Ok(Client { stream })
+    }
+
     /// What comes within this time, if anything does.
     pub fn hear(&mut self, time: Duration) -> Option<String> {
         self.stream.get_ref().set_read_timeout(Some(time)).ok()?;
@@ -55,10 +80,6 @@ impl Client {
             .set_read_timeout(Some(PATIENCE))
             .ok()?;
         heard
-    }
-
-    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes)
     }
 
     /// Waits until the server has read all that these clients sent: what they send next comes to it in another read. Told
@@ -79,6 +100,19 @@ impl Client {
             };
             clients.iter().all(has_read).then_some(())
         });
+    }
+}
+
+impl Client<Tls> {
+    /// What the handshake agreed on.
+    pub fn connection(&self) -> &ClientConnection {
+        &self.stream.get_ref().conn
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     /// One reply, all its lines.

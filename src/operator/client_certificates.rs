@@ -1,0 +1,58 @@
+//! `--client-ca` and `--relay-clientcert`: whom clients' certificates make known, read at boot and at SIGHUP.
+
+use super::config::Config;
+use crate::tls::client_certificate::{Clients, Fingerprint};
+use log::{error, info};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The flags, and what was read by them last.
+pub struct ClientCertificates {
+    ca: Option<PathBuf>,
+    fingerprints: Vec<Fingerprint>,
+    read: Mutex<Option<Arc<Clients>>>,
+}
+
+impl ClientCertificates {
+    /// Of the flags; nothing is read yet.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            ca: config.client_ca.clone(),
+            fingerprints: config.relay_clientcerts.clone(),
+            read: Mutex::default(),
+        }
+    }
+
+    /// Reads the file; None where no flag asks for clients' certificates.
+    ///
+    /// # Errors
+    /// One line that names the flag, the file and what is wrong. What was read before stays.
+    pub fn read(&self) -> Result<Option<Arc<Clients>>, String> {
+        if self.ca.is_none() && self.fingerprints.is_empty() {
+            return Ok(None);
+        }
+        let read = Clients::read(self.ca.as_deref(), self.fingerprints.clone());
+        let clients = Arc::new(read.map_err(|problem| format!("--client-ca {problem}"))?);
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&clients));
+        Ok(Some(clients))
+    }
+
+    /// SIGHUP: where the file is bad now, those that it told of before are still known.
+    pub fn read_again(&self) {
+        match self.read() {
+            Ok(Some(clients)) => info!("client certificates roots={}", clients.roots()),
+            Ok(None) => {}
+            Err(problem) => error!("client certificates unchanged: {problem}"),
+        }
+    }
+
+    /// What was read last.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Clients>> {
+        self.read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

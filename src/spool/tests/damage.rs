@@ -329,7 +329,7 @@ fn of_damage_somebody_is_told_once_and_not_of_what_was_delivered() {
             settles: Some(Settles::Damaged(ids[0])),
             ..Last::default()
         };
-        dsn.commit(last).await.unwrap();
+        commit(&spool, dsn, last, b"damaged").await.unwrap();
         spool.close().await.unwrap();
     });
     let spool = open(&disk, 7).unwrap();

@@ -6,8 +6,11 @@
 //! when the power went: what no sync followed is there, or not, or torn; a spool is opened on it; and what it holds is held
 //! against what was promised until then. The spool is closed again, and that is cut after every call, too.
 //!
-//! Bounded: a disk that was asked for more than [`some`] calls is cut after so many of them, those around syncs first; and
-//! recovery is cut at some of these only. `FACTEUR_CUTS=all` cuts after each, `FACTEUR_CUTS=N` after N (`scripts/powercut`).
+//! Bounded: a disk that was asked for more than [`some`] calls is cut after so many of them, most of them around syncs (what
+//! a cut before a sync may lose comprises what the cuts before it may), fewer where many messages are queued; and every
+//! fourth of these starts is cut itself, after [`WHILE_RECOVERING`] of its calls at most. `FACTEUR_CUTS=all` cuts after each
+//! call, `FACTEUR_CUTS=N` after N (`scripts/powercut`). The short scenarios of [`powercut`](super::powercut) are always cut
+//! after each.
 
 use super::fake::{self, Fake, History};
 use super::history::{Moment, Unsynced};
@@ -95,7 +98,6 @@ fn telling(history: &History, most: usize) -> Vec<usize> {
     if last < most {
         return (0..=last).collect();
     }
-    // What a cut before a sync may lose comprises what the cuts before it may.
     let mut moment = Moment::before(&history.base, &history.calls);
     let mut around = Vec::new();
     for cut in 0..=last {
@@ -141,12 +143,11 @@ fn fates(moment: &Moment, count: usize, most: usize) -> Vec<Unsynced> {
 fn while_recovering(history: &History, opened: &Opened, due: &Due, what: &str) {
     let mut moment = Moment::before(&history.base, &history.calls);
     let all: Vec<usize> = (0..=history.calls.len()).collect();
-    let most = some().max(WHILE_RECOVERING);
-    let mut cuts = spread(&all, most);
+    let mut cuts = spread(&all, WHILE_RECOVERING);
     cuts.reverse();
     for (count, cut) in cuts.into_iter().enumerate() {
         moment.go_to(cut);
-        for fate in fates(&moment, count, most) {
+        for fate in fates(&moment, count, some()) {
             let what = format!("{what}, then after {cut}, {fate:?}");
             start(&moment.cut(fate), opened, due, &what);
         }

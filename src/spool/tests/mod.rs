@@ -1,5 +1,6 @@
 //! The spool on a disk in memory: what a user of it would notice.
 
+mod bits;
 mod cuts;
 mod damage;
 mod fake;

@@ -129,7 +129,12 @@ fn fates(moment: &Moment, count: usize, most: usize) -> Vec<Unsynced> {
     let ends = [Unsynced::Lost, Unsynced::Kept];
     let mut fates = vec![Unsynced::Torn(seed)];
     match most == usize::MAX {
-        true => fates.extend([ends[0], ends[1], Unsynced::Torn(!seed)]),
+        true => fates.extend([
+            ends[0],
+            ends[1],
+            Unsynced::Torn(!seed),
+            Unsynced::Torn(seed + 1_000_000),
+        ]),
         false => fates.push(ends[count % 2]),
     }
     // Each set of names that may be there, if they are few.

@@ -53,27 +53,37 @@ pub enum Unsynced {
 }
 
 impl Unsynced {
-    fn random(self) -> fastrand::Rng {
-        match self {
-            Self::Torn(seed) | Self::Named(_, seed) => fastrand::Rng::with_seed(seed),
-            _ => fastrand::Rng::with_seed(0),
-        }
+    fn chance(self) -> Chance {
+        let seed = match self {
+            Self::Torn(seed) | Self::Named(_, seed) => seed,
+            _ => 0,
+        };
+        let mut random = fastrand::Rng::with_seed(seed);
+        // Of large records nothing would ever be whole if each sector were lost as often as not.
+        let of_16 = [8, 15, 15, 1][random.usize(..4)];
+        Chance { random, of_16 }
     }
 
-    fn lands(self, random: &mut fastrand::Rng) -> bool {
+    fn lands(self, chance: &mut Chance) -> bool {
         match self {
             Self::Lost => false,
             Self::Kept => true,
-            Self::Torn(_) | Self::Named(..) => random.bool(),
+            Self::Torn(_) | Self::Named(..) => chance.random.u8(..16) < chance.of_16,
         }
     }
 
-    fn name_lands(self, number: usize, random: &mut fastrand::Rng) -> bool {
+    fn name_lands(self, number: usize, chance: &mut Chance) -> bool {
         match self {
             Self::Named(which, _) => which.checked_shr(number as u32).unwrap_or(0) & 1 == 1,
-            other => other.lands(random),
+            other => other.lands(chance),
         }
     }
+}
+
+/// How likely a sector is there.
+struct Chance {
+    random: fastrand::Rng,
+    of_16: u8,
 }
 
 /// A disk at a moment: what is on it for certain, and what may be.
@@ -135,9 +145,9 @@ impl<'a> Moment<'a> {
         let (now, later) = self.writes.iter().partition(|number| of_it(number));
         self.writes = later;
         let now: Vec<usize> = now;
-        let random = &mut fate.random();
+        let chance = &mut fate.chance();
         for number in now {
-            put(&mut self.durable, &self.calls[number], fate, random);
+            put(&mut self.durable, &self.calls[number], fate, chance);
         }
     }
 
@@ -164,14 +174,14 @@ impl<'a> Moment<'a> {
 
     /// What is there after a power cut now.
     pub fn cut(&self, unsynced: Unsynced) -> Image {
-        let random = &mut unsynced.random();
+        let chance = &mut unsynced.chance();
         let mut image = self.durable.clone();
         image.promised = None;
         for number in &self.writes {
-            put(&mut image, &self.calls[*number], unsynced, random);
+            put(&mut image, &self.calls[*number], unsynced, chance);
         }
         for (number, (name, file)) in self.names.iter().enumerate() {
-            if unsynced.name_lands(number, random) {
+            if unsynced.name_lands(number, chance) {
                 set_name(&mut image, name, *file);
             }
         }
@@ -193,7 +203,7 @@ fn set_name(image: &mut Image, name: &str, file: Option<usize>) {
 }
 
 /// Puts a write on the disk, whole or in sectors.
-fn put(image: &mut Image, call: &Call, fate: Unsynced, random: &mut fastrand::Rng) {
+fn put(image: &mut Image, call: &Call, fate: Unsynced, chance: &mut Chance) {
     let Call::Write {
         file,
         offset,
@@ -206,7 +216,7 @@ fn put(image: &mut Image, call: &Call, fate: Unsynced, random: &mut fastrand::Rn
         return image.file(*file).write(octets.bytes(), *offset);
     }
     for (count, sector) in octets.bytes().chunks(SECTOR).enumerate() {
-        if fate.lands(random) {
+        if fate.lands(chance) {
             let at = offset + (count * SECTOR) as u64;
             image.file(*file).write(sector, at);
         }

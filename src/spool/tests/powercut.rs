@@ -97,19 +97,40 @@ fn a_message_that_is_dropped_by_hand() {
         }
         // With a DSN, which is on the disk before the answer as well.
         let ticket = spool.take(ids[2]).remove(0);
-        block_on(async {
-            let mut dsn = spool.begin_dsn(MICROS).unwrap();
-            dsn.sender(&Sender::default()).await.unwrap();
-            dsn.recipient("sender@b").await.unwrap();
-            dsn.body(b"dropped").await.unwrap();
-            let last = Last {
-                settles: Some(Settles::Recipients(&ticket, 3)),
-                ..Last::default()
-            };
-            commit(spool, dsn, last, b"dropped").await.unwrap();
-            deliver(spool, ticket).await;
-            sync(spool).await.unwrap();
-        });
+        report(spool, &ticket, 3, &body(1, 100));
+        block_on(deliver(spool, ticket));
+        block_on(sync(spool)).unwrap();
+    });
+}
+
+/// A DSN for some recipients.
+fn report(spool: &Spool, ticket: &Ticket, mask: u128, octets: &[u8]) {
+    block_on(async {
+        let mut dsn = spool.begin_dsn(MICROS).unwrap();
+        dsn.sender(&Sender::default()).await.unwrap();
+        dsn.recipient("sender@b").await.unwrap();
+        dsn.body(octets).await.unwrap();
+        let last = Last {
+            settles: Some(Settles::Recipients(ticket, mask)),
+            ..Last::default()
+        };
+        commit(spool, dsn, last, octets).await.unwrap();
+    });
+}
+
+/// Its original is finished if the DSN is there, and whole, and not before.
+#[test]
+fn a_report_in_many_parts() {
+    cut_after_each_call(6, |spool| {
+        for length in [30, 17_000, 20_000, 40_000] {
+            take(spool, length);
+            let ticket = due(spool, NOW).remove(0);
+            report(spool, &ticket, 1, &body(2, length));
+            block_on(defer(spool, ticket, 0, NOW + 60));
+            for ticket in due(spool, NOW) {
+                block_on(deliver(spool, ticket));
+            }
+        }
     });
 }
 

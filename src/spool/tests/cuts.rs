@@ -78,12 +78,13 @@ pub fn sweep(history: &History, most: usize) {
         };
         set_key(opened.key.as_ref());
         let due = history.ledger.due(&moment);
-        for fate in fates(&moment, count, most) {
+        for (number, fate) in fates(&moment, count, most).into_iter().enumerate() {
             let what = format!("cut after call {cut} of {}, {fate:?}", history.calls.len());
             let left = moment.cut(fate);
             let disk = start(&left, opened, &due, &what);
             if most == usize::MAX || count % 4 == 0 {
-                while_recovering(&disk.history(), opened, &due, &what);
+                let salt = (cut * 100 + number + 1) as u64;
+                while_recovering(&disk.history(), salt, (opened, &due, most), &what);
             }
         }
     }
@@ -122,7 +123,7 @@ fn spread(of: &[usize], most: usize) -> Vec<usize> {
 
 /// What may become of what is not synced.
 fn fates(moment: &Moment, count: usize, most: usize) -> Vec<Unsynced> {
-    let seed = moment.at as u64;
+    let seed = moment.salt << 32 | moment.at as u64;
     if moment.is_firm() {
         return vec![Unsynced::Lost];
     }
@@ -138,21 +139,33 @@ fn fates(moment: &Moment, count: usize, most: usize) -> Vec<Unsynced> {
         false => fates.push(ends[count % 2]),
     }
     // Each set of names that may be there, if they are few.
-    let sets = 1_u32 << moment.loose_names().min(4);
-    let sets = (0..sets).filter(|_| moment.loose_names() > 0);
-    fates.extend(sets.map(|set| Unsynced::Named(set, seed + u64::from(set))));
+    let sets: Vec<u32> = match moment.loose_names() {
+        0 => Vec::new(),
+        few @ 1..=4 => (0..1 << few).collect(),
+        _ => (0..16)
+            .map(|set| fastrand::Rng::with_seed(seed + set).u32(..))
+            .collect(),
+    };
+    let named = |set| Unsynced::Named(set, seed + u64::from(set));
+    fates.extend(sets.into_iter().map(named));
     fates
 }
 
 /// Cuts the power again while the first cut's start, and the stop behind it, write to the disk.
-fn while_recovering(history: &History, opened: &Opened, due: &Due, what: &str) {
+fn while_recovering(
+    history: &History,
+    salt: u64,
+    (opened, due, most): (&Opened, &Due, usize),
+    what: &str,
+) {
     let mut moment = Moment::before(&history.base, &history.calls);
     let all: Vec<usize> = (0..=history.calls.len()).collect();
+    moment.salt = salt;
     let mut cuts = spread(&all, WHILE_RECOVERING);
     cuts.reverse();
     for (count, cut) in cuts.into_iter().enumerate() {
         moment.go_to(cut);
-        for fate in fates(&moment, count, some()) {
+        for fate in fates(&moment, count, most) {
             let what = format!("{what}, then after {cut}, {fate:?}");
             start(&moment.cut(fate), opened, due, &what);
         }

@@ -92,6 +92,8 @@ pub struct Moment<'a> {
     calls: &'a [Call],
     /// How many of the calls were made.
     pub at: usize,
+    /// Makes chances differ from those of other moments.
+    pub salt: u64,
     durable: Image,
     /// Writes that no sync followed, by the numbers of their calls.
     writes: Vec<usize>,
@@ -106,6 +108,7 @@ impl<'a> Moment<'a> {
         Self {
             calls,
             at: 0,
+            salt: 0,
             durable: base.clone(),
             writes: Vec::new(),
             names: Vec::new(),

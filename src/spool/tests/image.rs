@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// What a disk writes whole.
 pub const SECTOR: usize = 512;
 const PAGE: usize = 4096;
-pub const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+pub static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// Are these all zeros? At memory's speed, where octet by octet would take most of a test's time.
 pub fn are_zeros(bytes: &[u8]) -> bool {

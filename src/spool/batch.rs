@@ -52,6 +52,8 @@ pub struct Log {
     pub holes: Vec<Range>,
     /// Those that are noted: a checkpoint of their segment repeats them, because the segment with the note may go first.
     pub noted: Vec<Range>,
+    /// The open batch holds notes: it says nothing of those before it.
+    pub noting: bool,
     /// Batches that failed since start: parts that follow one of theirs fail too.
     pub failed: Vec<Range>,
     /// When a fresh segment is tried again.
@@ -82,6 +84,7 @@ impl Log {
             marks_since: None,
             holes,
             noted,
+            noting: false,
             failed: Vec::new(),
             mend_at: None,
             no_checkpoint: None,
@@ -272,7 +275,7 @@ impl Log {
         let (Some(place), Some(current)) = (self.place(), self.current.as_ref()) else {
             return Err(Error::Full);
         };
-        let batch = (current.batch as usize / BLOCK) as u16;
+        let batch = self.batch_number(current);
         record::write(
             &mut self.stage,
             self.shared.salt,
@@ -286,6 +289,14 @@ impl Log {
             return Err(self.refusal());
         }
         Ok(())
+    }
+
+    /// The block with which the open batch begins; 0, which is none, if it holds notes.
+    fn batch_number(&self, current: &Current) -> u16 {
+        match self.noting {
+            true => 0,
+            false => (current.batch as usize / BLOCK) as u16,
+        }
     }
 
     /// Writes the stage, whole blocks at a time (so that the system need not read what it overwrites).
@@ -400,7 +411,7 @@ impl Log {
         let (Some(place), Some(current)) = (self.place(), self.current.as_ref()) else {
             return;
         };
-        let batch = (current.batch as usize / BLOCK) as u16;
+        let batch = self.batch_number(current);
         let zeros = [0; 2 * BLOCK];
         let payload = &zeros[..rest - HEADER];
         let what = (kind, 0, batch);

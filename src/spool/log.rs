@@ -4,7 +4,7 @@ use super::batch::Log;
 use super::claim::Claim;
 use super::lifted::Lifted;
 use super::marks::Mark;
-use super::record::{Kind, Place};
+use super::record::Place;
 use super::segments::Class;
 use super::shared::locked;
 use super::transaction::Error;
@@ -204,9 +204,6 @@ impl Inbox {
 pub fn run(mut log: Log) {
     if !log.holes.is_empty() {
         log.note_holes();
-        if log.flush(Kind::Padding) {
-            log.noted.append(&mut log.holes);
-        }
     }
     // The queue that was found may be full of what nobody will say a word about for days.
     log.upkeep();
@@ -226,7 +223,9 @@ pub fn run(mut log: Log) {
                 Request::Close(reply) => ends = Some(reply),
             }
         }
-        if inbox.begin_sync() || log.deadline().is_some_and(|at| at <= Instant::now()) {
+        // Without one that waits the sync is for what has come since, which is not written yet.
+        let wanted = inbox.begin_sync() && !log.waiting.is_empty();
+        if wanted || log.deadline().is_some_and(|at| at <= Instant::now()) {
             log.sync();
         }
         log.written();

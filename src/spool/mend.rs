@@ -88,25 +88,31 @@ impl Log {
             self.mend_later();
             return;
         }
-        self.note_holes();
-        for mark in std::mem::take(&mut self.unsynced) {
-            // What was said is left out: it decides nothing.
-            self.mark(mark, &[]);
-        }
-        if self.mend_at.is_none() && self.flush(Kind::Padding) {
-            self.noted.append(&mut self.holes);
+        if self.note_holes() {
             self.shared.read_only.store(false, Ordering::Relaxed);
             log::warn!("spool takes mail again: a fresh segment proves good");
         }
     }
 
-    /// Appends what recovery must pass over in silence.
-    pub fn note_holes(&mut self) {
+    /// Writes and syncs what recovery must pass over in silence, and the marks of a failed batch. Torn itself, this must
+    /// not make what is noted look like damage: it does not count as a batch that came behind. False: it failed.
+    pub fn note_holes(&mut self) -> bool {
+        self.noting = true;
         for hole in self.holes.clone() {
             if let Err(problem) = self.note(hole) {
                 log::warn!("spool hole not noted: {problem}");
             }
         }
+        for mark in std::mem::take(&mut self.unsynced) {
+            // What was said is left out: it decides nothing.
+            self.mark(mark, &[]);
+        }
+        let noted = self.mend_at.is_none() && self.flush(Kind::Padding);
+        self.noting = false;
+        if noted {
+            self.noted.append(&mut self.holes);
+        }
+        noted
     }
 
     /// Appends the note of a hole.

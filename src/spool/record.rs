@@ -62,13 +62,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// In the order of their numbers, from 1.
+    const ALL: [Self; 9] = [
+        Self::Part,
+        Self::Final,
+        Self::Done,
+        Self::Defer,
+        Self::Checkpoint,
+        Self::Padding,
+        Self::End,
+        Self::Resume,
+        Self::Closed,
+    ];
+
+    /// A search for records asks at every place.
     fn of(byte: u8) -> Option<Self> {
-        use Kind::*;
-        [
-            Part, Final, Done, Defer, Checkpoint, Padding, End, Resume, Closed,
-        ]
-        .into_iter()
-        .find(|&kind| kind as u8 == byte)
+        Self::ALL.get(usize::from(byte).wrapping_sub(1)).copied()
     }
 
     /// Does its payload say anything about mail?
@@ -95,7 +104,7 @@ pub struct Header {
     pub kind: Kind,
     /// Octets of header and payload.
     pub length: u32,
-    /// The block with which its commit begins.
+    /// The block with which its commit begins; 0: it holds notes of what is torn, and says nothing of commits before.
     pub batch: u16,
     /// The message that a part or a mark concerns, else 0.
     pub id: u64,

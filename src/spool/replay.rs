@@ -159,7 +159,7 @@ pub struct Replay {
     pub resumed: Vec<Range>,
     /// The log was closed cleanly: the batch that says so, which is behind all others.
     pub closed: Option<(u64, u32)>,
-    /// The last batch with a valid record: its generation and first octet.
+    /// The last batch with a valid record, but for those of notes: its generation and first octet.
     pub last_batch: (u64, u32),
     pub last_id: u64,
 }
@@ -183,10 +183,11 @@ impl Replay {
 
     /// The next record.
     pub fn record(&mut self, place: Place, header: &Header, payload: &[u8], lane_of: &LaneOf) {
-        self.last_batch = (
-            place.generation,
-            u32::from(header.batch) * super::record::BLOCK as u32,
-        );
+        // Notes of what is torn are written behind it, and prove nothing.
+        if header.batch != 0 {
+            let block = super::record::BLOCK as u32;
+            self.last_batch = (place.generation, u32::from(header.batch) * block);
+        }
         self.last_id = self.last_id.max(header.id);
         let understood = match header.kind {
             Kind::Part | Kind::Final => self.part(place, header, payload, lane_of),

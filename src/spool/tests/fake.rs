@@ -1,96 +1,34 @@
 //! A disk in memory that remembers every call, so that the power can be cut after any of them.
 
+use super::history::{Call, Moment, Octets, Unsynced};
+use super::image::Image;
+use super::ledger::Ledger;
 use crate::spool::disk::{Disk, DiskFile};
 use crate::spool::shared::locked;
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-const SECTOR: usize = 512;
-
-/// A file's content: sectors never written are zeros.
-#[derive(Clone, Default)]
-struct Content {
-    sectors: HashMap<u32, [u8; SECTOR]>,
-    length: u64,
+thread_local! {
+    /// The disks of this test, for the power to be cut later; None: nobody wants them.
+    static RECORDED: RefCell<Option<Vec<Fake>>> = const { RefCell::new(None) };
 }
 
-impl Content {
-    fn write(&mut self, bytes: &[u8], offset: u64) {
-        self.length = self.length.max(offset + bytes.len() as u64);
-        let mut at = offset as usize;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let within = at % SECTOR;
-            let (now, later) = rest.split_at(rest.len().min(SECTOR - within));
-            let number = (at / SECTOR) as u32;
-            if !now.iter().all(|&byte| byte == 0) || self.sectors.contains_key(&number) {
-                let sector = self.sectors.entry(number).or_insert([0; SECTOR]);
-                sector[within..within + now.len()].copy_from_slice(now);
-            }
-            at += now.len();
-            rest = later;
-        }
-    }
-
-    fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset + buffer.len() as u64 > self.length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let mut at = offset as usize;
-        let mut rest = buffer;
-        while !rest.is_empty() {
-            let within = at % SECTOR;
-            let length = rest.len().min(SECTOR - within);
-            let (now, later) = rest.split_at_mut(length);
-            match self.sectors.get(&((at / SECTOR) as u32)) {
-                Some(sector) => now.copy_from_slice(&sector[within..within + length]),
-                None => now.fill(0),
-            }
-            at += length;
-            rest = later;
-        }
-        Ok(())
-    }
-}
-
-/// What is on a disk.
-#[derive(Clone, Default)]
-pub struct Image {
-    names: BTreeMap<String, usize>,
-    files: Vec<Content>,
-}
-
-/// What was asked of the disk.
-#[derive(Clone)]
-enum Call {
-    Write {
-        file: usize,
-        offset: u64,
-        bytes: Vec<u8>,
-    },
-    Sync(usize),
-    Names(BTreeMap<String, usize>),
-    SyncFolder,
-}
-
-/// What becomes of writes that no sync followed when the power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unsynced {
-    Lost,
-    Kept,
-    /// Each sector and name by chance.
-    Torn(u64),
+/// From now on this thread's disks are kept. Returns those that were before.
+pub fn record(disks: Option<Vec<Fake>>) -> Option<Vec<Fake>> {
+    RECORDED.replace(disks)
 }
 
 #[derive(Default)]
 struct World {
+    /// What the first call found.
+    base: Image,
     image: Image,
     calls: Vec<Call>,
-    /// For long runs: calls are not remembered.
-    forgets: bool,
+    /// How many calls were made when somebody wrote to it behind the spool's back.
+    tampered: Option<usize>,
     locked: bool,
     /// What the file system says that it has left.
     free: Option<u64>,
@@ -98,7 +36,8 @@ struct World {
     panics: bool,
     failing_syncs: usize,
     failing_writes: usize,
-    syncs: usize,
+    /// What the spool promised.
+    ledger: Ledger,
 }
 
 impl World {
@@ -107,206 +46,168 @@ impl World {
             panic!("as the test wants it");
         }
     }
+
+    fn set_name(&mut self, name: &str, file: Option<usize>) {
+        match file {
+            Some(file) => self.image.names.insert(name.to_owned(), file),
+            None => self.image.names.remove(name),
+        };
+        self.calls.push(Call::Name(name.to_owned(), file));
+    }
+
+    fn tampered(&mut self) -> &mut Image {
+        self.tampered.get_or_insert(self.calls.len());
+        &mut self.image
+    }
 }
 
 /// A disk in memory.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Fake(Arc<Mutex<World>>);
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self::of(Image::empty())
+    }
+}
+
+/// What a disk was asked for, until somebody wrote to it behind the spool's back.
+pub struct History {
+    pub base: Image,
+    pub calls: Vec<Call>,
+    pub ledger: Ledger,
+}
 
 impl Fake {
     pub fn of(image: Image) -> Self {
+        let ledger = image.promised.as_ref().map(Ledger::kept);
+        let kept = ledger.is_some();
         let world = World {
+            base: image.clone(),
             image,
+            ledger: ledger.unwrap_or_default(),
             ..World::default()
         };
-        Self(Arc::new(Mutex::new(world)))
+        let fake = Self(Arc::new(Mutex::new(world)));
+        RECORDED.with_borrow_mut(|disks| {
+            if let Some(disks) = disks.as_mut().filter(|_| kept) {
+                disks.push(fake.clone());
+            }
+        });
+        fake
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        locked(&self.0)
     }
 
     /// What programs see now.
     pub fn image(&self) -> Image {
-        locked(&self.0).image.clone()
+        let world = self.world();
+        let promised = world.base.promised.is_some() && world.tampered.is_none();
+        let mut image = world.image.clone();
+        image.promised = promised.then(|| world.ledger.clone());
+        image
+    }
+
+    /// Takes it: the disk begins a new one.
+    pub fn history(&self) -> History {
+        let mut world = self.world();
+        let mut calls = std::mem::take(&mut world.calls);
+        calls.truncate(world.tampered.unwrap_or(calls.len()));
+        History {
+            base: world.base.clone(),
+            calls,
+            ledger: world.ledger.clone(),
+        }
+    }
+
+    /// What the spool promises, to be added to; the number of calls so far.
+    pub fn promise<T>(&self, add: impl FnOnce(&mut Ledger, usize) -> T) -> T {
+        let mut world = self.world();
+        let calls = world.calls.len();
+        add(&mut world.ledger, calls)
     }
 
     /// Calls so far.
     pub fn calls(&self) -> usize {
-        locked(&self.0).calls.len()
+        self.world().calls.len()
     }
 
     /// Flips bits behind the spool's back.
     pub fn flip(&self, name: &str, offset: u64, bits: u8) {
-        locked(&self.0).image.flip(name, offset, bits);
+        self.world().tampered().flip(name, offset, bits);
     }
 
     /// Writes behind the spool's back.
     pub fn write(&self, name: &str, offset: u64, bytes: &[u8]) {
-        locked(&self.0).image.write(name, offset, bytes);
-    }
-
-    /// Was a sync among these calls?
-    pub fn synced_between(&self, from: usize, to: usize) -> bool {
-        let world = locked(&self.0);
-        let mut calls = world.calls[from.min(to)..to].iter();
-        calls.any(|call| matches!(call, Call::Sync(_)))
+        self.world().tampered().write(name, offset, bytes);
     }
 
     pub fn set_free(&self, octets: u64) {
-        locked(&self.0).free = Some(octets);
+        self.world().free = Some(octets);
     }
 
     /// Makes the next read or write panic.
     pub fn panic_once(&self) {
-        locked(&self.0).panics = true;
-    }
-
-    /// Remembers no more calls: a long run would take as much memory as it writes.
-    pub fn forget(&self) {
-        locked(&self.0).forgets = true;
+        self.world().panics = true;
     }
 
     pub fn fail_syncs(&self, count: usize) {
-        locked(&self.0).failing_syncs = count;
+        self.world().failing_syncs = count;
     }
 
     pub fn fail_writes(&self, count: usize) {
-        locked(&self.0).failing_writes = count;
+        self.world().failing_writes = count;
     }
 
-    /// The disk after a power cut behind the first `calls` calls, which began on `base`.
-    pub fn cut(&self, base: &Image, calls: usize, unsynced: Unsynced) -> Image {
-        let world = locked(&self.0);
-        let mut random = match unsynced {
-            Unsynced::Torn(seed) => fastrand::Rng::with_seed(seed),
-            _ => fastrand::Rng::with_seed(0),
-        };
-        let mut lands = || match unsynced {
-            Unsynced::Lost => false,
-            Unsynced::Kept => true,
-            Unsynced::Torn(_) => random.bool(),
-        };
-        let mut image = base.clone();
-        let mut names = None;
-        let mut pending: Vec<(usize, u64, &[u8])> = Vec::new();
-        for call in &world.calls[..calls] {
-            match call {
-                Call::Write {
-                    file,
-                    offset,
-                    bytes,
-                } => pending.push((*file, *offset, bytes)),
-                Call::Sync(synced) => pending.retain(|(file, offset, bytes)| {
-                    if file == synced {
-                        image.file(*file).write(bytes, *offset);
-                    }
-                    file != synced
-                }),
-                Call::Names(new) => names = Some(new.clone()),
-                Call::SyncFolder => image.names = names.take().unwrap_or(image.names),
-            }
-        }
-        for (file, offset, bytes) in pending {
-            for (count, sector) in bytes.chunks(SECTOR).enumerate() {
-                if lands() {
-                    let at = offset + (count * SECTOR) as u64;
-                    image.file(file).write(sector, at);
-                }
-            }
-        }
-        if let Some(names) = names.filter(|_| lands()) {
-            image.names = names;
-        }
-        image
+    /// The disk after a power cut behind the first `calls` calls.
+    pub fn cut(&self, calls: usize, unsynced: Unsynced) -> Image {
+        let world = self.world();
+        let mut moment = Moment::before(&world.base, &world.calls);
+        moment.go_to(calls);
+        moment.cut(unsynced)
     }
 }
 
-impl Image {
-    fn file(&mut self, number: usize) -> &mut Content {
-        if self.files.len() <= number {
-            self.files.resize_with(number + 1, Content::default);
-        }
-        &mut self.files[number]
-    }
-
-    /// Flips bits of an octet.
-    pub fn flip(&mut self, name: &str, offset: u64, bits: u8) {
-        let file = self.names[name];
-        let mut octet = [0];
-        self.files[file].read(&mut octet, offset).unwrap();
-        self.files[file].write(&[octet[0] ^ bits], offset);
-    }
-
-    pub fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) {
-        let file = self.names[name];
-        self.files[file].write(bytes, offset);
-    }
-
-    pub fn remove(&mut self, name: &str) {
-        self.names.remove(name);
-    }
-
-    pub fn truncate(&mut self, name: &str, length: u64) {
-        let file = &mut self.files[self.names[name]];
-        file.length = length;
-        let whole = (length / SECTOR as u64) as u32;
-        file.sectors.retain(|&sector, _| sector < whole);
-    }
-
-    pub fn names(&self) -> Vec<&str> {
-        self.names.keys().map(String::as_str).collect()
-    }
-
-    /// A file's octets.
-    pub fn all(&self, name: &str) -> Vec<u8> {
-        let length = self.files[self.names[name]].length;
-        self.read(name, 0, length as usize)
-    }
-
-    pub fn read(&self, name: &str, offset: u64, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        self.files[self.names[name]]
-            .read(&mut bytes, offset)
-            .unwrap();
-        bytes
-    }
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().unwrap().to_str().unwrap().to_owned()
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
 }
 
 struct FakeFile {
-    world: Arc<Mutex<World>>,
+    disk: Fake,
     number: usize,
 }
 
 impl DiskFile for FakeFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        locked(&self.world).panic_if_told();
-        locked(&self.world).image.files[self.number].read(buffer, offset)
+        let mut world = self.disk.world();
+        world.panic_if_told();
+        world.image.content(self.number).read(buffer, offset)
     }
 
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
-        let mut world = locked(&self.world);
+        let mut world = self.disk.world();
         world.panic_if_told();
         if world.failing_writes > 0 {
             world.failing_writes -= 1;
+            world.calls.push(Call::Failed(self.number));
             return Err(io::ErrorKind::StorageFull.into());
         }
         world.image.file(self.number).write(buffer, offset);
-        if !world.forgets {
-            world.calls.push(Call::Write {
-                file: self.number,
-                offset,
-                bytes: buffer.to_vec(),
-            });
-        }
+        world.calls.push(Call::Write {
+            file: self.number,
+            offset,
+            octets: Octets::of(buffer),
+        });
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut world = locked(&self.world);
-        world.syncs += 1;
+        let mut world = self.disk.world();
         if world.failing_syncs > 0 {
             world.failing_syncs -= 1;
+            world.calls.push(Call::Failed(self.number));
             return Err(io::Error::other("EIO"));
         }
         world.calls.push(Call::Sync(self.number));
@@ -314,15 +215,15 @@ impl DiskFile for FakeFile {
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(locked(&self.world).image.files[self.number].length)
+        Ok(self.disk.world().image.content(self.number).length)
     }
 }
 
-struct Lock(Arc<Mutex<World>>);
+struct Lock(Fake);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        locked(&self.0).locked = false;
+        self.0.world().locked = false;
     }
 }
 
@@ -332,65 +233,57 @@ impl Disk for Fake {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let world = locked(&self.0);
-        let number = world.image.names.get(&name(path));
-        let number = *number.ok_or(io::ErrorKind::NotFound)?;
+        let number = self.world().image.names.get(name(path)).copied();
         Ok(Box::new(FakeFile {
-            world: self.0.clone(),
-            number,
+            disk: self.clone(),
+            number: number.ok_or(io::ErrorKind::NotFound)?,
         }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut world = locked(&self.0);
-        let number = world.image.files.len();
+        let mut world = self.world();
+        let number = world.image.next_file();
         world.image.file(number);
-        world.image.names.insert(name(path), number);
-        let names = world.image.names.clone();
-        world.calls.push(Call::Names(names));
+        world.set_name(name(path), Some(number));
         Ok(Box::new(FakeFile {
-            world: self.0.clone(),
+            disk: self.clone(),
             number,
         }))
     }
 
+    /// Its two halves are on the disk each for itself, as on a file system that knows no better.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut world = locked(&self.0);
-        let number = world.image.names.remove(&name(from));
+        let mut world = self.world();
+        let number = world.image.names.get(name(from)).copied();
         let number = number.ok_or(io::ErrorKind::NotFound)?;
-        world.image.names.insert(name(to), number);
-        let names = world.image.names.clone();
-        world.calls.push(Call::Names(names));
+        world.set_name(name(to), Some(number));
+        world.set_name(name(from), None);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut world = locked(&self.0);
-        let removed = world.image.names.remove(&name(path));
-        removed.ok_or(io::ErrorKind::NotFound)?;
-        let names = world.image.names.clone();
-        world.calls.push(Call::Names(names));
+        let mut world = self.world();
+        let there = world.image.names.contains_key(name(path));
+        there.then_some(()).ok_or(io::ErrorKind::NotFound)?;
+        world.set_name(name(path), None);
         Ok(())
     }
 
     fn free(&self, _: &Path) -> io::Result<Option<u64>> {
-        Ok(locked(&self.0).free)
+        Ok(self.world().free)
     }
 
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        Ok(locked(&self.0).image.names.keys().cloned().collect())
+        Ok(self.world().image.names.keys().cloned().collect())
     }
 
     fn sync_folder(&self, _: &Path) -> io::Result<()> {
-        locked(&self.0).calls.push(Call::SyncFolder);
+        self.world().calls.push(Call::SyncFolder);
         Ok(())
     }
 
     fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        let mut world = locked(&self.0);
-        if std::mem::replace(&mut world.locked, true) {
-            return Ok(None);
-        }
-        Ok(Some(Box::new(Lock(self.0.clone()))))
+        let before = std::mem::replace(&mut self.world().locked, true);
+        Ok((!before).then(|| Box::new(Lock(self.clone())) as Box<dyn Any + Send + Sync>))
     }
 }

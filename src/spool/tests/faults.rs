@@ -50,10 +50,8 @@ fn a_transaction_with_a_part_in_a_failed_batch_is_refused_whole() {
             while spool.counts().read_only {
                 smol::Timer::after(Duration::from_millis(1)).await;
             }
-            assert!(matches!(
-                long.commit(Last::default()).await,
-                Err(Error::Io(_))
-            ));
+            let refused = commit(&spool, long, Last::default(), &body(1, 40_000)).await;
+            assert!(matches!(refused, Err(Error::Io(_))));
         });
         assert_eq!(super::ids(&spool), []);
     });
@@ -77,6 +75,7 @@ fn marks_of_a_failed_batch_are_written_again() {
 
 #[test]
 fn new_mail_is_refused_while_no_segment_is_good() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     disk.fail_writes(usize::MAX);
@@ -135,7 +134,7 @@ fn a_real_folder_works_and_is_locked() {
 }
 
 /// A DSN for the ticket's first recipient.
-async fn report(spool: &Spool, ticket: &Ticket) -> Result<Durable, Error> {
+async fn report(spool: &Spool, ticket: &Ticket) -> Result<Id, Error> {
     let mut dsn = spool.begin_dsn(MICROS).map_err(|_| Error::Full)?;
     dsn.sender(&Sender::default()).await?;
     dsn.recipient("sender@b").await?;
@@ -143,7 +142,7 @@ async fn report(spool: &Spool, ticket: &Ticket) -> Result<Durable, Error> {
         settles: Some(Settles::Recipients(ticket, 1)),
         ..Last::default()
     };
-    dsn.commit(last).await
+    commit(spool, dsn, last, b"").await
 }
 
 const PUT_OFF: Outcome = Outcome {
@@ -160,7 +159,7 @@ fn a_dsn_whose_commit_failed_leaves_its_original_queued() {
         let ticket = due(&spool, NOW).pop().unwrap();
         disk.fail_syncs(1);
         assert!(block_on(report(&spool, &ticket)).is_err());
-        block_on(spool.settle(ticket, PUT_OFF));
+        block_on(settle(&spool, ticket, PUT_OFF));
         settled(&spool, || block_on(accept(&spool, &["x@a"], b"2")));
         for ticket in due(&spool, NOW) {
             block_on(deliver(&spool, ticket));
@@ -187,9 +186,9 @@ fn a_dsn_that_is_damaged_leaves_its_original_queued() {
                 settles: Some(Settles::Recipients(&ticket, 1)),
                 ..Last::default()
             };
-            dsn.commit(last).await.unwrap().id()
+            commit(&spool, dsn, last, &body(1, 20_000)).await.unwrap()
         });
-        block_on(spool.settle(ticket, PUT_OFF));
+        block_on(settle(&spool, ticket, PUT_OFF));
         assert_eq!(super::ids(&spool), [report]);
         block_on(spool.close()).unwrap();
         let whole = open(&Fake::of(disk.image()), 7).unwrap();
@@ -205,13 +204,12 @@ fn a_dsn_that_is_damaged_leaves_its_original_queued() {
 fn what_a_failed_commit_left_stays_refused_when_its_note_is_written_over() {
     in_clear_and_sealed(|| {
         let disk = Fake::of(fresh(7));
-        disk.forget();
         let spool = open(&disk, 7).unwrap();
         let original = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
         let ticket = due(&spool, NOW).pop().unwrap();
         disk.fail_syncs(1);
         assert!(block_on(report(&spool, &ticket)).is_err());
-        block_on(spool.settle(ticket, PUT_OFF));
+        block_on(settle(&spool, ticket, PUT_OFF));
         // The original holds the first segment, and the second one, with the note, is used again.
         let octets = body(1, 1_000_000);
         settled(&spool, || block_on(accept(&spool, &["x@a"], &octets)));

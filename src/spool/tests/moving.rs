@@ -8,12 +8,7 @@ const DAYS: u64 = NOW + 5 * 86_400;
 fn put_off(spool: &Spool, recipients: &[&str], octets: &[u8]) -> Id {
     let id = block_on(accept(spool, recipients, octets)).unwrap();
     for ticket in due(spool, NOW) {
-        let next = Deferral { next: DAYS };
-        let outcome = Outcome {
-            done: 0,
-            defer: Some(next),
-        };
-        block_on(spool.settle(ticket, outcome));
+        block_on(defer(spool, ticket, 0, DAYS));
     }
     id
 }
@@ -54,9 +49,9 @@ fn with_head(octets: &[u8]) -> Vec<u8> {
 
 #[test]
 fn one_message_of_many_that_waits_for_days_keeps_no_segment() {
+    let _cuts = Cuts::everywhere();
     let segments = 12;
     let disk = Fake::of(fresh(segments));
-    disk.forget();
     let spool = open(&disk, segments).unwrap();
     let octets = body(1, 40_000);
     let mut deferred = Vec::new();
@@ -102,11 +97,7 @@ fn tried(spool: &Spool, octets: &[u8]) -> Id {
                 4 if info.attempts == 0 => NOW + 1,
                 _ => DAYS + info.recipients as u64,
             };
-            let outcome = Outcome {
-                done: 1,
-                defer: Some(Deferral { next }),
-            };
-            block_on(spool.settle(ticket, outcome));
+            block_on(defer(spool, ticket, 1, next));
         }
     }
     id
@@ -128,8 +119,8 @@ fn states(spool: &Spool, id: Id) -> Vec<(u128, u16, u64)> {
 
 #[test]
 fn what_was_tried_is_known_after_a_move_and_a_restart() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(8));
-    disk.forget();
     let spool = open(&disk, 8).unwrap();
     let sizes = [100, 60_000];
     let ids = sizes.map(|size| tried(&spool, &body(size, size)));
@@ -164,8 +155,8 @@ fn what_was_tried_is_known_after_a_move_and_a_restart() {
 
 #[test]
 fn a_message_in_flight_stays_where_it_is() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(8));
-    disk.forget();
     let spool = open(&disk, 8).unwrap();
     let id = put_off(&spool, &["late@a"], b"late");
     let ticket = due(&spool, DAYS).pop().unwrap();
@@ -181,8 +172,8 @@ fn a_message_in_flight_stays_where_it_is() {
 
 #[test]
 fn a_message_that_cannot_be_read_stays_and_others_are_moved() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(9));
-    disk.forget();
     let spool = open(&disk, 9).unwrap();
     let bad = put_off(&spool, &["late@a"], &body(1, 1000));
     let octets = body(1, 500_000);
@@ -199,8 +190,8 @@ fn a_message_that_cannot_be_read_stays_and_others_are_moved() {
 
 #[test]
 fn a_dsn_that_is_moved_still_finishes_its_original() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(8));
-    disk.forget();
     let spool = open(&disk, 8).unwrap();
     let original = block_on(accept(&spool, &["1@a", "2@a"], b"1")).unwrap();
     let ticket = due(&spool, NOW).pop().unwrap();
@@ -212,15 +203,11 @@ fn a_dsn_that_is_moved_still_finishes_its_original() {
             settles: Some(Settles::Recipients(&ticket, 1)),
             ..Last::default()
         };
-        dsn.commit(last).await.unwrap();
+        commit(&spool, dsn, last, b"").await.unwrap();
     });
     drop(ticket);
     for ticket in due(&spool, NOW) {
-        let outcome = Outcome {
-            done: 0,
-            defer: Some(Deferral { next: DAYS }),
-        };
-        block_on(spool.settle(ticket, outcome));
+        block_on(defer(&spool, ticket, 0, DAYS));
     }
     flow_until_moved(&spool, 1);
     block_on(spool.close()).unwrap();
@@ -232,8 +219,8 @@ fn a_dsn_that_is_moved_still_finishes_its_original() {
 
 #[test]
 fn a_failed_sync_leaves_a_message_where_it_was_and_it_is_moved_later() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(8));
-    disk.forget();
     let spool = open(&disk, 8).unwrap();
     let ids: Vec<_> = (0..30)
         .map(|n| put_off(&spool, &["late@a"], &body(n, 1000)))
@@ -272,8 +259,8 @@ fn place(spool: &Spool, id: Id) -> (u64, String, u32) {
 
 #[test]
 fn damage_to_either_copy_costs_nothing_while_the_other_is_there() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(12));
-    disk.forget();
     let spool = open(&disk, 12).unwrap();
     let octets = body(1, 50_000);
     let id = put_off(&spool, &["late@a"], &octets);

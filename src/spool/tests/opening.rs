@@ -16,7 +16,10 @@ fn options(segments: u64) -> Options {
 
 /// Opens without waiting for the background.
 fn start(disk: &Fake, segments: u64) -> Result<Spool, OpenError> {
-    Spool::open(&options(segments), disk.clone(), Box::new(lane), NOW)
+    let before = disk.calls();
+    let spool = Spool::open(&options(segments), disk.clone(), Box::new(lane), NOW)?;
+    opened(&spool, disk, before, segments as usize);
+    Ok(spool)
 }
 
 /// Waits until no more segments are coming.
@@ -28,6 +31,7 @@ fn filled(spool: &Spool) {
 
 #[test]
 fn a_disk_without_the_room_is_named_before_anything_is_made() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::default();
     disk.set_free(6 * SEGMENT - 1);
     let problem = start(&disk, 6).err().unwrap().to_string();
@@ -63,6 +67,7 @@ fn the_file_system_is_asked_for_its_room() {
 
 #[test]
 fn a_fill_that_fails_leaves_no_half_of_a_segment() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     disk.fail_writes(1);
     let spool = start(&disk, 7).unwrap();
@@ -85,6 +90,7 @@ fn a_fill_that_fails_leaves_no_half_of_a_segment() {
 
 #[test]
 fn an_unfinished_spool_starts_though_others_filled_the_disk() {
+    let _cuts = Cuts::everywhere();
     let mut image = fresh(7);
     image.remove("000007.seg");
     let disk = Fake::of(image);
@@ -102,6 +108,7 @@ fn an_unfinished_spool_starts_though_others_filled_the_disk() {
 
 #[test]
 fn a_spool_that_is_still_filled_does_not_shrink() {
+    let _cuts = Cuts::everywhere();
     let mut image = fresh(8);
     for number in 3..=8 {
         image.remove(&format!("{number:06}.seg"));

@@ -1,281 +1,224 @@
-//! The power is cut after every call to the disk, and again while the spool recovers.
+//! Scenarios for the power to be cut after every single call, and while the spool recovers (see [`cuts`](super::cuts)).
 
-use super::fake::Unsynced;
 use super::*;
-use std::collections::HashMap;
 
-/// What the spool promised, and when: by the number of calls to the disk until then.
-#[derive(Default)]
-pub struct Promises {
-    /// Acknowledged, with their octets.
-    pub accepted: HashMap<Id, (usize, Vec<u8>)>,
-    /// Their settlement began: both outcomes are right until the mark is synced.
-    pub settling: HashMap<Id, usize>,
-    pub settled: HashMap<Id, usize>,
-}
-
-/// A run that is recorded.
-pub struct Run {
-    pub disk: Fake,
-    pub base: Image,
-    pub spool: Spool,
-    pub promises: Promises,
-    count: usize,
-}
-
-impl Run {
-    fn new(segments: usize) -> Self {
-        Self::on(fresh(segments), segments)
-    }
-
-    pub fn on(base: Image, segments: usize) -> Self {
-        let disk = Fake::of(base.clone());
+/// The power is cut everywhere while this is done to a spool, in clear and sealed.
+fn cut_after_each_call(segments: usize, scenario: impl Fn(&Spool)) {
+    for key in [None, Some(Key::fresh().unwrap())] {
+        set_key(key.as_ref());
+        let disk = Fake::of(fresh(segments));
+        let _cuts = Cuts::after_each(&disk);
         let spool = open(&disk, segments).unwrap();
-        Self {
-            disk,
-            base,
-            spool,
-            promises: Promises::default(),
-            count: 0,
+        scenario(&spool);
+    }
+}
+
+fn take(spool: &Spool, length: usize) -> Id {
+    block_on(accept(spool, &["x@a", "y@a"], &body(length, length))).unwrap()
+}
+
+fn finish(spool: &Spool, ids: &[Id]) {
+    for ticket in due(spool, ALWAYS) {
+        if ids.contains(&ticket.id()) {
+            block_on(deliver(spool, ticket));
         }
     }
+}
 
-    fn accept(&mut self, length: usize) -> Id {
-        self.count += 1;
-        let body = body(self.count, length);
-        let id = block_on(accept(&self.spool, &["x@a", "y@a"], &body)).unwrap();
-        let octets = [b"Received: here\r\n", &body[..]].concat();
-        self.promises
-            .accepted
-            .insert(id, (self.disk.calls(), octets));
-        id
+fn put_off(spool: &Spool, id: Id) {
+    for ticket in due(spool, NOW) {
+        if ticket.id() == id {
+            block_on(defer(spool, ticket, 1, NOW + 60));
+        }
     }
+}
 
-    /// A transaction of several parts that is given up.
-    pub fn abort(&mut self) {
-        block_on(async {
-            let mut transaction = self.spool.begin(MICROS, None).unwrap();
+#[test]
+fn mail_that_comes_waits_and_goes() {
+    cut_after_each_call(6, |spool| {
+        let first = take(spool, 100);
+        let second = take(spool, 4096);
+        abort(spool);
+        finish(spool, &[first]);
+        let large = take(spool, 70_000);
+        put_off(spool, second);
+        finish(spool, &[second]);
+        take(spool, 10);
+        finish(spool, &[large]);
+        take(spool, 3000);
+    });
+}
+
+/// One commit of so many messages.
+fn together(spool: &Spool, count: usize, length: usize) {
+    let octets = body(count, length);
+    let executor = smol::LocalExecutor::new();
+    block_on(executor.run(async {
+        let mut transactions = Vec::new();
+        for _ in 0..count {
+            let mut transaction = spool.begin(MICROS, None).unwrap();
             transaction.sender(&Sender::default()).await.unwrap();
             transaction.recipient("x@a").await.unwrap();
-            // Given up in any case; it fails where a commit before it did.
-            let _ = transaction.body(&body(0, 50_000)).await;
+            transaction.data_begins();
+            transaction.body(&octets).await.unwrap();
+            transactions.push(transaction);
+        }
+        let commits = transactions.into_iter().map(|transaction| {
+            let committed = commit(spool, transaction, Last::default(), &octets);
+            executor.spawn(committed)
         });
-    }
-
-    fn deliver(&mut self, ids: &[Id]) {
-        for ticket in due(&self.spool, ALWAYS) {
-            let id = ticket.id();
-            if ids.contains(&id) {
-                self.promises.settling.insert(id, self.disk.calls());
-                block_on(deliver(&self.spool, ticket));
-                self.promises.settled.insert(id, self.disk.calls());
-            }
+        for commit in commits.collect::<Vec<_>>() {
+            commit.await.unwrap();
         }
-    }
-
-    fn defer(&mut self, id: Id) {
-        for ticket in due(&self.spool, NOW) {
-            if ticket.id() == id {
-                let outcome = Outcome {
-                    done: 1,
-                    defer: Some(Deferral { next: NOW + 60 }),
-                };
-                block_on(self.spool.settle(ticket, outcome));
-            }
-        }
-    }
-
-    /// Opens what the cut left, and holds it against the promises.
-    pub fn check(&self, image: &Image, cut: usize, segments: usize, what: &str) -> Fake {
-        let disk = Fake::of(image.clone());
-        let spool = open(&disk, segments).unwrap();
-        for finding in spool.findings() {
-            assert!(matches!(finding, Finding::Torn { .. }), "{what}: {finding}");
-        }
-        let queued: HashMap<_, _> = contents(&spool)
-            .into_iter()
-            .map(|(id, _, octets)| (id, octets))
-            .collect();
-        for (id, (when, octets)) in &self.promises.accepted {
-            let settling = self.promises.settling.get(id).is_some_and(|at| *at <= cut);
-            match queued.get(id) {
-                Some(found) => assert!(found == octets, "{what}: {id} is changed"),
-                None => assert!(*when > cut || settling, "{what}: {id} is lost"),
-            }
-        }
-        for (id, when) in &self.promises.settled {
-            let finished = *when <= cut && self.disk.synced_between(*when, cut);
-            assert!(
-                !finished || !queued.contains_key(id),
-                "{what}: {id} is back"
-            );
-        }
-        disk
-    }
-
-    fn check_all(&self, segments: usize, fates: &[Unsynced], step: usize) {
-        for cut in (0..=self.disk.calls()).step_by(step * stride()) {
-            for fate in fates {
-                let image = self.disk.cut(&self.base, cut, *fate);
-                let what = format!("cut after {cut}, {fate:?}");
-                self.check(&image, cut, segments, &what);
-            }
-        }
-    }
+    }));
 }
 
-const FATES: [Unsynced; 4] = [
-    Unsynced::Lost,
-    Unsynced::Kept,
-    Unsynced::Torn(1),
-    Unsynced::Torn(2),
-];
-
-fn short_run() -> Run {
-    let mut run = Run::new(6);
-    let first = run.accept(100);
-    let second = run.accept(4096);
-    run.abort();
-    run.deliver(&[first]);
-    let large = run.accept(70_000);
-    run.defer(second);
-    run.deliver(&[second]);
-    run.accept(10);
-    run.deliver(&[large]);
-    run.accept(3000);
-    run
-}
-
+/// What is torn of it takes more notes than a sector holds, which are torn themselves.
 #[test]
-fn no_cut_loses_a_message_or_brings_one_back() {
+fn one_commit_of_many_messages() {
+    cut_after_each_call(6, |spool| {
+        take(spool, 10);
+        together(spool, 60, 700);
+        together(spool, 20, 3000);
+    });
+}
+
+/// What the queue commands do: once they answered, the message does not come back.
+#[test]
+fn a_message_that_is_dropped_by_hand() {
+    cut_after_each_call(6, |spool| {
+        let ids = [take(spool, 100), take(spool, 20_000), take(spool, 300)];
+        put_off(spool, ids[1]);
+        for id in [ids[1], ids[0]] {
+            for ticket in spool.take(id) {
+                block_on(deliver(spool, ticket));
+            }
+            block_on(sync(spool)).unwrap();
+        }
+        // With a DSN, which is on the disk before the answer as well.
+        let ticket = spool.take(ids[2]).remove(0);
+        report(spool, &ticket, 3, &body(1, 100));
+        block_on(deliver(spool, ticket));
+        block_on(sync(spool)).unwrap();
+    });
+}
+
+/// A DSN for some recipients.
+fn report(spool: &Spool, ticket: &Ticket, mask: u128, octets: &[u8]) {
+    block_on(async {
+        let mut dsn = spool.begin_dsn(MICROS).unwrap();
+        dsn.sender(&Sender::default()).await.unwrap();
+        dsn.recipient("sender@b").await.unwrap();
+        dsn.body(octets).await.unwrap();
+        let last = Last {
+            settles: Some(Settles::Recipients(ticket, mask)),
+            ..Last::default()
+        };
+        commit(spool, dsn, last, octets).await.unwrap();
+    });
+}
+
+/// Its original is finished if the DSN is there, and whole, and not before.
+#[test]
+fn a_report_in_many_parts() {
+    cut_after_each_call(6, |spool| {
+        for length in [30, 17_000, 20_000, 40_000] {
+            take(spool, length);
+            let ticket = due(spool, NOW).remove(0);
+            report(spool, &ticket, 1, &body(2, length));
+            block_on(defer(spool, ticket, 0, NOW + 60));
+            for ticket in due(spool, NOW) {
+                block_on(deliver(spool, ticket));
+            }
+        }
+    });
+}
+
+/// Segments whose names are on the disk or not.
+#[test]
+fn a_spool_that_is_made_and_grows() {
+    for key in [None, Some(Key::fresh().unwrap())] {
+        set_key(key.as_ref());
+        let _cuts = Cuts::everywhere();
+        let disk = Fake::default();
+        for segments in [6, 8] {
+            let spool = open(&disk, segments).unwrap();
+            take(&spool, 100);
+            block_on(spool.close()).unwrap();
+        }
+    }
+}
+
+/// A segment whose messages are gone is used again, while an old one is kept.
+#[test]
+fn segments_that_are_left_and_used_again() {
     in_clear_and_sealed(|| {
-        short_run().check_all(6, &FATES, 1);
+        let disk = Fake::of(fresh(7));
+        let spool = open(&disk, 7).unwrap();
+        let old = take(&spool, 200);
+        for length in [4_500_000, 4_500_000, 2_500_000, 2_500_000, 2_500_000] {
+            let large = take(&spool, length);
+            finish(&spool, &[large]);
+        }
+        take(&spool, 2_500_000);
+        finish(&spool, &[old]);
+        take(&spool, 100);
     });
 }
 
 #[test]
-fn no_cut_while_recovering_does_either() {
+fn a_message_whose_parts_lie_apart() {
     in_clear_and_sealed(|| {
-        let run = short_run();
-        let mut holes = 0;
-        for cut in (0..=run.disk.calls()).step_by(stride()) {
-            for fate in [Unsynced::Torn(3), Unsynced::Torn(4)] {
-                let image = run.disk.cut(&run.base, cut, fate);
-                let disk = run.check(&image, cut, 6, &format!("{cut} {fate:?}"));
-                // The note of a hole is written in the background.
-                let spool = open(&Fake::of(image.clone()), 6).unwrap();
-                if spool.findings().is_empty() {
-                    continue;
-                }
-                holes += 1;
-                drop(spool);
-                let again = Fake::of(image.clone());
-                block_on(open(&again, 6).unwrap().close()).unwrap();
-                for second in 0..=again.calls() {
-                    for fate in FATES {
-                        let left = again.cut(&image, second, fate);
-                        let what = format!("cuts {cut} and {second}, {fate:?}");
-                        run.check(&left, cut, 6, &what);
-                    }
-                }
-                let silent = open(&again, 6).unwrap();
-                assert_eq!(silent.findings(), [], "a torn tail is told of once");
-                drop(disk);
-            }
-        }
-        assert!(holes > 0, "no cut tore anything");
-    });
-}
-
-#[test]
-fn no_cut_does_either_while_segments_are_left_and_used_again() {
-    in_clear_and_sealed(|| {
-        let mut run = Run::new(7);
-        let old = run.accept(200);
-        let large = run.accept(4_500_000);
-        run.deliver(&[large]);
-        let large = run.accept(4_500_000);
-        run.deliver(&[large]);
-        let mut later = Vec::new();
-        for _ in 0..4 {
-            later.push(run.accept(2_500_000));
-            let finished: Vec<_> = later.split_off(later.len() - 1);
-            run.deliver(&finished);
-        }
-        run.deliver(&[old]);
-        run.accept(100);
-        run.check_all(7, &[Unsynced::Torn(5)], 3);
-        run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 7);
-    });
-}
-
-#[test]
-fn no_cut_does_either_to_a_message_whose_parts_lie_apart() {
-    in_clear_and_sealed(|| {
-        let mut run = Run::new(7);
+        let disk = Fake::of(fresh(7));
+        let spool = open(&disk, 7).unwrap();
         let octets = body(9, 20_000);
         let mut slow = block_on(async {
-            let mut slow = run.spool.begin(MICROS, None).unwrap();
+            let mut slow = spool.begin(MICROS, None).unwrap();
             slow.sender(&Sender::default()).await.unwrap();
             slow.recipient("x@a").await.unwrap();
             slow.body(&octets).await.unwrap();
             slow
         });
         for _ in 0..2 {
-            let large = run.accept(4_500_000);
-            run.deliver(&[large]);
+            let large = take(&spool, 4_500_000);
+            finish(&spool, &[large]);
         }
         block_on(slow.body(&octets)).unwrap();
-        let id = block_on(slow.commit(Last::default())).unwrap().id();
-        let promise = (run.disk.calls(), octets.repeat(2));
-        run.promises.accepted.insert(id, promise);
-        let large = run.accept(4_500_000);
-        run.deliver(&[large]);
-        run.check_all(7, &[Unsynced::Torn(6)], 5);
-        run.check_all(7, &[Unsynced::Lost, Unsynced::Kept], 11);
+        let whole = octets.repeat(2);
+        block_on(commit(&spool, slow, Last::default(), &whole)).unwrap();
+        let large = take(&spool, 4_500_000);
+        finish(&spool, &[large]);
     });
 }
 
 #[test]
-fn no_cut_does_either_while_old_messages_are_moved() {
-    let mut run = Run::new(8);
-    let old = [
-        run.accept(100),
-        run.accept(40_000),
-        run.accept(10),
-        run.accept(3000),
-    ];
-    run.abort();
-    run.defer(old[0]);
-    run.defer(old[1]);
-    let is_there = |run: &Run| {
-        let state = run.spool.handle.shared.state();
-        state.queue.entries().any(|entry| entry.generation == 1)
-    };
-    let mut before = 0;
-    for _ in 0..30 {
-        if !is_there(&run) {
-            break;
+fn old_messages_that_are_moved() {
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(8));
+        let spool = open(&disk, 8).unwrap();
+        let old = [100, 40_000, 10, 3000].map(|length| take(&spool, length));
+        abort(&spool);
+        put_off(&spool, old[0]);
+        put_off(&spool, old[1]);
+        let is_there = || {
+            let state = spool.handle.shared.state();
+            state.queue.entries().any(|entry| entry.generation == 1)
+        };
+        for count in 0..500 {
+            if !is_there() {
+                break;
+            }
+            // The mover has its turn.
+            std::thread::yield_now();
+            let large = take(&spool, 1_500_000);
+            finish(&spool, &[large]);
+            if count == 3 {
+                finish(&spool, &old[2..3]);
+            }
         }
-        before = run.disk.calls();
-        let large = run.accept(1_500_000);
-        run.deliver(&[large]);
-        if run.count == 8 {
-            run.deliver(&old[2..3]);
-        }
-    }
-    assert!(!is_there(&run), "they were not moved");
-    let behind = run.disk.calls();
-    run.deliver(&old[..1]);
-    let large = run.accept(4_500_000);
-    run.deliver(&[large]);
-    run.check_all(8, &[Unsynced::Torn(7)], 7);
-    for cut in before..=behind {
-        for fate in FATES {
-            let image = run.disk.cut(&run.base, cut, fate);
-            let what = format!("cut after {cut}, {fate:?}");
-            let again = run.check(&image, cut, 8, &what).image();
-            run.check(&again, cut, 8, &format!("{what}, and again"));
-        }
-    }
+        assert!(!is_there(), "they were not moved");
+        finish(&spool, &old[..1]);
+        let large = take(&spool, 4_500_000);
+        finish(&spool, &[large]);
+    });
 }

@@ -66,7 +66,8 @@ fn a_message_keeps_its_envelope_and_facts() {
                 facts,
                 ..Last::default()
             };
-            transaction.commit(last).await.unwrap();
+            let body = b"Subject: x\r\n\r\nhi\r\n";
+            commit(&spool, transaction, last, body).await.unwrap();
         });
         block_on(spool.close()).unwrap();
         let spool = open(&disk, 6).unwrap();
@@ -98,6 +99,7 @@ fn a_message_keeps_its_envelope_and_facts() {
 
 #[test]
 fn transactions_may_be_interleaved() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     block_on(async {
@@ -114,8 +116,10 @@ fn transactions_may_be_interleaved() {
             }
         }
         drop(open.remove(1));
-        for (_, transaction) in open {
-            transaction.commit(Last::default()).await.unwrap();
+        for (number, transaction) in open {
+            let octets = body(number, 5800).repeat(10);
+            let committed = commit(&spool, transaction, Last::default(), &octets).await;
+            committed.unwrap();
         }
     });
     let octets: Vec<_> = contents(&spool).into_iter().map(|m| m.2).collect();
@@ -142,18 +146,9 @@ fn deferrals_splits_and_finished_recipients_survive_a_restart() {
         assert_eq!(tickets.len(), 3);
         tickets.sort_by_key(|ticket| spool.info(ticket).lane);
         let mut tickets = tickets.into_iter();
-        let defer = |next| Some(Deferral { next });
         block_on(async {
-            let outcome = Outcome {
-                done: 0b1,
-                defer: defer(NOW + 300),
-            };
-            spool.settle(tickets.next().unwrap(), outcome).await;
-            let outcome = Outcome {
-                done: 0,
-                defer: defer(NOW + 600),
-            };
-            spool.settle(tickets.next().unwrap(), outcome).await;
+            defer(&spool, tickets.next().unwrap(), 0b1, NOW + 300).await;
+            defer(&spool, tickets.next().unwrap(), 0, NOW + 600).await;
             deliver(&spool, tickets.next().unwrap()).await;
         });
         assert_eq!(due(&spool, NOW).len(), 0);
@@ -175,6 +170,7 @@ fn deferrals_splits_and_finished_recipients_survive_a_restart() {
 
 #[test]
 fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     let failed = block_on(accept(&spool, &["1@a", "2@a"], b"hi\r\n")).unwrap();
@@ -188,7 +184,8 @@ fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
             settles: Some(Settles::Recipients(&ticket, 0b1)),
             ..Last::default()
         };
-        transaction.commit(last).await.unwrap().id()
+        let committed = commit(&spool, transaction, last, b"failed\r\n").await;
+        committed.unwrap()
     });
     assert_eq!(spool.info(&ticket).recipients, 0b10);
     // The process dies here: the ticket is never settled.
@@ -200,6 +197,7 @@ fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
 
 #[test]
 fn a_dropped_ticket_is_due_again_and_a_waiter_is_woken() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     block_on(async {
@@ -223,23 +221,28 @@ fn a_dropped_ticket_is_due_again_and_a_waiter_is_woken() {
 
 #[test]
 fn concurrent_transactions_share_a_sync() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     let before = spool.counts().flushes;
+    let octets = body(7, 4096);
     let executor = smol::Executor::new();
     block_on(executor.run(async {
         let mut transactions = Vec::new();
-        for number in 0..50 {
+        for _ in 0..50 {
             let mut transaction = spool.begin(MICROS, None).unwrap();
             transaction.sender(&Sender::default()).await.unwrap();
             transaction.recipient("x@a").await.unwrap();
             transaction.data_begins();
-            transaction.body(&body(number, 4096)).await.unwrap();
+            transaction.body(&octets).await.unwrap();
             transactions.push(transaction);
         }
         let commits: Vec<_> = transactions
             .into_iter()
-            .map(|transaction| executor.spawn(transaction.commit(Last::default())))
+            .map(|transaction| {
+                let committed = commit(&spool, transaction, Last::default(), &octets);
+                executor.spawn(committed)
+            })
             .collect();
         for commit in commits {
             commit.await.unwrap();
@@ -257,6 +260,7 @@ fn concurrent_transactions_share_a_sync() {
 
 #[test]
 fn one_session_never_waits_for_a_window() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     let before = std::time::Instant::now();
@@ -269,6 +273,7 @@ fn one_session_never_waits_for_a_window() {
 
 #[test]
 fn ids_increase_over_restarts_and_clocks_that_go_back() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     let first = block_on(accept(&spool, &["x@a"], b"1")).unwrap();
@@ -280,12 +285,13 @@ fn ids_increase_over_restarts_and_clocks_that_go_back() {
         size: 6 * limits::SPOOL_SEGMENT as u64,
         key: None,
     };
-    let spool = Spool::open(&options, disk, Box::new(lane), 0).unwrap();
+    let spool = Spool::open(&options, disk.clone(), Box::new(lane), 0).unwrap();
     assert!(spool.begin(0, None).unwrap().id() > first);
 }
 
 #[test]
 fn futures_may_run_on_any_executor() {
+    let _cuts = Cuts::everywhere();
     fn send<T: Send>(_: T) {}
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();

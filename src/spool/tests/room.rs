@@ -40,11 +40,7 @@ fn a_full_spool_takes_marks_and_dsns_for_ever() {
         // Each deferral is synced alone, as in a slow trickle: far more blocks than the reserve has.
         for round in 1..=8 {
             for ticket in due(&spool, ALWAYS) {
-                let outcome = Outcome {
-                    done: 0,
-                    defer: Some(Deferral { next: NOW + round }),
-                };
-                block_on(spool.settle(ticket, outcome));
+                block_on(defer(&spool, ticket, 0, NOW + round));
             }
             for _ in 0..70 {
                 fill_reserve(&spool);
@@ -59,7 +55,8 @@ fn a_full_spool_takes_marks_and_dsns_for_ever() {
             let mut dsn = spool.begin_dsn(MICROS).unwrap();
             dsn.sender(&Sender::default()).await.unwrap();
             dsn.recipient("x@a").await.unwrap();
-            dsn.commit(Last::default()).await.unwrap();
+            let committed = commit(&spool, dsn, Last::default(), b"").await;
+            committed.unwrap();
         });
         let spool = open(&Fake::of(disk.image()), 6).unwrap();
         let tickets = due(&spool, ALWAYS);
@@ -123,6 +120,7 @@ fn what_is_finished_stays_so_when_its_marks_segment_is_used_again() {
 
 #[test]
 fn an_aborted_body_is_free_at_once() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     for _ in 0..10 {
@@ -138,6 +136,7 @@ fn an_aborted_body_is_free_at_once() {
 
 #[test]
 fn the_index_has_room_for_so_many_recipients() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();
     block_on(async {
@@ -206,7 +205,6 @@ fn the_largest_message_fits_an_empty_spool_however_far_its_segment_is_used() {
     in_clear_and_sealed(|| {
         let segments = limits::SPOOL_SEGMENTS;
         let disk = Fake::of(fresh(segments));
-        disk.forget();
         let spool = open(&disk, segments).unwrap();
         let most = Spool::room_for_mail(Spool::smallest());
         assert!(most >= Spool::smallest() / 4);

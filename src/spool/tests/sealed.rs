@@ -1,6 +1,6 @@
 //! Spools with a key: what is on the disk, and who may open them.
 
-use super::fake::Unsynced;
+use super::history::{Moment, Unsynced};
 use super::*;
 use crate::spool::header::SegmentHeader;
 use crate::spool::record::{FIRST, HEADER, Kind, Place, header, u64_at};
@@ -87,20 +87,14 @@ async fn report(spool: &Spool, ticket: Ticket, round: usize) {
     let mut dsn = spool.begin_dsn(MICROS).unwrap();
     dsn.sender(&Sender::default()).await.unwrap();
     dsn.recipient("report@secret").await.unwrap();
-    dsn.body(b"Final-Recipient: rfc822; anna@secret")
-        .await
-        .unwrap();
+    let body = b"Final-Recipient: rfc822; anna@secret";
+    dsn.body(body).await.unwrap();
     let last = Last {
         settles: Some(Settles::Recipients(&ticket, 1)),
         ..Last::default()
     };
-    dsn.commit(last).await.unwrap();
-    let next = NOW + 1_000 + round as u64;
-    let outcome = Outcome {
-        done: 0,
-        defer: Some(Deferral { next }),
-    };
-    spool.settle(ticket, outcome).await;
+    commit(spool, dsn, last, body).await.unwrap();
+    defer(spool, ticket, 0, NOW + 1_000 + round as u64).await;
 }
 
 fn holds(octets: &[u8], word: &str) -> bool {
@@ -116,6 +110,7 @@ fn found(image: &Image) -> Vec<&'static str> {
 
 #[test]
 fn a_sealed_spool_shows_nothing_of_what_was_said() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(SEGMENTS));
     use_much(&disk, 1);
     assert_eq!(
@@ -126,7 +121,6 @@ fn a_sealed_spool_shows_nothing_of_what_was_said() {
 
     set_key(Some(&key()));
     let disk = Fake::of(fresh(SEGMENTS));
-    disk.forget();
     use_much(&disk, 8);
     assert_eq!(found(&disk.image()), [""; 0]);
     let kinds: Vec<Kind> = records(&disk.image()).map(|(_, kind, _)| kind).collect();
@@ -210,7 +204,7 @@ fn no_life_ever_has_two_records_of_one_nonce() {
             _ => Unsynced::Torn(round),
         };
         drop(spool);
-        image = disk.cut(&image, cut, fate);
+        image = disk.cut(cut, fate);
     }
     assert!(places.len() > 1_000, "{}", places.len());
     let again = places.values().filter(|&&times| times > 1).count();
@@ -229,6 +223,7 @@ fn no_life_ever_has_two_records_of_one_nonce() {
 
 #[test]
 fn without_its_key_a_sealed_spool_is_an_error_and_stays_as_it_is() {
+    let _cuts = Cuts::everywhere();
     let right = key();
     set_key(Some(&right));
     let mut image = fresh(SEGMENTS);
@@ -237,7 +232,7 @@ fn without_its_key_a_sealed_spool_is_an_error_and_stays_as_it_is() {
     block_on(accept(&spool, &["x@a"], b"1")).unwrap();
     drop(spool);
     // As a crash leaves it: a torn tail to be noted, a segment that is being made.
-    image = disk.cut(&image, disk.calls() - 1, Unsynced::Torn(1));
+    image = disk.cut(disk.calls() - 1, Unsynced::Torn(1));
     let disk = Fake::of(image.clone());
     disk.create("/spool/000009.new".as_ref()).unwrap();
     let before = (whole_disk(&disk.image()), disk.calls());
@@ -267,8 +262,8 @@ fn without_its_key_a_sealed_spool_is_an_error_and_stays_as_it_is() {
 
 #[test]
 fn what_was_written_before_the_key_is_read_and_then_wiped() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(SEGMENTS));
-    disk.forget();
     use_much(&disk, 1);
     assert_eq!(found(&disk.image()), SAID);
     let clear = ids(&open(&Fake::of(disk.image()), SEGMENTS).unwrap());
@@ -305,6 +300,7 @@ fn what_was_written_before_the_key_is_read_and_then_wiped() {
 
 #[test]
 fn a_cut_while_a_segment_is_wiped_is_no_damage_and_leaves_nothing_in_clear() {
+    let _cuts = Cuts::everywhere();
     let key = key();
     let disk = Fake::of(fresh(SEGMENTS));
     use_much(&disk, 1);
@@ -313,44 +309,31 @@ fn a_cut_while_a_segment_is_wiped_is_no_damage_and_leaves_nothing_in_clear() {
         block_on(deliver(&spool, ticket));
     }
     block_on(spool.close()).unwrap();
-    let base = disk.image();
-
     set_key(Some(&key));
-    let disk = Fake::of(base.clone());
+    let disk = Fake::of(disk.image());
     let spool = open(&disk, SEGMENTS).unwrap();
     // Enough to come around to the segments of before.
-    let mut accepted = Vec::new();
     for number in 0..3 {
         let octets = body(number, 2_500_000);
-        let id = block_on(accept(&spool, &["anna@secret"], &octets)).unwrap();
-        accepted.push((disk.calls(), id));
+        block_on(accept(&spool, &["anna@secret"], &octets)).unwrap();
     }
     block_on(spool.close()).unwrap();
-    let telling = |cut: &usize| {
-        let around = (cut.saturating_sub(1), (cut + 1).min(disk.calls()));
-        cut.is_multiple_of(32) || disk.synced_between(around.0, around.1)
-    };
-    for cut in (0..=disk.calls()).filter(telling) {
-        let image = disk.cut(&base, cut, Unsynced::Torn(cut as u64));
-        let again = Fake::of(image);
-        again.forget();
-        let spool = open(&again, SEGMENTS).unwrap();
-        let torn = |finding: &Finding| matches!(finding, Finding::Torn { .. });
-        assert!(
-            spool.findings().iter().all(torn),
-            "{cut}: {:?}",
-            spool.findings()
-        );
-        let left = ids(&spool);
-        for (when, id) in &accepted {
-            assert!(*when > cut || left.contains(id), "{cut}: {id}");
+    let history = disk.history();
+    let mut moment = Moment::before(&history.base, &history.calls);
+    for cut in 0..=history.calls.len() {
+        moment.go_to(cut);
+        if !moment.next_syncs() && !cut.is_multiple_of(64) {
+            continue;
         }
+        let again = Fake::of(moment.cut(Unsynced::Torn(cut as u64)));
+        block_on(open(&again, SEGMENTS).unwrap().close()).unwrap();
         for file in whole_disk(&again.image()) {
             let header = SegmentHeader::read(&file.1).unwrap();
             let clear = holds(&file.1, "quick brown fox");
             assert!(!header.is_sealed() || !clear, "{cut}: {} is sealed", file.0);
         }
     }
+    cuts::sweep(&history, cuts::some());
 }
 
 #[test]
@@ -375,6 +358,7 @@ fn a_spool_of_version_1_opens() {
 
 #[test]
 fn a_record_with_a_right_checksum_and_a_wrong_seal_is_damage() {
+    let _cuts = Cuts::everywhere();
     set_key(Some(&key()));
     let disk = Fake::of(fresh(SEGMENTS));
     let spool = open(&disk, SEGMENTS).unwrap();

@@ -21,7 +21,7 @@ async fn send(spool: &Spool, from: &str, recipients: &[&str], octets: &[u8]) -> 
         transaction.recipient(*recipient).await?;
     }
     transaction.body(octets).await?;
-    Ok(transaction.commit(Last::default()).await?.id())
+    commit(spool, transaction, Last::default(), octets).await
 }
 
 /// Sends until it is refused; returns how many octets were taken.
@@ -37,12 +37,12 @@ fn fill(spool: &Spool, from: &str, octets: &[u8]) -> u64 {
 }
 
 fn open_here(disk: &Fake) -> Spool {
-    disk.forget();
     open(disk, SEGMENTS).unwrap()
 }
 
 #[test]
 fn a_stranger_holds_a_quarter_over_restarts_and_others_go_on() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(SEGMENTS));
     let spool = open_here(&disk);
     let octets = body(1, 100_000);
@@ -68,6 +68,7 @@ fn a_stranger_holds_a_quarter_over_restarts_and_others_go_on() {
 
 #[test]
 fn a_message_counts_until_its_last_recipient_is_done() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(SEGMENTS));
     let spool = open_here(&disk);
     let octets = body(1, 100_000);
@@ -90,6 +91,7 @@ fn a_message_counts_until_its_last_recipient_is_done() {
 
 #[test]
 fn what_is_on_its_way_counts_until_it_is_given_up() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(SEGMENTS));
     let spool = open_here(&disk);
     let begin = || {
@@ -111,6 +113,7 @@ fn what_is_on_its_way_counts_until_it_is_given_up() {
 
 #[test]
 fn one_message_is_taken_however_large() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(SEGMENTS));
     let spool = open_here(&disk);
     let octets = body(1, QUARTER as usize);

@@ -1,7 +1,7 @@
 //! Months in seconds: mail that flows past old messages, syncs that fail, power cuts, and starts on what they left.
 
-use super::fake::Unsynced;
-use super::powercut::Run;
+use super::history::{Moment, Unsynced};
+use super::ledger::Ledger;
 use super::*;
 use std::collections::{HashMap, HashSet};
 
@@ -10,11 +10,11 @@ const SEGMENTS: usize = 7;
 struct Soak {
     random: fastrand::Rng,
     image: Image,
-    /// Queued at the last start.
-    queued: HashMap<Id, Vec<u8>>,
+    /// Accepted, and perhaps still there.
+    known: Vec<Id>,
     /// Not queued any more at some start: they never come back.
     gone: HashSet<Id>,
-    /// In this life syncs fail: when a mark is proved is not seen from outside.
+    /// In this life syncs fail.
     fails: bool,
     moved: usize,
 }
@@ -24,7 +24,7 @@ impl Soak {
         Self {
             random: fastrand::Rng::with_seed(seed),
             image: fresh(SEGMENTS),
-            queued: HashMap::new(),
+            known: Vec::new(),
             gone: HashSet::new(),
             fails: false,
             moved: 0,
@@ -33,51 +33,50 @@ impl Soak {
 
     /// Mail from one start to a power cut, and what the next start makes of that.
     fn life(&mut self, what: &str) {
-        let mut run = Run::on(self.image.clone(), SEGMENTS);
-        for (id, octets) in &self.queued {
-            run.promises.accepted.insert(*id, (0, octets.clone()));
-        }
+        let disk = Fake::of(self.image.clone());
+        let spool = open(&disk, SEGMENTS).unwrap();
         self.fails = self.random.u8(..3) == 0;
-        let places = self.places(&run.spool);
+        let places = self.places(&spool);
         for _ in 0..self.random.usize(10..60) {
-            self.act(&mut run);
+            self.act(&spool, &disk);
         }
-        let moved = |(id, place): (&u64, &u64)| places.get(id).is_some_and(|old| old != place);
-        self.moved += self
-            .places(&run.spool)
-            .iter()
-            .filter(|at| moved(*at))
-            .count();
-        let last = run.disk.calls();
-        let cut = last - self.random.usize(..40.min(last + 1));
+        let now = self.places(&spool);
+        let moved = |(id, place): &(&u64, &u64)| places.get(id).is_some_and(|old| old != *place);
+        self.moved += now.iter().filter(moved).count();
+        drop(spool);
+        self.cut(&disk, what);
+    }
+
+    fn cut(&mut self, disk: &Fake, what: &str) {
+        let history = disk.history();
+        let last = history.calls.len();
+        let mut moment = Moment::before(&history.base, &history.calls);
+        moment.go_to(last - self.random.usize(..40.min(last + 1)));
         let fate = match self.random.u8(..4) {
             0 => Unsynced::Lost,
             1 => Unsynced::Kept,
             _ => Unsynced::Torn(self.random.u64(..)),
         };
-        let image = run.disk.cut(&run.base, cut, fate);
-        let what = format!("{what}: cut after {cut} of {last}, {fate:?}");
-        let disk = run.check(&image, cut, SEGMENTS, &what);
+        let left = moment.cut(fate);
+        let what = format!("{what}: cut after {} of {last}, {fate:?}", moment.at);
+        let opened = history.ledger.last_opened(&moment).unwrap();
+        let disk = cuts::start(&left, opened, &history.ledger.due(&moment), &what);
         self.image = match self.random.bool() {
-            true => image,
+            true => left,
             // What the start noted in the log is there, too.
             false => disk.image(),
         };
         let spool = open(&Fake::of(self.image.clone()), SEGMENTS).unwrap();
-        let left = contents(&spool).into_iter();
-        let left: HashMap<_, _> = left.map(|(id, _, octets)| (id, octets)).collect();
-        for id in left.keys() {
+        let queued = cuts::queued(&spool, &what);
+        for id in queued.keys() {
             assert!(!self.gone.contains(id), "{what}: {id} is back");
         }
         // The id of a message that came behind the cut is given again: the clock stands still here.
-        let known = run
-            .promises
-            .accepted
-            .iter()
-            .filter(|(_, promise)| promise.0 <= cut);
-        let known = known.map(|(id, _)| *id);
-        self.gone.extend(known.filter(|id| !left.contains_key(id)));
-        self.queued = left;
+        let known = history.ledger.begun(&moment);
+        self.gone
+            .extend(known.filter(|id| !queued.contains_key(id)));
+        self.known = queued.keys().copied().collect();
+        self.image.promised = Some(Ledger::of(&queued));
     }
 
     fn places(&self, spool: &Spool) -> HashMap<u64, u64> {
@@ -86,68 +85,49 @@ impl Soak {
         entries.map(|entry| (entry.id, entry.generation)).collect()
     }
 
-    fn act(&mut self, run: &mut Run) {
+    fn act(&mut self, spool: &Spool, disk: &Fake) {
         match self.random.u8(..20) {
             0..10 => {
                 let length = self.random.usize(100_000..900_000);
-                let id = self.accept(run, length);
-                self.settle(run, id, u128::MAX);
+                let id = self.accept(spool, length);
+                self.settle(spool, id, u128::MAX);
             }
             10..13 => {
                 let length = self.random.usize(..40_000);
-                let id = self.accept(run, length);
+                let id = self.accept(spool, length);
                 let done = self.random.u8(..2).into();
-                self.settle(run, id, done);
+                self.settle(spool, id, done);
             }
             13..16 => {
-                let id = self.any(run);
+                let id = self.random.choice(self.known.iter().copied());
                 let done = self.random.u8(..2).into();
-                self.settle(run, id, done);
+                self.settle(spool, id, done);
             }
             16..18 => {
-                let id = self.any(run);
-                self.settle(run, id, u128::MAX);
+                let id = self.random.choice(self.known.iter().copied());
+                self.settle(spool, id, u128::MAX);
             }
-            18 => run.abort(),
-            _ => run.disk.fail_syncs(self.fails.into()),
+            18 => abort(spool),
+            _ => disk.fail_syncs(self.fails.into()),
         }
-    }
-
-    fn any(&mut self, run: &Run) -> Option<Id> {
-        let all: Vec<_> = run.promises.accepted.keys().copied().collect();
-        self.random.choice(all)
     }
 
     /// None: the disk failed, or there is no room.
-    fn accept(&mut self, run: &mut Run, length: usize) -> Option<Id> {
-        while run.spool.counts().read_only {
+    fn accept(&mut self, spool: &Spool, length: usize) -> Option<Id> {
+        while spool.counts().read_only {
             std::thread::sleep(Duration::from_millis(1));
         }
         let body = body(self.random.usize(..), length);
-        let id = block_on(accept(&run.spool, &["x@a", "y@a"], &body)).ok()?;
-        let octets = [b"Received: here\r\n", &body[..]].concat();
-        let promise = (run.disk.calls(), octets);
-        run.promises.accepted.insert(id, promise);
+        let id = block_on(accept(spool, &["x@a", "y@a"], &body)).ok()?;
+        self.known.push(id);
         Some(id)
     }
 
     /// Ends or puts off the recipients of a message.
-    fn settle(&self, run: &mut Run, id: Option<Id>, done: u128) {
-        let Some(ticket) = due(&run.spool, ALWAYS)
-            .into_iter()
-            .find(|t| Some(t.id()) == id)
-        else {
-            return;
-        };
-        let id = ticket.id();
-        let ends = done & 3 == 3 || run.spool.info(&ticket).recipients & !done == 0;
-        if ends {
-            run.promises.settling.insert(id, run.disk.calls());
-        }
-        let defer = Some(Deferral { next: NOW + 9 });
-        block_on(run.spool.settle(ticket, Outcome { done, defer }));
-        if ends && !self.fails {
-            run.promises.settled.insert(id, run.disk.calls());
+    fn settle(&self, spool: &Spool, id: Option<Id>, done: u128) {
+        let mut tickets = due(spool, ALWAYS).into_iter();
+        if let Some(ticket) = tickets.find(|ticket| Some(ticket.id()) == id) {
+            block_on(defer(spool, ticket, done, NOW + 9));
         }
     }
 }

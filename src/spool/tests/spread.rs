@@ -29,11 +29,7 @@ fn begin_slow(spool: &Spool) -> Transaction {
 fn put_off(spool: &Spool, id: Id) {
     for ticket in due(spool, NOW) {
         assert_eq!(ticket.id(), id);
-        let outcome = Outcome {
-            done: 0,
-            defer: Some(Deferral { next: NOW + 9 }),
-        };
-        block_on(spool.settle(ticket, outcome));
+        block_on(defer(spool, ticket, 0, NOW + 9));
     }
 }
 
@@ -41,13 +37,13 @@ fn put_off(spool: &Spool, id: Id) {
 fn a_slow_message_keeps_the_segments_of_its_parts_only() {
     in_clear_and_sealed(|| {
         let disk = Fake::of(fresh(SEGMENTS));
-        disk.forget();
         let spool = open(&disk, SEGMENTS).unwrap();
         let (slow_body, octets) = (body(7, 20_000), body(1, 500_000));
         let mut slow = begin_slow(&spool);
         block_on(slow.body(&slow_body)).unwrap();
         flow(&spool, 2 * SEGMENTS, &octets).unwrap();
-        let id = block_on(slow.commit(Last::default())).unwrap().id();
+        let committed = commit(&spool, slow, Last::default(), &slow_body);
+        let id = block_on(committed).unwrap();
         put_off(&spool, id);
         flow(&spool, 3 * SEGMENTS, &octets).expect("other mail flows while it is queued");
         // Split and settled in parts, it still keeps what it needs.
@@ -78,8 +74,8 @@ fn a_slow_message_keeps_the_segments_of_its_parts_only() {
 
 #[test]
 fn a_transaction_spread_thin_gives_way_to_other_mail() {
+    let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(SEGMENTS));
-    disk.forget();
     let spool = open(&disk, SEGMENTS).unwrap();
     let octets = body(1, 500_000);
     let mut slow = begin_slow(&spool);

@@ -310,7 +310,10 @@ fn play(name: &str, transcript: &str, reads: Reads) {
                 }
             }
             _ => assert!(
-                line.is_empty() || line.starts_with('#') || line.contains(": "),
+                line.is_empty()
+                    || ["#", "with: ", "reads: "]
+                        .iter()
+                        .any(|it| line.starts_with(it)),
                 "{place}: {line:?}"
             ),
         }
@@ -350,6 +353,12 @@ fn every_transcript_holds() {
         failed.extend(played.err().map(|_| name));
     }
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+#[should_panic(expected = "wrong:2: \"X: NOOP\"")]
+fn a_line_of_no_kind_fails() {
+    play("wrong", "S: 220 *\nX: NOOP\n", Reads::Together);
 }
 
 #[test]

@@ -4,16 +4,28 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use async_rustls::pki_types::ServerName;
 use async_rustls::rustls::{ClientConnection, StreamOwned};
+use facteur::limits;
 use support::facteur::Facteur;
 use support::smtp::Client;
-use support::{Folder, PATIENCE, free_port, until};
+use support::{Folder, PATIENCE, free_port, socket_from, until};
 
 const SESSIONS: usize = 256;
+/// Where trusted clients come from, for whom some of the slots are kept; strangers have the rest.
+const TRUSTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+const STRANGER: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// The address of the client that takes this slot.
+fn source(slot: usize) -> Ipv4Addr {
+    match slot < limits::SLOTS_FOR_TRUSTED {
+        true => TRUSTED,
+        false => STRANGER,
+    }
+}
 
 /// The greatest values of one process's memory that were seen, in KiB.
 #[derive(Debug, Default)]
@@ -46,8 +58,9 @@ fn ceiling(facteur: &Facteur) -> u64 {
 }
 
 /// In the middle of a message that has filled its first part and most of a second.
-fn in_data(port: u16) -> Client {
-    let mut client = Client::connect(port).expect("a session");
+fn in_data(source: Ipv4Addr, port: u16) -> Client {
+    let mut client = Client::dial_from(source, port).expect("a connection");
+    client.expect("220").expect("a session");
     client.say("EHLO client.test", "250").expect("EHLO");
     client.say("MAIL FROM:<a@b.test>", "250").expect("MAIL");
     client.say("RCPT TO:<c@in.test>", "250").expect("RCPT");
@@ -76,8 +89,11 @@ fn in_handshake(port: u16) -> TcpStream {
 }
 
 /// Inside TLS, in the middle of a record of the greatest size: behind these commands, once this reply to them has come.
-fn in_record(tls_port: u16, commands: &str, reply: &str) -> TcpStream {
-    let socket = TcpStream::connect(("127.0.0.1", tls_port)).expect("a connection");
+fn in_record(source: Ipv4Addr, tls_port: u16, commands: &str, reply: &str) -> TcpStream {
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, tls_port));
+    let socket = socket_from(source).expect("a socket");
+    rustix::net::connect(&socket, &server).expect("a connection");
+    let socket = TcpStream::from(socket);
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let name = ServerName::try_from("localhost").expect("a name");
     let config = facteur::tls::client::config();
@@ -105,7 +121,7 @@ fn in_record(tls_port: u16, commands: &str, reply: &str) -> TcpStream {
     stream.sock
 }
 
-/// A relay whose slots are all to be had by one address that it does not trust (a trusted one leaves some to others).
+/// A relay whose slots may be had by one address that it does not trust, all but those that are kept for a trusted one.
 fn start(folder: &Folder, tls_port: u16) -> Facteur {
     let listen_tls = format!("127.0.0.1:{tls_port}");
     let keep = format!("in.test=maildir:{}", folder.join("mail").display());
@@ -115,7 +131,7 @@ fn start(folder: &Folder, tls_port: u16) -> Facteur {
         ["--domain", &keep],
         ["--sessions", &sessions],
         ["--sessions-per-address", &sessions],
-        ["--relay-from", "192.0.2.0/24"],
+        ["--relay-from", &TRUSTED.to_string()],
     ];
     let facteur = Facteur::start(folder.as_ref(), &flags.concat());
     // The harness's own session has its slot until the server has seen it close.
@@ -152,7 +168,7 @@ fn memory_stays_below_its_ceiling_with_every_session_taken() {
     // The handshakes last, of which the first hold the turns for 5 seconds only; patience with commands is 10 seconds
     // once 90 % of the slots are taken.
     let (third, rest) = (SESSIONS / 3, SESSIONS - 2 * (SESSIONS / 3));
-    let mut data: Vec<_> = (0..rest).map(|_| in_data(port)).collect();
+    let mut data: Vec<_> = (0..rest).map(|slot| in_data(source(slot), port)).collect();
     let mut commands: Vec<_> = (0..third).map(|_| in_command(port)).collect();
     let handshakes: Vec<_> = (0..third).map(|_| in_handshake(tls_port)).collect();
     assert_below_the_ceiling(&facteur);
@@ -175,8 +191,8 @@ fn memory_stays_below_its_ceiling_with_every_session_inside_a_tls_record() {
     let envelope = "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@in.test>\r\nDATA\r\n";
     let data = [hello, envelope].concat();
     let session = |number: usize| match number % 2 {
-        0 => in_record(tls_port, &data, "354 "),
-        _ => in_record(tls_port, hello, "250 "),
+        0 => in_record(source(number / 2), tls_port, &data, "354 "),
+        _ => in_record(STRANGER, tls_port, hello, "250 "),
     };
     // Those in data first, for the others' patience.
     let sessions = (0..SESSIONS).step_by(2).chain((1..SESSIONS).step_by(2));

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use support::facteur::Facteur;
 use support::smtp::Client;
-use support::{Folder, only_message, until};
+use support::{Folder, free_port, only_message, until};
 
 #[test]
 fn retry_delivers_at_once_what_the_next_hop_takes_now() {
@@ -122,6 +122,93 @@ fn a_dropped_message_is_gone_for_good_and_its_sender_is_told_if_asked() {
 }
 
 #[test]
+fn a_dropped_message_has_one_dsn_however_many_tries_it_waits_for() {
+    let lab = Lab::new();
+    let nobody = format!("two.example=smtp:[127.0.0.1]:{}", free_port());
+    for running in [true, false] {
+        let facteur = lab.start_with(&["--route", &nobody]);
+        let id = lab.submit(
+            &facteur,
+            &["bob@one.example", "eve@two.example", "joe@two.example"],
+        );
+        until("two tries to wait for", || {
+            let list = lab.told(&["list", "--json"]);
+            (list.matches("\"attempts\":1").count() == 3).then_some(())
+        });
+        let facteur = match running {
+            true => Some(facteur),
+            false => {
+                facteur.stop();
+                None
+            }
+        };
+        assert_eq!(
+            lab.told(&["drop", &id, "--dsn", "--hostname=relay.example"]),
+            "dropped, 3 recipients; a DSN to the sender tells of 3\n"
+        );
+        facteur.into_iter().for_each(Facteur::kill);
+        let facteur = lab.start();
+        let dsn = only_message(&lab.mail());
+        for name in ["bob@one", "eve@two", "joe@two"] {
+            let told = format!("\nFinal-Recipient: rfc822; {name}.example\n");
+            assert_eq!(dsn.matches(&told).count(), 1, "{dsn}");
+        }
+        until("the queue's end", || {
+            (lab.told(&["list"]) == "the queue is empty\n").then_some(())
+        });
+        only_message(&lab.mail());
+        facteur.stop();
+        std::fs::remove_dir_all(lab.mail()).expect("a Maildir");
+    }
+}
+
+#[test]
+fn many_messages_are_changed_by_one_command_whatever_becomes_of_one() {
+    let lab = Lab::new();
+    for running in [true, false] {
+        let facteur = lab.start();
+        let ids: Vec<String> = (0..20)
+            .map(|_| lab.submit(&facteur, &["bob@one.example"]))
+            .collect();
+        let mut words: Vec<&str> = ids.iter().map(String::as_str).collect();
+        until("twenty deferrals", || {
+            let list = lab.told(&["list", "--json"]);
+            (list.matches("\"attempts\":1").count() == ids.len()).then_some(())
+        });
+        let facteur = match running {
+            true => Some(facteur),
+            false => {
+                facteur.stop();
+                None
+            }
+        };
+        let retried = lab.told(&["retry", words[0], words[1], words[0]]);
+        assert_eq!(retried.lines().count(), 2, "each once: {retried}");
+        assert!(retried.starts_with(&format!("{}: 1 deferred delivery due ", words[0])));
+        until("their attempts", || {
+            let list = lab.told(&["list", "--json"]);
+            let tried = list.matches("\"attempts\":2").count();
+            (!running || tried == 2).then_some(())
+        });
+        // As a person may type it.
+        let capitals = words[2].to_uppercase();
+        words[2] = &capitals;
+        words.insert(7, "1j0t7dfr3v2");
+        let output = lab.queue(&[&["drop"], &*words].concat());
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        let wanted = ids.iter().map(|id| format!("{id}: dropped, 1 recipient\n"));
+        assert_eq!(said, wanted.collect::<String>());
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "facteur: 1j0t7dfr3v2 is not in the queue\n"
+        );
+        facteur.into_iter().for_each(Facteur::kill);
+        assert_eq!(lab.told(&["list"]), "the queue is empty\n");
+    }
+}
+
+#[test]
 fn what_is_being_delivered_is_left_to_its_end() {
     let folder = Folder::new();
     let peer = Peer::start(|_, asked| asked.starts_with("MAIL").then_some(Answer::Stall));
@@ -143,8 +230,39 @@ fn what_is_being_delivered_is_left_to_its_end() {
     let output = queue(folder.as_ref(), &["drop", id]);
     refused(&output, 1, &[id, "is being delivered at this moment"]);
     let list = queue(folder.as_ref(), &["list"]);
-    assert!(String::from_utf8_lossy(&list.stdout).contains("now  ann@a.example"));
+    assert!(String::from_utf8_lossy(&list.stdout).contains("trying  ann@a.example"));
     facteur.kill();
+}
+
+#[test]
+fn a_relay_that_hangs_is_told_of_and_does_nothing_later() {
+    let lab = Lab::new();
+    let facteur = lab.start();
+    let id = lab.deferred(&facteur, &["bob@one.example"]);
+    facteur.signal("STOP");
+    until("a halt", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", facteur.pid()));
+        stat.expect("a process").contains(") T ").then_some(())
+    });
+    let hangs = "facteur-spool/control: the relay does not answer within ";
+    let list = lab.told(&["list"]);
+    let said = format!("; 1 deferred; what is being tried is not known: {hangs}");
+    assert!(list.contains(&said), "{list}");
+    assert!(lab.told(&["show", &id]).contains(hangs));
+    // More than it would let wait.
+    let commands = [&["retry"][..], &["drop", &id], &["retry", &id]];
+    std::thread::scope(|scope| {
+        for words in commands.iter().cycle().take(9) {
+            let nothing_done = || refused(&lab.queue(words), 1, &[hangs, "nothing is done"]);
+            scope.spawn(nothing_done);
+        }
+    });
+    facteur.signal("CONT");
+    assert_eq!(lab.told(&["retry"]), "1 deferred delivery due now\n");
+    facteur.wait_log(&["by hand", "answer=\"ok 1\""]);
+    assert!(lab.told(&["list"]).contains(&id), "{}", facteur.log());
+    assert_eq!(facteur.log().matches("by hand").count(), 1);
+    facteur.stop();
 }
 
 #[test]
@@ -163,7 +281,7 @@ fn the_socket_is_the_relays_alone_and_no_client_holds_it_up() {
     );
     drop(silent);
     for line in [
-        &b"facteur-queue 2 retry\n"[..],
+        &b"facteur-queue 1 retry\n"[..],
         b"\xff\n",
         &[b'x'; 4096],
         b"drop",

@@ -15,7 +15,7 @@ fn the_list_says_what_waits_for_what_running_and_stopped() {
     let facteur = lab.start();
     assert_eq!(lab.told(&["list"]), "the queue is empty\n");
     let id = lab.deferred(&facteur, &["bob@one.example", "\"e e\"@one.example"]);
-    let check = || {
+    let check = |end: &str| {
         let list = lab.told(&["list"]);
         let mut lines = list.lines();
         assert!(lines.next().expect("a head").starts_with("ID           "));
@@ -34,7 +34,7 @@ fn the_list_says_what_waits_for_what_running_and_stopped() {
             ]
         );
         assert!(rest[4].starts_with("1 message, 2 recipients, "), "{list}");
-        assert!(rest[4].ends_with("; 1 deferred"), "{list}");
+        assert!(rest[4].ends_with(end), "{list}");
         let json = lab.json(&["list"]);
         assert_eq!(json.len(), 1);
         for part in [
@@ -48,9 +48,122 @@ fn the_list_says_what_waits_for_what_running_and_stopped() {
             assert!(json[0].contains(&part), "{part}: {}", json[0]);
         }
     };
-    check();
+    check("; 1 deferred");
     facteur.stop();
-    check();
+    check("; 1 deferred; no relay runs");
+}
+
+#[test]
+fn the_list_says_what_is_being_tried_and_what_was_made_due() {
+    let lab = Lab::new();
+    let facteur = lab.start_with(&["--outbound", "1"]);
+    let first = lab.deferred(&facteur, &["bob@one.example"]);
+    let second = lab.deferred(&facteur, &["eve@one.example"]);
+    let states = || {
+        let all = lab.told(&["list", "--json"]);
+        let waits =
+            |line: &&str| line.contains("\"state\":\"queued\"") && line.contains("\"next\":1");
+        let due = |line: &&str| line.contains("\"state\":\"queued\",\"attempts\":1,\"next\":null");
+        let tried =
+            |line: &&str| line.contains("\"state\":\"trying\",\"attempts\":1,\"next\":null");
+        let lines: Vec<&str> = all.lines().collect();
+        let count = |which: &dyn Fn(&&str) -> bool| lines.iter().filter(|line| which(line)).count();
+        (count(&waits), count(&due), count(&tried))
+    };
+    assert_eq!(states(), (2, 0, 0));
+    lab.hop.say_nothing();
+    lab.told(&["retry"]);
+    until("an attempt", || (states() == (0, 1, 1)).then_some(()));
+    let list = lab.told(&["list"]);
+    let row = |id: &str| {
+        let row = list.lines().find(|line| line.starts_with(id));
+        let words = row.expect("a row").split_whitespace();
+        words.skip(4).collect::<Vec<_>>().join(" ")
+    };
+    let (tried, due) = match row(&first).starts_with("trying") {
+        true => (&first, &second),
+        false => (&second, &first),
+    };
+    assert_eq!(row(tried), "trying ren\u{e9}@home.example");
+    assert_eq!(row(due), "now ren\u{e9}@home.example");
+    assert!(list.ends_with("; 0 deferred, 1 being tried\n"), "{list}");
+    for (id, state) in [(tried, "being tried"), (due, "next try now")] {
+        let shown = lab.told(&["show", id]);
+        let state = format!("           queued, 1 attempt, {state}\n");
+        assert!(shown.contains(&state), "{shown}");
+    }
+    facteur.kill();
+    // Nobody runs, nothing is tried; and what was asked of the relay went with it.
+    assert_eq!(states(), (2, 0, 0));
+}
+
+#[test]
+fn what_was_said_goes_with_its_segment_and_comes_back_with_the_next_attempt() {
+    let lab = Lab::new();
+    let facteur = lab.start();
+    let id = lab.deferred(&facteur, &["bob@one.example"]);
+    let text = [TEXT, &b"A line of a long message.\r\n".repeat(130_000)].concat();
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    let forgotten = "       (what was said is not kept any more; the log has it)\n";
+    // Each fills most of a segment.
+    let list = until("all segments' use", || {
+        client
+            .submit("ann@a.example", "joe@home.example", &text)
+            .expect("250");
+        until("its delivery", || {
+            let list = lab.told(&["list"]);
+            (!list.contains("joe@home.example")).then_some(())
+        });
+        std::fs::remove_dir_all(lab.mail()).expect("a Maildir");
+        let list = lab.told(&["list"]);
+        list.contains(forgotten).then_some(list)
+    });
+    let row: Vec<&str> = list
+        .lines()
+        .nth(1)
+        .expect("a row")
+        .split_whitespace()
+        .collect();
+    assert_eq!((row[3], row[4]), ("1", "in"), "{list}");
+    assert!(!list.contains(GREYLISTED), "{list}");
+    assert!(
+        lab.told(&["show", &id])
+            .contains("\nattempt    earlier: what was said is not kept")
+    );
+    lab.told(&["retry"]);
+    until("what is said now", || {
+        lab.told(&["list"]).contains(GREYLISTED).then_some(())
+    });
+    let shown = lab.told(&["show", &id]);
+    assert!(
+        shown.contains("queued, 2 attempts") && shown.contains(GREYLISTED),
+        "{shown}"
+    );
+    assert!(shown.contains("\nattempt    earlier: "), "{shown}");
+    facteur.stop();
+}
+
+#[test]
+fn a_header_that_is_cut_says_so() {
+    let lab = Lab::new();
+    let facteur = lab.start();
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO client.test", "250").expect("EHLO");
+    let line = format!("X-Line: {}\r\n", "x".repeat(90));
+    for (lines, cut) in [(600, false), (800, true)] {
+        let text = [line.repeat(lines).as_bytes(), b"\r\nOne line.\r\n"].concat();
+        let reply = client.submit("ann@a.example", "bob@one.example", &text);
+        let reply = reply.expect("250");
+        let id = reply.split_whitespace().last().expect("an id");
+        let shown = lab.told(&["show", id]);
+        let goes_on =
+            "\n\n(the header goes on: these are its first 65536 octets; --body gives all)\n";
+        assert_eq!(shown.ends_with(goes_on), cut, "{shown}");
+        let json = lab.json(&["show", id]);
+        assert!(json[0].contains(&format!("\"header_cut\": {cut}")));
+    }
+    facteur.kill();
 }
 
 #[test]
@@ -118,14 +231,18 @@ fn what_is_wrong_is_one_line() {
     assert!(!lab.spool().exists(), "nothing is made of a mistyped name");
     lab.start().stop();
     let some = "1j0t7dfr3v2";
+    let no_spool = lab.folder.file("flags", "");
+    let no_spool = no_spool.to_str().expect("UTF-8");
     for (words, status, parts) in [
         (&[][..], 2, &["list", "drop ID"][..]),
-        (&["lst"], 2, &["\"lst\"", "retry [ID]"]),
+        (&["lst"], 2, &["\"lst\"", "retry [ID...]"]),
         (&["list", some], 2, &[some, "too many"]),
         (&["show"], 2, &["show", "ID"]),
         (&["show", some, "x"], 2, &["\"x\"", "too many"]),
         (&["drop"], 2, &["drop", "ID"]),
         (&["drop", "all"], 2, &["\"all\"", "eleven"]),
+        (&["drop", some, "all"], 2, &["\"all\"", "eleven"]),
+        (&["retry", some, "--dsn"], 2, &["--dsn", "drop"]),
         (&["list", "--body"], 2, &["--body"]),
         (
             &["show", some, "--body", "--json"],
@@ -139,6 +256,14 @@ fn what_is_wrong_is_one_line() {
         (&["drop", some], 1, &[some, "not in the queue"]),
         (&["retry", some], 1, &[some, "not in the queue"]),
         (&["list", "--spool=/nowhere"], 1, &["/nowhere"]),
+        (&["list", "--spool=."], 1, &["no spool in it"]),
+        (&["drop", some, "--spool=."], 1, &["no spool in it"]),
+        (&["list", "--spool", no_spool], 1, &["Not a directory"]),
+        (
+            &["retry", "--spool", no_spool],
+            1,
+            &["spool", "Not a directory"],
+        ),
         (
             &["list", "--flags", "/nowhere/flags"],
             2,

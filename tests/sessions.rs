@@ -62,6 +62,23 @@ fn a_command_that_trickles_in_is_given_up() {
 }
 
 #[test]
+fn who_says_nothing_to_a_full_house_waits_no_longer_for_tls_than_for_a_greeting() {
+    let (folder, tls) = (Folder::new(), free_port());
+    let address = format!("127.0.0.1:{tls}");
+    let flags = ["--sessions", "1", "--listen-tls", &address];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    until("the end of its patience", || {
+        // Turned away at once while the harness's own session has the slot.
+        let mut silent = Client::dial(tls).expect("a connection");
+        assert_eq!(silent.rest().expect("closed"), "");
+        let log = facteur.log();
+        assert!(!log.contains("no answer within 30s"), "{log}");
+        log.contains("TLS: no answer within 10s").then_some(())
+    });
+    facteur.stop();
+}
+
+#[test]
 fn past_the_last_slot_one_line_says_so() {
     let folder = Folder::new();
     let facteur = Facteur::start(folder.as_ref(), &["--sessions", "2"]);
@@ -72,6 +89,22 @@ fn past_the_last_slot_one_line_says_so() {
     facteur.wait_log(&["turned away", "421 4.3.2"]);
     drop(first);
     until("the slot comes back", || Client::connect(facteur.port).ok());
+    facteur.stop();
+}
+
+#[test]
+fn a_flood_of_clients_is_no_flood_of_lines() {
+    let folder = Folder::new();
+    let facteur = Facteur::start(folder.as_ref(), &["--sessions", "1"]);
+    let _only = until("the slot", || Client::connect(facteur.port).ok());
+    let began = Instant::now();
+    for _ in 0..100 {
+        let mut client = Client::dial(facteur.port).expect("a connection");
+        client.expect("421 4.3.2").expect("turned away");
+    }
+    let seconds = usize::try_from(began.elapsed().as_secs()).expect("few");
+    let lines = facteur.log().matches("turned away").count();
+    assert!((1..=seconds + 3).contains(&lines), "{lines}");
     facteur.stop();
 }
 
@@ -129,6 +162,21 @@ fn a_transaction_that_does_not_end_is_cut_off_with_a_word() {
     client.expect("421 4.3.2").expect("a farewell");
     assert_eq!(facteur.wait_exit().code(), Some(0));
     assert!(facteur.log().contains("aborted"), "{}", facteur.log());
+}
+
+#[test]
+fn who_says_nothing_where_a_handshake_is_due_does_not_hold_up_the_end() {
+    let (folder, tls) = (Folder::new(), free_port());
+    let address = format!("127.0.0.1:{tls}");
+    let mut facteur = Facteur::start(folder.as_ref(), &["--listen-tls", &address]);
+    let _silent = Client::dial(tls).expect("a connection");
+    let mut client = greeted(facteur.port);
+    client.say("STARTTLS", "220").expect("STARTTLS");
+    facteur.terminate();
+    assert_eq!(facteur.wait_exit().code(), Some(0));
+    let log = facteur.log();
+    assert_eq!(log.matches("TLS: shutting down").count(), 2, "{log}");
+    assert!(!log.contains("cut off"), "{log}");
 }
 
 #[test]

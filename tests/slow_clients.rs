@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use facteur::limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::{Async, Executor, Timer};
@@ -23,6 +24,8 @@ const ADDRESSES: usize = 250;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two tries of a good client. An MTA has minutes, and days of them.
 const RETRY: Duration = Duration::from_millis(200);
+/// Within this a good client is served: every slow one is gone after half a minute, and then it is a matter of luck.
+const SERVED: Duration = PATIENCE.saturating_mul(2);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 const TRUSTED: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -38,6 +41,12 @@ enum Slow {
     SilentData,
     /// The first half of a ClientHello.
     Handshake,
+    /// A command that leads nowhere, and another.
+    Noop,
+    /// One recipient more than a transaction may have, and another.
+    Recipient,
+    /// A message in chunks of an octet.
+    Chunk,
 }
 
 struct Attack {
@@ -82,8 +91,23 @@ impl Attack {
                 b"EHLO slow.test\r\nMAIL FROM:<a@slow.test>\r\nRCPT TO:<b@in.test>\r\nDATA\r\n"
             }
             Slow::Handshake => &[0x16, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3],
+            Slow::Noop | Slow::Recipient | Slow::Chunk => {
+                b"EHLO slow.test\r\nMAIL FROM:<a@slow.test>\r\nRCPT TO:<b@in.test>\r\n"
+            }
         };
         stream.write_all(opening).await?;
+        if matches!(slow, Slow::Recipient) {
+            stream
+                .write_all(&b"RCPT TO:<b@in.test>\r\n".repeat(limits::RECIPIENTS))
+                .await?;
+        }
+        let goes_on: &[u8] = match slow {
+            Slow::Silent | Slow::SilentData => b"",
+            Slow::Command | Slow::Data | Slow::Handshake => b"x",
+            Slow::Noop => b"NOOP\r\n",
+            Slow::Recipient => b"RCPT TO:<b@in.test>\r\n",
+            Slow::Chunk => b"BDAT 1\r\nx",
+        };
         self.sessions.fetch_add(1, Ordering::Relaxed);
         let mut heard = [0; 512];
         loop {
@@ -93,9 +117,7 @@ impl Attack {
             };
             match smol::future::or(stream.read(&mut heard), pause).await? {
                 0 => return Ok(()),
-                usize::MAX if !matches!(slow, Slow::Silent | Slow::SilentData) => {
-                    stream.write_all(b"x").await?;
-                }
+                usize::MAX => stream.write_all(goes_on).await?,
                 _ => {}
             }
         }
@@ -125,15 +147,15 @@ impl Drop for Over<'_> {
     }
 }
 
-/// A message from this address, tried again until it is accepted.
+/// A message from this address, tried again until it is accepted; how many tries that took.
 #[track_caller]
-fn send(source: Ipv4Addr, port: u16) {
+fn send(source: Ipv4Addr, port: u16) -> usize {
     let began = Instant::now();
     let mut tries = 1;
     while let Err(problem) = try_to_send(source, port) {
         assert!(
-            began.elapsed() < PATIENCE,
-            "{source} is not served within {PATIENCE:?}, in {tries} tries: {problem}"
+            began.elapsed() < SERVED,
+            "{source} is not served within {SERVED:?}, in {tries} tries: {problem}"
         );
         tries += 1;
         std::thread::sleep(RETRY);
@@ -142,6 +164,7 @@ fn send(source: Ipv4Addr, port: u16) {
         "{source} was served after {:?}, {tries} tries",
         began.elapsed()
     );
+    tries
 }
 
 fn try_to_send(source: Ipv4Addr, port: u16) -> io::Result<String> {
@@ -178,6 +201,17 @@ fn a_thousand_slow_clients_in_data_keep_no_good_one_from_sending() {
     under_attack_good_clients_are_served(&[Slow::Data, Slow::SilentData]);
 }
 
+/// Whose every command is legal and answered, and in time.
+#[test]
+fn a_thousand_clients_that_never_come_to_a_message_keep_no_good_one_from_sending() {
+    under_attack_good_clients_are_served(&[Slow::Noop, Slow::Recipient]);
+}
+
+#[test]
+fn a_thousand_clients_with_endless_messages_in_chunks_keep_no_good_one_from_sending() {
+    under_attack_good_clients_are_served(&[Slow::Chunk]);
+}
+
 fn under_attack_good_clients_are_served(kinds: &'static [Slow]) {
     raise_the_limit_on_open_files();
     let (folder, tls_port) = (Folder::new(), free_port());
@@ -206,7 +240,7 @@ fn under_attack_good_clients_are_served(kinds: &'static [Slow]) {
                 (sessions >= times * SLOW && is_full(facteur.port)).then_some(())
             });
             send(STRANGER, facteur.port);
-            send(TRUSTED, facteur.port);
+            assert_eq!(send(TRUSTED, facteur.port), 1, "slots are kept for it");
         }
     });
     until("all four in the Maildir", || {
@@ -215,6 +249,8 @@ fn under_attack_good_clients_are_served(kinds: &'static [Slow]) {
     facteur.stop();
 }
 
+/// Whether one of the slow clients' addresses gets no more sessions.
 fn is_full(port: u16) -> bool {
-    Client::dial(port).is_ok_and(|mut client| client.expect("421 4.3.2").is_ok())
+    Client::dial_from(Ipv4Addr::new(127, 0, 2, 0), port)
+        .is_ok_and(|mut client| client.expect("421 4.").is_ok())
 }

@@ -17,7 +17,7 @@ use async_rustls::{TlsConnector, client::TlsStream};
 use facteur::net::deadline::within;
 use facteur::net::stream::{HandshakeError, Stream};
 use facteur::tls::table::COMPILED;
-use facteur::tls::{self, Established, Table};
+use facteur::tls::{self, Established, Found, Table};
 use smol::Async;
 use smol::future::zip;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,7 +40,13 @@ impl Server {
             certs.lineage(name, made);
         }
         let dirs: Vec<PathBuf> = vec![certs.path().into()];
-        let table = Table::load(&COMPILED, &dirs, None, "relay.invalid").unwrap();
+        let table = Table::load(
+            &COMPILED,
+            &Found::now(&COMPILED, &dirs),
+            None,
+            "relay.invalid",
+        )
+        .unwrap();
         Self {
             config: tls::server::config(Arc::new(table)),
             listener: Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap(),

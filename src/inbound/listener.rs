@@ -5,7 +5,7 @@ use super::slots::Full;
 use super::{Inbound, count};
 use crate::limits;
 use crate::smtp::reply::{self, Reply};
-use log::warn;
+use log::{Level, log, warn};
 use rustix::io::Errno;
 use smol::channel::Sender;
 use smol::future::FutureExt as _;
@@ -14,6 +14,7 @@ use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Accepts connections for ever; each session is a task that holds a clone of `alive`.
 pub async fn listen(
@@ -60,8 +61,7 @@ fn admit(
                 Full::All => reply::TOO_MANY_SESSIONS,
                 Full::FromAddress => reply::TOO_MANY_FROM_ADDRESS,
             };
-            count(&inbound.counters.turned_away);
-            log::info!("turned away client={peer} reply=\"{}\"", why.0);
+            log_turned_away(inbound, peer, why);
             if door != Door::Tls {
                 turn_away(socket, peer, why); // in TLS nothing can be said before the handshake
             }
@@ -78,6 +78,21 @@ fn admit(
         drop((slot, alive));
     };
     executor.spawn(task).detach();
+}
+
+/// A flood of clients must not become one of lines: the log, too, lies on somebody's flash.
+fn log_turned_away(inbound: &Inbound, peer: SocketAddr, why: Reply) {
+    let in_all = count(&inbound.counters.turned_away);
+    let now = (inbound.clock)() / limits::TURNED_AWAY_LOG.as_micros() as u64;
+    let level = match inbound.counters.told.swap(now, Ordering::Relaxed) {
+        before if before == now => Level::Debug,
+        _ => Level::Info,
+    };
+    let reply = why.0;
+    log!(
+        level,
+        "turned away client={peer} reply=\"{reply}\" in-all={in_all}"
+    );
 }
 
 /// Says why in one try and closes: a full relay keeps no state for those whom it turns away.

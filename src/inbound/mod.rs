@@ -5,6 +5,7 @@
 //! used up.
 
 pub mod listener;
+mod pace;
 pub mod received;
 pub mod session;
 pub mod slots;
@@ -57,6 +58,8 @@ pub struct Counters {
     pub sessions: AtomicU64,
     /// Connections that found no free slot.
     pub turned_away: AtomicU64,
+    /// When the log last told of one, in units of [`crate::limits::TURNED_AWAY_LOG`] since 1970.
+    pub told: AtomicU64,
     /// Handshakes that came to their end.
     pub tls_sessions: AtomicU64,
     /// Handshakes that did not.

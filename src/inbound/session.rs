@@ -2,6 +2,7 @@
 
 mod obey;
 
+use super::pace::Pace;
 use super::transaction::Mail;
 use super::{Inbound, count};
 use crate::limits;
@@ -54,8 +55,9 @@ struct Session {
     mended: bool,
     /// When the last replies were written: the client's patience runs from there.
     waiting_since: Instant,
-    /// When message data began to come, and how much has.
-    data: Option<(Instant, u64)>,
+    /// When it was greeted, or its last message accepted.
+    fruitless_since: Instant,
+    pace: Pace,
 }
 
 struct Hello {
@@ -74,6 +76,7 @@ enum Next {
 pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAddr, door: Door) {
     let number = count(&inbound.counters.sessions);
     let trust = inbound.relay.trust(peer.ip());
+    let began = Instant::now();
     let mut session = Session {
         inbound,
         door,
@@ -86,11 +89,11 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
         out: Vec::new(),
         messages: 0,
         mended: false,
-        waiting_since: Instant::now(),
-        data: None,
+        waiting_since: began,
+        fruitless_since: began,
+        pace: Pace::default(),
     };
     debug!("connect session=i{number} client={peer}");
-    let began = Instant::now();
     let end = session
         .serve(Stream::new(socket))
         .await
@@ -114,11 +117,9 @@ pub async fn run(inbound: Arc<Inbound>, socket: Async<TcpStream>, peer: SocketAd
 impl Session {
     async fn serve(&mut self, mut stream: Stream) -> Result<String, String> {
         if self.door == Door::Tls {
-            let Some(config) = self.inbound.tls() else {
-                return Err("no certificate".into());
-            };
-            let (up, proof) = self.handshake(stream, &config).await?;
+            let (up, proof) = self.handshake(stream).await?;
             self.server = Server::in_tls(proof);
+            self.fruitless_since = Instant::now();
             stream = up;
         }
         self.say(|session, out| {
@@ -142,15 +143,13 @@ impl Session {
                 Next::Read => {}
                 Next::Handshake => {
                     self.write_out(&mut stream).await?;
-                    let Some(config) = self.inbound.tls() else {
-                        return Err("no certificate".into());
-                    };
-                    let (up, proof) = self.handshake(stream, &config).await?;
+                    let (up, proof) = self.handshake(stream).await?;
                     self.server.tls_is_up(proof);
                     self.hello = None;
                     self.mail = None;
                     // The handshake had deadlines of its own: its time is not the next command's.
                     self.waiting_since = Instant::now();
+                    self.fruitless_since = self.waiting_since;
                     stream = up;
                 }
                 Next::End(end) => {
@@ -222,14 +221,33 @@ impl Session {
         Ok(next)
     }
 
-    async fn handshake(
+    /// No transaction is open in a handshake: the relay's stop ends it at once.
+    async fn handshake(&self, stream: Stream) -> Result<(Stream, Established), String> {
+        let config = self.inbound.tls().ok_or("no certificate")?;
+        let stopping = async {
+            let _ = self.inbound.stop.recv().await;
+            Err("TLS: shutting down".to_owned())
+        };
+        let done = self.shake_hands(stream, &config).or(stopping).await;
+        count(match done {
+            Ok(_) => &self.inbound.counters.tls_sessions,
+            Err(_) => &self.inbound.counters.tls_failures,
+        });
+        done
+    }
+
+    async fn shake_hands(
         &self,
         stream: Stream,
         config: &Arc<ServerConfig>,
     ) -> Result<(Stream, Established), String> {
         let turns = &self.inbound.handshakes;
         // Its first octets are waited for without a turn: who says nothing keeps nobody out.
-        let began = within(limits::HANDSHAKE, stream.wait_readable()).await;
+        let patience = match self.crowded() {
+            false => limits::HANDSHAKE,
+            true => limits::COMMAND_IDLE_CROWDED,
+        };
+        let began = within(patience, stream.wait_readable()).await;
         began.map_err(|problem| format!("TLS: {problem}"))?;
         let turn = turns.take().await.ok_or("TLS: no turn for the handshake")?;
         let overdue = async {
@@ -244,10 +262,6 @@ impl Session {
         };
         let done = accept.or(overdue).await;
         drop(turn);
-        count(match done {
-            Ok(_) => &self.inbound.counters.tls_sessions,
-            Err(_) => &self.inbound.counters.tls_failures,
-        });
         done
     }
 
@@ -269,12 +283,11 @@ impl Session {
 
     /// Reads more input behind what is there; how many octets, or what ends the wait.
     ///
-    /// Waits in short turns: the slots may fill up meanwhile, and then patience is short for all.
+    /// Waits in short turns: the slots may run out meanwhile, and then patience is short.
     async fn read(&mut self, stream: &mut Stream, input: &mut Vec<u8>) -> Result<usize, Next> {
+        let began = Instant::now();
         loop {
-            let Some(left) = self.patience().checked_sub(self.waiting_since.elapsed()) else {
-                return Err(self.farewell(reply::TIMED_OUT, "timed out"));
-            };
+            let left = self.time_left()?;
             let ended = match self.server.in_transaction() {
                 true => &self.inbound.cut,
                 false => &self.inbound.stop,
@@ -285,7 +298,7 @@ impl Session {
             };
             let reading = read_chunk(stream, input).or(interrupt);
             match within(left.min(limits::COMMAND_IDLE_CROWDED), reading).await {
-                Ok(octets) if self.too_slow(octets) => {
+                Ok(octets) if self.too_slow(began.elapsed(), octets) => {
                     return Err(self.farewell(reply::TOO_SLOW, "too slow"));
                 }
                 Ok(octets) => return Ok(octets),
@@ -306,31 +319,41 @@ impl Session {
         Next::End(Ok(why))
     }
 
-    fn patience(&self) -> Duration {
-        match (self.inbound.slots.crowded(), self.server.in_data()) {
+    fn crowded(&self) -> bool {
+        self.inbound.slots.crowded(self.trust)
+    }
+
+    /// How long the client may still be waited for, or its farewell.
+    fn time_left(&mut self) -> Result<Duration, Next> {
+        let crowded = self.crowded();
+        let fruitless = self.fruitless_since.elapsed();
+        if crowded && !self.server.in_message() && fruitless >= limits::COMMAND_CROWDED {
+            return Err(self.farewell(reply::NO_MESSAGE, "no message while slots run out"));
+        }
+        let patience = match (crowded, self.server.in_data()) {
             (false, _) => self.server.patience(),
             (true, false) => limits::COMMAND_IDLE_CROWDED,
             (true, true) => limits::DATA_CROWDED,
-        }
+        };
+        let left = patience.checked_sub(self.waiting_since.elapsed());
+        left.ok_or_else(|| self.farewell(reply::TIMED_OUT, "timed out"))
     }
 
-    /// Whether message data comes at less than the least rate, after its grace. Each read renews the client's patience
-    /// there; in a command only a reply does.
-    fn too_slow(&mut self, octets: usize) -> bool {
-        if !self.server.in_data() {
-            self.data = None;
+    /// Whether a message comes at less than the least rate, after its grace. Each read renews the client's patience there;
+    /// in a command only a reply does.
+    fn too_slow(&mut self, waited: Duration, octets: usize) -> bool {
+        if !self.server.in_message() {
+            self.pace = Pace::default();
             return false;
         }
-        self.waiting_since = Instant::now();
-        let (began, so_far) = self.data.unwrap_or((self.waiting_since, 0));
-        let so_far = so_far + octets as u64;
-        self.data = Some((began, so_far));
-        let elapsed = began.elapsed();
-        let grace = match self.inbound.slots.crowded() {
+        if self.server.in_data() {
+            self.waiting_since = Instant::now();
+        }
+        self.pace.add(waited, octets);
+        self.pace.is_too_slow(match self.crowded() {
             false => limits::DATA_RATE_GRACE,
             true => limits::DATA_CROWDED,
-        };
-        elapsed > grace && so_far < elapsed.as_secs() * limits::DATA_RATE_FLOOR as u64
+        })
     }
 }
 

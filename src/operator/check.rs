@@ -5,9 +5,9 @@ mod next_hops;
 mod policy;
 mod ports;
 mod spool;
-mod told;
 
 use super::ceiling::Ceiling;
+use super::certificates::Certificates;
 use super::config::Config;
 use super::serve;
 use std::fmt::{self, Write as _};
@@ -76,7 +76,6 @@ impl fmt::Display for Report {
 #[must_use]
 pub fn run(config: &Config, now: u64) -> Report {
     let mut report = Report::default();
-    told::listen();
     resources(config, &mut report);
     certificates(config, now, &mut report);
     policy::look(config, &mut report);
@@ -114,13 +113,16 @@ fn machine_memory() -> Option<u64> {
 
 /// The compiled-in table and the folders, as at boot.
 fn certificates(config: &Config, now: u64, report: &mut Report) {
-    let loaded = serve::Certificates::of(config).load();
-    told::into(report); // bad folders under --certs
-    let table = match loaded {
-        Ok(Some(table)) => table,
-        Ok(None) => return report.ok("certificates: no listener speaks TLS (--tls-in none)"),
+    let Some(certificates) = Certificates::of(config) else {
+        return report.ok("certificates: no listener speaks TLS (--tls-in none)");
+    };
+    let table = match certificates.load() {
+        Ok(table) => table,
         Err(why) => return report.error(format_args!("certificates: {why}")),
     };
+    for trouble in table.troubles() {
+        report.warning(trouble);
+    }
     if table.is_development() {
         report.warning(
             "certificates: only this build's own for localhost; give --certs DIR, or fill config/domains and build",

@@ -1,134 +1,48 @@
 //! The control socket, `DIR/control` in the spool's folder: how `facteur queue` changes the queue of a running relay.
 //!
-//! One request a connection, one line each way:
+//! One request a connection, a line. The relay says `heard` at once, and the answer when the work is done:
 //!
 //! ```text
-//! facteur-queue 1 retry            ->  ok 12
-//! facteur-queue 1 retry ID         ->  ok 1
-//! facteur-queue 1 drop ID          ->  ok 2 0
-//! facteur-queue 1 drop ID dsn      ->  ok 2 2
+//! facteur-queue 2 retry            ->  ok 12
+//! facteur-queue 2 retry ID         ->  ok 1
+//! facteur-queue 2 drop ID          ->  ok 2 0
+//! facteur-queue 2 drop ID dsn      ->  ok 2 2
 //!                                      no ID is not in the queue
-//! facteur-queue 1 state            ->  ok open | ok closed
+//! facteur-queue 2 state            ->  ok open | ok closed
+//! facteur-queue 2 now              ->  trying ID MASK
+//!                                      due ID MASK
+//!                                      ok
 //! ```
+//!
+//! **Why `heard`.** A relay that hangs may read a request long after its command has given up. What cannot be answered any
+//! more is not done: who is not told `heard` in time closes the socket, and the relay, which says so first, sees that.
 //!
 //! Only the relay's own user and root may connect: the file's mode says so, and the peer's credentials are looked at
 //! besides. Even they cannot hold the relay up: so many connections at once, a line of bounded length, deadlines on all.
-//! To list the queue needs no socket ([`crate::spool::Inspector`] says why).
+//! To list the queue needs no socket ([`crate::spool::Inspector`] says why), but only a relay knows what it is trying.
+
+mod ask;
+mod words;
+
+pub use ask::{Asked, ask, intake, now};
+pub use words::{Done, Intake, Now, Request};
 
 use crate::limits;
 use crate::net::deadline::within;
-use crate::outbound::by_hand::{Hand, Removed, Tell};
-use crate::spool::Id;
+use crate::outbound::by_hand::Hand;
 use log::{info, warn};
 use rustix::fs::Mode;
-use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::lock::Semaphore;
 use smol::{Async, Executor, Timer};
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-const PROTOCOL: &str = "facteur-queue 1";
-/// What `check` asks.
-const STATE: &str = "state";
-
-/// Whether a relay's spool takes new mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intake {
-    /// It does, as long as there is room.
-    Open,
-    /// Its disk failed, and no fresh segment has proved good since; or it is stopping.
-    Closed,
-}
-
-impl Intake {
-    fn answer(self) -> &'static str {
-        match self {
-            Self::Open => "ok open",
-            Self::Closed => "ok closed",
-        }
-    }
-}
-
-/// What is asked of a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    Retry(Option<Id>),
-    Drop(Id, Tell),
-}
-
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Retry(None) => write!(f, "{PROTOCOL} retry"),
-            Self::Retry(Some(id)) => write!(f, "{PROTOCOL} retry {id}"),
-            Self::Drop(id, Tell::Nobody) => write!(f, "{PROTOCOL} drop {id}"),
-            Self::Drop(id, Tell::Sender) => write!(f, "{PROTOCOL} drop {id} dsn"),
-        }
-    }
-}
-
-impl Request {
-    /// Reads what Display wrote.
-    ///
-    /// # Errors
-    /// One line.
-    fn parse(line: &str) -> Result<Self, String> {
-        let asked = line
-            .strip_prefix(PROTOCOL)
-            .ok_or_else(|| format!("this relay speaks {PROTOCOL:?}"))?;
-        let words: Vec<&str> = asked.split_ascii_whitespace().take(4).collect();
-        let id = |word: &str| Id::parse(word).ok_or_else(|| format!("{word:?} is no queue id"));
-        match *words.as_slice() {
-            ["retry"] => Ok(Self::Retry(None)),
-            ["retry", word] => Ok(Self::Retry(Some(id(word)?))),
-            ["drop", word] => Ok(Self::Drop(id(word)?, Tell::Nobody)),
-            ["drop", word, "dsn"] => Ok(Self::Drop(id(word)?, Tell::Sender)),
-            _ => Err(format!("{asked:?} is no request")),
-        }
-    }
-}
-
-/// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// So many deliveries are due now.
-    Due(usize),
-    Removed(Removed),
-}
-
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Due(count) => write!(f, "ok {count}"),
-            Self::Removed(removed) => write!(f, "ok {} {}", removed.recipients, removed.told),
-        }
-    }
-}
-
-impl Done {
-    /// Reads an answer's line.
-    fn parse(line: &str) -> Result<Self, String> {
-        let strange = || format!("the relay answers {line:?}");
-        match line.split_once(' ') {
-            Some(("no", why)) => Err(why.to_owned()),
-            Some(("ok", figures)) => match figures.split_once(' ') {
-                None => figures.parse().map(Self::Due).map_err(|_| strange()),
-                Some((recipients, told)) => Ok(Self::Removed(Removed {
-                    recipients: recipients.parse().map_err(|_| strange())?,
-                    told: told.parse().map_err(|_| strange())?,
-                })),
-            },
-            _ => Err(strange()),
-        }
-    }
-}
+use words::{END, HEARD, Question};
 
 /// The socket's file. It goes with its listener, so that nobody waits for a relay that is gone.
 struct File(PathBuf);
@@ -230,19 +144,57 @@ async fn converse(mut stream: Async<UnixStream>, hand: &Hand) {
         return;
     }
     let line = within(limits::CONTROL_LINE, read_line(&mut stream)).await;
-    let answer = match line {
-        Ok(line) if line.strip_prefix(PROTOCOL).map(str::trim) == Some(STATE) => {
-            intake_of(hand).answer().to_owned()
+    let line = line.map_err(|problem| format!("no request: {problem}"));
+    let question = match line.and_then(|line| Question::parse(&line)) {
+        Ok(question) => question,
+        Err(why) => {
+            return say(&mut stream, &format!("no {why}"))
+                .await
+                .unwrap_or_default();
         }
-        Ok(line) => match Request::parse(&line) {
-            Ok(request) => answer(request, hand).await,
-            Err(why) => format!("no {why}"),
-        },
-        Err(problem) => format!("no request: {problem}"),
     };
-    let answer = format!("{}\n", answer.replace('\n', " "));
+    // Whoever does not hear it has gone, and cannot be told what came of it: nothing is done.
+    if say(&mut stream, HEARD).await.is_err() {
+        return;
+    }
+    let answer = match question {
+        Question::Now => return tell_now(&mut stream, hand).await,
+        Question::State => intake_of(hand).answer().to_owned(),
+        Question::Change(request) => answer(request, hand).await,
+    };
     // Whoever does not read it has gone.
-    let _ = within(limits::CONTROL_LINE, stream.write_all(answer.as_bytes())).await;
+    let _ = say(&mut stream, &answer).await;
+}
+
+/// A line.
+async fn say(stream: &mut Async<UnixStream>, line: &str) -> io::Result<()> {
+    say_lines(stream, &format!("{}\n", line.replace('\n', " "))).await
+}
+
+async fn say_lines(stream: &mut Async<UnixStream>, lines: &str) -> io::Result<()> {
+    within(limits::CONTROL_LINE, stream.write_all(lines.as_bytes())).await
+}
+
+/// Tells what is tried and what was made due, a piece of the index at a time, so that its length takes no memory.
+async fn tell_now(stream: &mut Async<UnixStream>, hand: &Hand) {
+    let mut lines = String::new();
+    for (id, recipients) in hand.trying() {
+        Now::Trying.put(id, recipients, &mut lines);
+    }
+    let mut from = Some(0);
+    while let Some(slot) = from {
+        let (due, next) = hand.made_due(slot);
+        for (id, recipients) in due {
+            Now::Due.put(id, recipients, &mut lines);
+        }
+        if say_lines(stream, &lines).await.is_err() {
+            return;
+        }
+        lines.clear();
+        from = next;
+    }
+    // Whoever does not read it has gone.
+    let _ = say(stream, END).await;
 }
 
 fn intake_of(hand: &Hand) -> Intake {
@@ -300,125 +252,5 @@ async fn answer(request: Request, hand: &Hand) -> String {
             "no end of it within {:?}: the relay's log may say why",
             limits::CONTROL_ANSWER
         ),
-    }
-}
-
-/// What came of asking a relay.
-#[derive(Debug)]
-pub enum Asked {
-    Answered(Result<Done, String>),
-    /// Nobody listens.
-    NoRelay,
-}
-
-/// Asks the relay that runs on the spool in `dir`. Blocks, within limits.
-///
-/// # Errors
-/// One line.
-pub fn ask(dir: &Path, request: Request) -> Result<Asked, String> {
-    Ok(match say(dir, &request.to_string())? {
-        Some(answer) => Asked::Answered(Done::parse(&answer)),
-        None => Asked::NoRelay,
-    })
-}
-
-/// Whether the relay that runs on the spool in `dir` takes mail; None: nobody listens. Blocks, within limits.
-///
-/// # Errors
-/// One line.
-pub fn intake(dir: &Path) -> Result<Option<Intake>, String> {
-    let Some(answer) = say(dir, &format!("{PROTOCOL} {STATE}"))? else {
-        return Ok(None);
-    };
-    let known = [Intake::Open, Intake::Closed];
-    let said = known.into_iter().find(|intake| intake.answer() == answer);
-    said.map(Some)
-        .ok_or_else(|| format!("the relay answers {answer:?}"))
-}
-
-/// Says one line to the relay; its answer, or None if nobody listens.
-fn say(dir: &Path, line: &str) -> Result<Option<String>, String> {
-    let (path, address) = match address(dir) {
-        Ok(known) => known,
-        // A relay with such a path listens at none.
-        Err(_) if !dir.join("control").exists() => return Ok(None),
-        Err(why) => return Err(why),
-    };
-    let told = |problem: io::Error| format!("{}: {problem}", path.display());
-    let socket = unix_socket(SocketFlags::empty()).map_err(|e| told(e.into()))?;
-    let patience = Some(limits::CONTROL_LINE);
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, patience)
-        .map_err(|e| told(e.into()))?;
-    match net::connect(&socket, &address) {
-        Ok(()) => {}
-        Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
-        Err(Errno::AGAIN) => return Err(told(io::Error::other("the relay does not answer"))),
-        Err(problem) => return Err(told(problem.into())),
-    }
-    converse_with(UnixStream::from(socket), line)
-        .map(Some)
-        .map_err(told)
-}
-
-fn converse_with(mut stream: UnixStream, request: &str) -> io::Result<String> {
-    use std::io::{Read as _, Write as _};
-    // For the request, its turn, the work and the answer.
-    stream.set_read_timeout(Some(limits::CONTROL_ANSWER + 2 * limits::CONTROL_LINE))?;
-    stream.write_all(format!("{request}\n").as_bytes())?;
-    let mut line = String::new();
-    stream
-        .take(limits::CONTROL_REPLY as u64)
-        .read_to_string(&mut line)?;
-    match line.strip_suffix('\n') {
-        Some(line) => Ok(line.to_owned()),
-        None => Err(io::Error::other(
-            "the relay closed the connection: does it run as another user?",
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_and_answers_are_read_as_they_are_written() {
-        let id = Id::parse("1j0t7dfr3v2").expect("an id");
-        for request in [
-            Request::Retry(None),
-            Request::Retry(Some(id)),
-            Request::Drop(id, Tell::Nobody),
-            Request::Drop(id, Tell::Sender),
-        ] {
-            let line = request.to_string();
-            assert_eq!(Request::parse(&line), Ok(request));
-            assert!(line.len() < limits::CONTROL_REQUEST);
-        }
-        let removed = Removed {
-            recipients: 2,
-            told: 1,
-        };
-        for done in [Done::Due(12), Done::Removed(removed)] {
-            assert_eq!(Done::parse(&done.to_string()), Ok(done));
-        }
-        assert_eq!(Done::parse("no way"), Err("way".to_owned()));
-    }
-
-    #[test]
-    fn what_is_no_request_is_told_in_one_line() {
-        for line in [
-            "",
-            "retry",
-            "facteur-queue 2 retry",
-            "facteur-queue 1",
-            "facteur-queue 1 retry all",
-            "facteur-queue 1 drop",
-            "facteur-queue 1 drop 1j0t7dfr3v2 dsn please",
-            "facteur-queue 1 list",
-        ] {
-            let why = Request::parse(line).expect_err(line);
-            assert!(!why.contains('\n'), "{why}");
-        }
-        assert!(Done::parse("ok many").is_err() && Done::parse("").is_err());
     }
 }

@@ -51,11 +51,12 @@ pub struct Flags {
     #[argh(option, arg_name = "name")]
     pub default_cert: Option<String>,
 
-    /// inbound sessions at once (default: 256)
+    /// inbound sessions at once; clients of --relay-from and all others leave 8 to each other (default: 256)
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions: Option<u16>,
 
-    /// sessions of one IPv4 address or IPv6 /64; clients of --relay-from are exempt (default: a quarter of --sessions)
+    /// sessions of one IPv4 address or IPv6 /64, one when 90 % of the slots are taken; clients of --relay-from are exempt
+    /// (default: a quarter of --sessions)
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub sessions_per_address: Option<u16>,
 

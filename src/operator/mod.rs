@@ -1,10 +1,12 @@
 //! The operator's side: commands, flags, boot, signals, drain.
 
 pub mod ceiling;
+mod certificates;
 pub mod check;
 pub mod config;
 pub mod control;
 pub mod flags;
+mod logger;
 pub mod queue;
 pub mod serve;
 pub mod spool_key;
@@ -13,8 +15,8 @@ pub mod values;
 use crate::tls;
 use config::Config;
 use flags::{Flags, Stop};
-use simple_logger::SimpleLogger;
-use std::io::Write as _;
+use logger::Logger;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,7 +26,7 @@ facteur: a mail relay in one small binary
 usage: facteur serve [flags]   receive, queue and relay mail until SIGTERM
        facteur check [flags]   would serve start with these flags, and would mail flow? a finding a line
        facteur serve --help    every flag, with its default
-       facteur queue list|show ID|retry [ID]|drop ID [flags]
+       facteur queue list|show ID|retry [ID...]|drop ID... [flags]
                                look into the queue of a running or a stopped relay, and change it
        facteur queue --help    its flags
        facteur spool-key [FILE]
@@ -60,10 +62,7 @@ fn serve(words: &[String]) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let logger = SimpleLogger::new()
-        .with_level(config.log)
-        .with_utc_timestamps();
-    if let Err(problem) = logger.init() {
+    if let Err(problem) = Logger::install(config.log) {
         return failed(&format!("log: {problem}"));
     }
     match serve::run(config) {
@@ -79,10 +78,10 @@ fn check(words: &[String]) -> ExitCode {
         Err(exit) => return exit,
     };
     let report = check::run(&config, serve::unix_micros() / 1_000_000);
-    say(&report.to_string());
+    let said = say(&report.to_string());
     match report.has_errors() {
         true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
+        false => said,
     }
 }
 
@@ -116,7 +115,10 @@ fn spool_key(words: &[String]) -> ExitCode {
 fn queue(words: &[String]) -> ExitCode {
     match queue::run(words) {
         Ok(Ok(()) | Err(queue::Failure::NoReader)) => ExitCode::SUCCESS,
-        Ok(Err(queue::Failure::Told(why))) => failed(&why),
+        Ok(Err(queue::Failure::Told(lines))) => {
+            lines.iter().for_each(|why| tell(why));
+            ExitCode::FAILURE
+        }
         Err(Stop::Help(text)) => say(&text),
         Err(Stop::Wrong(why)) => wrong(&why),
     }
@@ -143,17 +145,28 @@ fn version() -> String {
 }
 
 fn say(text: &str) -> ExitCode {
-    // A closed pipe is the reader's choice.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A closed pipe is the reader's choice.
+        Err(problem) if problem.kind() != ErrorKind::BrokenPipe => {
+            failed(&format!("standard output: {problem}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn wrong(why: &str) -> ExitCode {
-    eprintln!("facteur: {why}");
+    tell(why);
     ExitCode::from(WRONG)
 }
 
 fn failed(why: &str) -> ExitCode {
-    eprintln!("facteur: {why}");
+    tell(why);
     ExitCode::FAILURE
+}
+
+/// A line on standard error. Where nobody reads that, the exit status has to do.
+fn tell(why: &str) {
+    let line = format!("facteur: {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

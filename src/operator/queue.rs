@@ -9,26 +9,28 @@ mod change;
 mod json;
 mod list;
 mod plain;
+mod present;
 mod show;
 
 use super::spool_key;
-use crate::spool::{Inspector, Key, Message, Note, Queued, Recipient, Reply, Waiting};
+use crate::spool::{Inspector, Key, Message, Note, OpenError, Queued, Recipient, Reply, Waiting};
 pub use arguments::Stop;
 use arguments::{Arguments, Command, Form};
+use present::{Present, Try};
 use std::io::{self, BufWriter, Write};
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub enum Failure {
-    /// One line.
-    Told(String),
+    /// Lines, mostly one.
+    Told(Vec<String>),
     /// Whoever reads what is written has had enough.
     NoReader,
 }
 
 impl From<String> for Failure {
     fn from(why: String) -> Self {
-        Self::Told(why)
+        Self::Told(vec![why])
     }
 }
 
@@ -36,7 +38,7 @@ impl From<io::Error> for Failure {
     fn from(problem: io::Error) -> Self {
         match problem.kind() {
             io::ErrorKind::BrokenPipe => Self::NoReader,
-            _ => Self::Told(format!("standard output: {problem}")),
+            _ => format!("standard output: {problem}").into(),
         }
     }
 }
@@ -52,22 +54,27 @@ pub fn run(words: &[String]) -> Result<Result<(), Failure>, Stop> {
 }
 
 fn obey(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    match arguments.command {
-        Command::List => list::list(&look(arguments, None)?, arguments.form, out),
-        Command::Show(id) => show::show(&look(arguments, Some(id))?, id, arguments.form, out),
-        Command::Change(request) => change::change(arguments, request, out),
+    match &arguments.command {
+        Command::List => list::list(&look(arguments, None)?, arguments, out),
+        &Command::Show(id) => show::show(&look(arguments, Some(id))?, id, arguments, out),
+        Command::Change(requests) => change::change(arguments, requests, out),
     }
 }
 
-fn look(arguments: &Arguments, history: Option<crate::spool::Id>) -> Result<Inspector, Failure> {
+fn look(arguments: &Arguments, history: Option<crate::spool::Id>) -> Result<Inspector, String> {
     let key = key(arguments)?;
     let looked = Inspector::look(&arguments.spool, key.as_ref(), history);
-    looked.map_err(|problem| Failure::Told(problem.to_string()))
+    looked.map_err(|problem| match &problem {
+        OpenError::Io { problem: why, .. } if why.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{problem}: look as root, or as the user that the relay runs as")
+        }
+        _ => problem.to_string(),
+    })
 }
 
-fn key(arguments: &Arguments) -> Result<Option<Key>, Failure> {
+fn key(arguments: &Arguments) -> Result<Option<Key>, String> {
     let key = arguments.spool_key.as_deref().map(spool_key::read);
-    Ok(key.transpose()?)
+    key.transpose()
 }
 
 fn now() -> u64 {
@@ -77,13 +84,18 @@ fn now() -> u64 {
 /// A message as it is shown.
 struct Shown<'a> {
     queued: &'a Queued,
+    present: &'a Present,
     /// Its envelope, or why it cannot be read.
     envelope: Result<Message, String>,
 }
 
 impl<'a> Shown<'a> {
     /// Reads the envelope, with these recipients of it. None: it has been finished since.
-    fn read(inspector: &Inspector, queued: &'a Queued, recipients: u128) -> Option<Self> {
+    fn read(
+        (inspector, present): (&Inspector, &'a Present),
+        queued: &'a Queued,
+        recipients: u128,
+    ) -> Option<Self> {
         let read = smol::block_on(inspector.read(queued, recipients));
         let envelope = match read {
             Ok(None) => return None,
@@ -91,7 +103,11 @@ impl<'a> Shown<'a> {
             Ok(Some(message)) => Ok(message),
             Err(problem) => Err(problem.to_string()),
         };
-        Some(Self { queued, envelope })
+        Some(Self {
+            queued,
+            present,
+            envelope,
+        })
     }
 
     /// When the message came, in unix seconds.
@@ -110,11 +126,14 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The try that a recipient waits for; None: it needs nothing more.
-fn waiting(queued: &Queued, recipient: &Recipient) -> Option<Waiting> {
-    let mut all = queued.waiting.iter();
-    all.find(|waiting| waiting.recipients & recipient.bit() != 0)
-        .copied()
+impl Shown<'_> {
+    /// What a recipient waits for; None: it needs nothing more.
+    fn waiting(&self, recipient: &Recipient) -> Option<(Waiting, Try)> {
+        let (id, bit) = (self.queued.id, recipient.bit());
+        let mut all = self.queued.waiting.iter();
+        let waiting = all.find(|waiting| waiting.recipients & bit != 0)?;
+        Some((*waiting, self.present.try_of(id, waiting, bit)))
+    }
 }
 
 /// What was last said to a recipient.

@@ -2,6 +2,7 @@
 //! drain.
 
 use super::ceiling::Ceiling;
+use super::certificates::{Asker, Certificates, Watch};
 use super::config::{Config, Port};
 use super::control::Control;
 use super::spool_key;
@@ -15,21 +16,17 @@ use crate::net::dns::Resolver;
 use crate::outbound::attempt::{self, Connector};
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
-use crate::policy::level::Level;
 use crate::policy::routes::Routes;
 use crate::spool::{self, Spool};
-use crate::tls::table::COMPILED;
-use crate::tls::{self, Table};
-use async_rustls::rustls::ServerConfig;
+use crate::tls;
 use async_signal::{Signal, Signals};
 use log::{error, info, warn};
 use smol::channel::{self, Receiver, Sender};
 use smol::stream::StreamExt as _;
 use smol::{Async, Executor, Task};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,13 +41,15 @@ pub fn run(config: Config) -> Result<(), String> {
     allow_descriptors(&config)?;
     let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
         .map_err(|e| format!("signals: {e}"))?;
-    let certificates = Certificates::of(&config);
-    let table = certificates.load()?;
+    let certificates = Certificates::of(&config).map(|certificates| {
+        let source = certificates.here();
+        Watch::begin(certificates, source)
+    });
+    let certificates = certificates.transpose()?;
     let bound = bind(&config.ports)?;
     let routes = Arc::new(config.routes.clone());
     let spool = open_spool(&config, &routes)?;
     let control = control(&config);
-    let tls = certificates.serving(table);
     info!("{}", Ceiling::of(&config));
     let executor = Arc::new(Executor::new());
     let (running, stopped) = channel::bounded::<()>(1);
@@ -74,94 +73,9 @@ pub fn run(config: Config) -> Result<(), String> {
         control,
         signals,
     };
-    let result = smol::block_on(executor.run(relay.serve(tls, bound)));
+    let result = smol::block_on(executor.run(relay.serve(bound)));
     drop(running);
     result
-}
-
-/// Where certificates come from, so that they can be read again.
-pub(super) struct Certificates {
-    dirs: Vec<PathBuf>,
-    default: Option<String>,
-    hostname: String,
-    /// Some listener needs them.
-    needed: bool,
-    /// What was read last.
-    table: Mutex<Option<Arc<Table>>>,
-    /// SIGHUPs since the reading under way began, with the one that it is for.
-    asked: AtomicU64,
-}
-
-impl Certificates {
-    pub(super) fn of(config: &Config) -> Arc<Self> {
-        Arc::new(Self {
-            dirs: config.certs.clone(),
-            default: config.default_cert.clone(),
-            hostname: config.hostname.clone(),
-            needed: config
-                .ports
-                .iter()
-                .any(|port| port.door != Door::Smtp(Level::None)),
-            table: Mutex::default(),
-            asked: AtomicU64::new(0),
-        })
-    }
-
-    /// Reads the table and the folders, at SIGHUP again; None where no listener speaks TLS.
-    pub(super) fn load(&self) -> Result<Option<Arc<Table>>, String> {
-        if !self.needed {
-            return Ok(None);
-        }
-        let mut last = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let (default, name) = (self.default.as_deref(), &*self.hostname);
-        let table = match &*last {
-            None => Table::load(&COMPILED, &self.dirs, default, name),
-            Some(before) => before.load_again(&COMPILED, &self.dirs, default, name),
-        };
-        let table = Arc::new(table.map_err(|problem| problem.to_string())?);
-        *last = Some(Arc::clone(&table));
-        Ok(Some(table))
-    }
-
-    /// Tells what is served, and makes the configuration of it.
-    fn serving(&self, table: Option<Arc<Table>>) -> Option<Arc<ServerConfig>> {
-        let table = table?;
-        if table.is_development() {
-            warn!(
-                "the certificate is this build's own for localhost: {}",
-                self.remedy()
-            );
-        }
-        warn_of_dates(&table, unix_micros() / 1_000_000);
-        info!("certificates {table}");
-        Some(tls::server::config(table))
-    }
-
-    /// What would give another certificate than the build's own.
-    fn remedy(&self) -> String {
-        if self.dirs.is_empty() {
-            return "give --certs DIR, or fill config/domains and build".to_owned();
-        }
-        let dirs = self.dirs.iter().map(|dir| dir.display().to_string());
-        let dirs: Vec<String> = dirs.collect();
-        format!("--certs {} gave none that can be used", dirs.join(", "))
-    }
-}
-
-/// Clients that check dates refuse such certificates, or soon will.
-fn warn_of_dates(table: &Table, now: u64) {
-    if now < limits::CLOCK_FLOOR.as_secs() {
-        warn!("certificates: the clock is not set, their dates are not looked at");
-        return;
-    }
-    let mut troubles = table.out_of_date(now);
-    for trouble in troubles.by_ref().take(limits::CERTIFICATE_WARNINGS) {
-        warn!("certificate dates {trouble}");
-    }
-    match troubles.count() {
-        0 => {}
-        more => warn!("certificate dates: the same of {more} more"),
-    }
 }
 
 fn bind(ports: &[Port]) -> Result<Vec<Bound>, String> {
@@ -242,7 +156,7 @@ pub(super) fn router(config: &Config, own_addresses: Vec<SocketAddr>) -> Router 
 struct Relay {
     executor: Arc<Executor<'static>>,
     config: Config,
-    certificates: Arc<Certificates>,
+    certificates: Option<Watch>,
     routes: Arc<Routes>,
     spool: Spool,
     control: Option<Control>,
@@ -250,11 +164,7 @@ struct Relay {
 }
 
 impl Relay {
-    async fn serve(
-        mut self,
-        tls: Option<Arc<ServerConfig>>,
-        bound: Vec<Bound>,
-    ) -> Result<(), String> {
+    async fn serve(mut self, bound: Vec<Bound>) -> Result<(), String> {
         let schedule = self.start_outbound(&bound)?;
         let control = self.control.take().map(|control| {
             let executor = Arc::clone(&self.executor);
@@ -265,12 +175,14 @@ impl Relay {
         let (stop, stopping) = channel::bounded::<()>(1);
         let (cut_off, cut) = channel::bounded::<()>(1);
         let (alive, ended) = channel::bounded::<()>(1);
-        let inbound = Arc::new(self.inbound(tls, stopping, cut));
+        let inbound = Arc::new(self.inbound(stopping, cut));
+        let certificates = self.certificates.take().map(|watch| watch.start(&inbound));
+        let certificates = certificates.transpose()?;
         let listeners = self.listen(&inbound, bound, &alive);
         drop(alive);
         while let Some(signal) = self.signals.next().await {
             match signal {
-                Ok(Signal::Hup) => self.read_again(&inbound),
+                Ok(Signal::Hup) => certificates.iter().for_each(Asker::ask),
                 Ok(signal) => {
                     info!("stopping: {signal:?}");
                     break;
@@ -297,12 +209,8 @@ impl Relay {
         Ok(())
     }
 
-    fn inbound(
-        &self,
-        tls: Option<Arc<ServerConfig>>,
-        stop: Receiver<()>,
-        cut: Receiver<()>,
-    ) -> Inbound {
+    fn inbound(&self, stop: Receiver<()>, cut: Receiver<()>) -> Inbound {
+        let tls = self.certificates.as_ref().map(Watch::config);
         Inbound {
             hostname: self.config.hostname.clone(),
             relay: self.config.relay.clone(),
@@ -372,52 +280,6 @@ impl Relay {
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
             counters: attempt::Counters::default(),
         }
-    }
-
-    /// SIGHUP: certificates are read again; where they are wrong, the old ones stay.
-    ///
-    /// Files are read on a thread of its own: a slow disk must hold up neither sessions nor SIGTERM. Nothing waits for
-    /// that thread, so it puts the result in place itself. There is one at a time, which reads once more if another
-    /// SIGHUP came meanwhile: the last to be put in place is the last that was asked for.
-    fn read_again(&self, inbound: &Arc<Inbound>) {
-        if self.certificates.asked.fetch_add(1, Ordering::AcqRel) > 0 {
-            return;
-        }
-        let certificates = Arc::clone(&self.certificates);
-        // Weak: the drain waits for sessions, not for this.
-        let inbound = Arc::downgrade(inbound);
-        let work = move || {
-            let asked = &certificates.asked;
-            loop {
-                let answered = asked.load(Ordering::Acquire);
-                put_in_place(&certificates, &inbound);
-                let last = asked.compare_exchange(answered, 0, Ordering::AcqRel, Ordering::Acquire);
-                if last.is_ok() {
-                    return;
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("facteur-certs".to_owned());
-        if let Err(problem) = thread.spawn(work) {
-            self.certificates.asked.store(0, Ordering::Release);
-            error!("certificates unchanged: thread: {problem}");
-        }
-    }
-}
-
-/// Reads certificates and gives them to the sessions that begin from now on.
-fn put_in_place(certificates: &Certificates, inbound: &Weak<Inbound>) {
-    let table = match certificates.load() {
-        Ok(table) => table,
-        Err(problem) => return error!("certificates unchanged: {problem}"),
-    };
-    let config = certificates.serving(table);
-    if let Some(inbound) = inbound.upgrade() {
-        let mut served = inbound.tls.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *served, config);
-        drop(served);
-        // Freed with the lock open: thousands of chains take a while.
-        drop(before);
     }
 }
 

@@ -1,10 +1,11 @@
 //! The spool's key in a file: read for `serve`, made by `facteur spool-key`.
 
 use crate::spool::Key;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::process::geteuid;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -68,6 +69,12 @@ pub fn make(path: Option<&Path>) -> Result<(), String> {
     let key = Key::fresh().map_err(|error| error.to_string())?;
     let line = key.line();
     let Some(path) = path else {
+        if is_nowhere(&io::stdout()) {
+            return Err(
+                "standard output is closed or /dev/null, the key would be lost: name a file"
+                    .to_owned(),
+            );
+        }
         let mut out = io::stdout().lock();
         let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
         return written.map_err(|error| format!("standard output: {error}"));
@@ -92,6 +99,17 @@ pub fn make(path: Option<&Path>) -> Result<(), String> {
         let _ = fs::remove_file(path);
     }
     synced.map_err(problem)
+}
+
+/// Whether what is written there is gone. A closed output is `/dev/null`, too: Rust opens that in its place.
+fn is_nowhere(output: &impl AsFd) -> bool {
+    let is_same = |output: rustix::fs::Stat| {
+        fs::metadata("/dev/null").is_ok_and(|null| {
+            FileType::from_raw_mode(output.st_mode).is_char_device()
+                && output.st_rdev == null.rdev()
+        })
+    };
+    rustix::fs::fstat(output).is_ok_and(is_same)
 }
 
 /// Makes a new name durable.

@@ -65,6 +65,18 @@ impl Hand {
         self.0.spool.counts()
     }
 
+    /// Which recipients of which messages are being tried at this moment; as many as workers, at most.
+    #[must_use]
+    pub fn trying(&self) -> Vec<(Id, u128)> {
+        self.0.trying.all()
+    }
+
+    /// As [`Spool::made_due`].
+    #[must_use]
+    pub fn made_due(&self, from: u32) -> (Vec<(Id, u128)>, Option<u32>) {
+        self.0.spool.made_due(from)
+    }
+
     /// Makes deferred messages due, all or one; returns how many deliveries that are. Those that are due or under way
     /// already are none of them.
     ///
@@ -153,31 +165,31 @@ async fn remove(
         entries if entries > tickets.len() => return Err(Refusal::Underway(id)),
         _ => {}
     }
-    let mut removed = Removed::default();
+    let recipients = |ticket: &Ticket| reporter.spool.info(ticket).recipients;
+    let all = tickets.iter().map(recipients).fold(0, |all, its| all | its);
+    let told = match tell {
+        Tell::Nobody => Ok(0),
+        Tell::Sender => report(reporter, &tickets, all).await,
+    };
+    let told = told.map_err(|why| Refusal::Failed(id, why))?;
     for ticket in tickets {
-        let recipients = reporter.spool.info(&ticket).recipients;
-        if tell == Tell::Sender {
-            let told = report(reporter, &ticket).await;
-            removed.told += told.map_err(|why| Refusal::Failed(id, why))?;
-        }
-        removed.recipients += recipients.count_ones();
         let outcome = Outcome {
-            done: recipients,
+            done: all,
             defer: None,
         };
         reporter.spool.settle(ticket, outcome).await;
     }
-    log::warn!(
-        "dropped id={id} recipients={} told={} reason=\"by hand\"",
-        removed.recipients,
-        removed.told
-    );
-    Ok(removed)
+    let recipients = all.count_ones();
+    log::warn!("dropped id={id} recipients={recipients} told={told} reason=\"by hand\"");
+    Ok(Removed { recipients, told })
 }
 
-/// Queues the DSN, which marks the recipients that it tells of; returns how many they are.
-async fn report(reporter: &Reporter<'_>, ticket: &Ticket) -> Result<u32, String> {
-    let read = reporter.spool.read(ticket).await;
+/// Queues one DSN for all of a message, which marks the recipients that it tells of; returns how many they are.
+async fn report(reporter: &Reporter<'_>, tickets: &[Ticket], all: u128) -> Result<u32, String> {
+    let Some(ticket) = tickets.first() else {
+        return Ok(0);
+    };
+    let read = reporter.spool.read_with(ticket, all).await;
     let mut message = read.map_err(|problem| {
         format!(
             "{problem}; its envelope cannot be read, so nobody can be told (drop it without --dsn)"

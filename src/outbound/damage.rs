@@ -14,6 +14,7 @@ pub(super) async fn tell(shared: Arc<Shared>) {
                 "damage id={} told=nobody: neither a sender nor a --postmaster",
                 lost.id
             );
+            shared.spool.let_go(lost.id);
             continue;
         }
         let failures = failures(&lost, &shared.settings.hostname);

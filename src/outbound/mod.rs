@@ -13,4 +13,5 @@ mod remote;
 mod report;
 pub mod route;
 pub mod schedule;
+mod trying;
 mod worker;

@@ -8,6 +8,7 @@ use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
 use super::maildir::Maildir;
 use super::route::Router;
+use super::trying::Trying;
 use super::worker;
 use crate::limits;
 use crate::policy::retry;
@@ -87,6 +88,8 @@ pub(super) struct Shared {
     pub settings: Settings,
     pub maildir: Option<Maildir>,
     pub counters: Counters,
+    /// For who looks.
+    pub trying: Trying,
     /// Turns at writing a DSN.
     pub dsn_turns: Semaphore,
     /// Closed when the relay stops.
@@ -126,6 +129,7 @@ impl Schedule {
         let (stop, stopping) = bounded(1);
         let shared = Arc::new(Shared {
             lanes: Mutex::new(Lanes::new(settings.outbound, limits::QUEUE_ENTRIES)),
+            trying: Trying::new(settings.outbound),
             spool: parts.spool,
             routes: parts.routes,
             router: parts.router,

@@ -7,6 +7,7 @@ use super::local;
 use super::outcome::Attempt;
 use super::remote::{Handed, Line};
 use super::schedule::{LaneFailure, Shared};
+use super::trying;
 use crate::limits;
 use crate::policy::routes::Lane;
 use crate::policy::target::Target;
@@ -24,6 +25,8 @@ pub(super) const TASK: usize = 8192;
 /// and what it tells of each.
 pub(super) const MOST_MEMORY: usize = TASK
     + Connection::MEMORY
+    // Told to as many at once as ask.
+    + (1 + 2 * limits::CONTROL_CONNECTIONS) * size_of::<trying::Attempt>()
     + 2 * limits::SPOOL_PART
     + limits::RECIPIENTS * (2 * limits::MAILBOX + limits::ORCPT + 2 * limits::PEER_REPLY_TEXT);
 
@@ -177,6 +180,8 @@ impl Worker {
         to: Destination,
         failed: Option<Arc<LaneFailure>>,
     ) {
+        let info = shared.spool.info(&ticket);
+        let _entered = shared.trying.enter(self.number, &info);
         self.served += 1;
         if self.served == 1 {
             let most = match to.target {
@@ -212,7 +217,6 @@ impl Worker {
             .any(|outcome| matches!(outcome, Outcome::Delivered { .. }));
         self.rests = taken || self.line.is_some();
         self.tell_lane(shared, &to, handed.unreached);
-        let info = shared.spool.info(&ticket);
         let attempt = Attempt {
             session: &handed.session,
             target: &to,

@@ -40,6 +40,8 @@ pub struct Watch {
     place: Place,
     name: [u8; NAME],
     first_line: bool,
+    /// An octet above 127 in a line that may yet turn out to be no field, but the body's first.
+    eight_bit_line: bool,
     /// The last octet was CR.
     after_cr: bool,
 }
@@ -51,16 +53,21 @@ impl Default for Watch {
             place: Place::Name(0),
             name: [0; NAME],
             first_line: true,
+            eight_bit_line: false,
             after_cr: false,
         }
     }
 }
 
 impl Watch {
-    /// What was seen so far.
+    /// What was seen so far. A last line that has neither a colon nor an end (RFC 3030) is none of the header's.
     #[must_use]
     pub fn seen(&self) -> Seen {
-        self.seen
+        let mut all = *self;
+        if matches!(self.place, Place::Name(1..) | Place::BeforeColon(_)) {
+            all.not_a_field();
+        }
+        all.seen
     }
 
     /// Takes the next piece, with CR LF line ends and dots removed.
@@ -75,7 +82,10 @@ impl Watch {
     }
 
     fn header_octet(&mut self, byte: u8) {
-        self.seen.eight_bit_header |= byte > 127;
+        match self.place {
+            Place::Name(_) | Place::BeforeColon(_) => self.eight_bit_line |= byte > 127,
+            Place::Rest | Place::Body => self.seen.eight_bit_header |= byte > 127,
+        }
         let line_end = self.after_cr && byte == b'\n';
         self.after_cr = byte == b'\r';
         match self.place {
@@ -91,7 +101,7 @@ impl Watch {
                 b' ' | b'\t' | b'\r' => {}
                 _ if self.is_from_line(kept) => {
                     self.seen.from_line = true;
-                    self.place = Place::Rest;
+                    self.go_on_in_header();
                 }
                 _ => self.not_a_field(),
             },
@@ -130,8 +140,13 @@ impl Watch {
         if kept == 0 {
             self.not_a_field();
         } else {
-            self.place = Place::Rest;
+            self.go_on_in_header();
         }
+    }
+
+    fn go_on_in_header(&mut self) {
+        self.seen.eight_bit_header |= core::mem::take(&mut self.eight_bit_line);
+        self.place = Place::Rest;
     }
 
     /// A line without a colon: empty, it ends the header; otherwise the body has begun without one.
@@ -146,6 +161,7 @@ impl Watch {
 
     fn not_a_field(&mut self) {
         self.seen.no_header |= self.first_line;
+        self.seen.eight_bit_body |= core::mem::take(&mut self.eight_bit_line);
         self.place = Place::Body;
     }
 }
@@ -185,6 +201,30 @@ mod tests {
             assert!(header.eight_bit_header && !header.eight_bit_body);
             let body = seen("Subject: e\r\n\r\n\u{e9}\r\n", step);
             assert!(!body.eight_bit_header && body.eight_bit_body);
+            for text in [
+                "Gr\u{fc}\u{df}e an alle\r\n",
+                "Gr\u{fc}\u{df}e\r\n",
+                "Gr\u{fc}\u{df}e",
+                "Subject: e\r\nGr\u{fc}\u{df}e an alle\r\n",
+                "e \u{e9}\r\n",
+            ] {
+                let line = seen(text, step);
+                assert!(
+                    !line.eight_bit_header && line.eight_bit_body,
+                    "{text:?} {step}"
+                );
+            }
+            for text in [
+                "x\u{e9}: y\r\n",
+                "Date: x\r\n \u{e9}\r\n",
+                "From \u{e9} Mon\r\n",
+            ] {
+                let line = seen(text, step);
+                assert!(
+                    line.eight_bit_header && !line.eight_bit_body,
+                    "{text:?} {step}"
+                );
+            }
         }
     }
 
@@ -196,6 +236,8 @@ mod tests {
                 "Hello\r\nDate: x\r\n",
                 " x: y\r\n",
                 ": x\r\n",
+                "Hello",
+                "Hello there",
             ] {
                 assert!(seen(text, step).no_header, "{text:?} {step}");
                 assert!(!seen(text, step).date);

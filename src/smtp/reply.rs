@@ -43,6 +43,7 @@ replies! {
     SHUTTING_DOWN = "421 4.3.2 Shutting down";
     TOO_MANY_SESSIONS = "421 4.3.2 Too many sessions, try again later";
     TOO_MANY_FROM_ADDRESS = "421 4.7.0 Too many sessions from your address";
+    NO_MESSAGE = "421 4.7.0 No message, and others wait";
     TOO_MANY_ERRORS = "421 4.7.0 Too many errors";
     TIMED_OUT = "421 4.4.2 Timed out";
     TOO_SLOW = "421 4.4.2 Data arrives too slowly";

@@ -102,6 +102,12 @@ impl<D: Display, T> Server<D, T> {
         matches!(self.state, State::Data | State::Chunk(_))
     }
 
+    /// Whether a message is being read: its data, or a command between its chunks (RFC 3030).
+    #[must_use]
+    pub fn in_message(&self) -> bool {
+        self.intake.is_some() || self.in_data()
+    }
+
     /// Whether a transaction is open.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
@@ -351,21 +357,7 @@ impl<D: Display, T> Server<D, T> {
                 self.intake = Some(Intake::new(settings.line_ends, settings.message_size));
                 self.answer(reply::SEND_DATA, out)
             }
-            (State::AwaitChunk(chunk), verdict) => {
-                let mut refusal = None;
-                match verdict {
-                    Verdict::Accept => {
-                        self.intake =
-                            Some(Intake::of_chunks(settings.line_ends, settings.message_size));
-                    }
-                    Verdict::Refuse(why) => {
-                        self.chunk_failed = true;
-                        refusal = Some(why);
-                    }
-                }
-                self.state = State::Chunk(Chunk { refusal, ..chunk });
-                Step::Next
-            }
+            (State::AwaitChunk(chunk), verdict) => self.first_chunk(settings, chunk, verdict),
             (State::AwaitEnd, verdict) => {
                 self.forget_transaction();
                 let refusal = match verdict {

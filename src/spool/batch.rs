@@ -431,6 +431,9 @@ impl Log {
                 continue;
             }
             commits += 1;
+            if let Some(id) = last.tells_of {
+                state.segments.untold.remove(&id);
+            }
             let mut entry = Entry::new(part.id, *place, last.recipients);
             (entry.lane, entry.weight) = (last.lane, weight);
             first |= state.queue.insert(entry, &generations).1;

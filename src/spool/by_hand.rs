@@ -57,6 +57,19 @@ impl Spool {
         its.count()
     }
 
+    /// The recipients, by ordinal, of deferred messages that are due whatever the disk says: by [`Self::hasten`], and not
+    /// concluded since. Of the entries from a slot on, so many at a time; with the slot at which to go on.
+    #[must_use]
+    pub fn made_due(&self, from: u32) -> (Vec<(Id, u128)>, Option<u32>) {
+        let state = self.handle.shared.state();
+        let slots = state.queue.slots();
+        let end = slots.min(from.saturating_add(limits::CONTROL_NOW as u32));
+        let entries = (from..end).filter_map(|slot| state.queue.get(slot));
+        let due = entries.filter(|entry| entry.next == 0 && entry.attempts > 0);
+        let due = due.map(|entry| (Id(entry.id), entry.remaining()));
+        (due.collect(), (end < slots).then_some(end))
+    }
+
     /// Returns when all marks so far are on the disk.
     ///
     /// # Errors

@@ -15,7 +15,9 @@ impl Log {
             return;
         }
         let state = self.shared.state();
-        if state.segments.pressure().is_some() {
+        if state.segments.wants_renewal() && !self.shared.is_read_only() {
+            self.shared.mover.call();
+        } else if state.segments.pressure().is_some() {
             self.shared.mover.ring(state.segments.sight());
         }
         if !state.segments.wants_checkpoint() || self.current.is_none() {

@@ -2,6 +2,7 @@
 
 use super::filesystem::{self, FileSystem};
 use crate::limits;
+use rustix::fs::Advice;
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -88,6 +89,8 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// The system's.
     fn length(&self) -> io::Result<u64>;
+    /// Has what was synced read from the disk again, not from memory, as far as the system can do that.
+    fn forget(&self) {}
 }
 
 /// The operating system's files.
@@ -282,5 +285,10 @@ impl DiskFile for File {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn forget(&self) {
+        // Where the system cannot, what is read proves less, and is still read.
+        let _ = rustix::fs::fadvise(self, 0, None, Advice::DontNeed);
     }
 }

@@ -62,7 +62,8 @@ pub struct Last<'a> {
 /// What a DSN tells of.
 #[derive(Clone, Copy)]
 pub enum Settles<'a> {
-    /// These recipients of a message in flight. The ticket is still to be settled for the others.
+    /// These recipients of a message in flight. The ticket is still to be settled for the others; so is each other ticket
+    /// that has some of these, even if nothing is left of it.
     Recipients(&'a Ticket, u128),
     /// A damaged message ([`super::Lost`]).
     Damaged(Id),

@@ -6,7 +6,7 @@ use std::fmt;
 /// Something that a start found wrong. Displayed as one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// What is on the disk is not what was written: the segment is kept and not used again.
+    /// What is on the disk is not what was written: the segment is set aside once nobody needs it.
     Damage {
         segment: u32,
         offset: u32,
@@ -37,7 +37,7 @@ impl fmt::Display for Finding {
                 if let Some(id) = id.filter(|id| id.number() != 0) {
                     write!(f, " id={id}")?;
                 }
-                f.write_str(": the segment is kept and not used again")
+                f.write_str(": the segment is set aside when its other messages are gone")
             }
             Self::Torn {
                 segment,
@@ -53,7 +53,7 @@ impl fmt::Display for Finding {
                 offset,
             } => write!(
                 f,
-                "lost id={id} segment={segment:06}.seg offset={offset}: a part of it is missing; its segments are kept"
+                "lost id={id} segment={segment:06}.seg offset={offset}: a part of it is missing; its segments are set aside when their other messages are gone"
             ),
             Self::Segment(number) => {
                 write!(f, "lost segment={number:06}.seg: missing")

@@ -58,8 +58,16 @@ impl Folder {
         self.path.join(format!("{number:06}.seg"))
     }
 
-    fn unfinished(&self, number: u32) -> PathBuf {
+    /// A segment's file while it is zero-written.
+    #[must_use]
+    pub fn unfinished(&self, number: u32) -> PathBuf {
         self.path.join(format!("{number:06}.new"))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The numbers of the segment files that are there, in order.
@@ -199,15 +207,30 @@ fn numbered(name: &str, ending: &str) -> Option<u32> {
 }
 
 /// Writes every octet of a segment, so that later writes change no metadata and want no room.
-fn write_segment(
+///
+/// # Errors
+/// The disk's; `Interrupted` if `pause` ended it.
+pub fn write_segment(
     disk: &dyn Disk,
     path: &Path,
     header: SegmentHeader,
     mut pause: impl FnMut(usize) -> bool,
 ) -> io::Result<()> {
     let file = disk.create(path)?;
-    write_zeros(&*file, &mut pause)?;
-    write_header(&*file, header)
+    write_unused(&*file, header, &mut pause)
+}
+
+/// Writes zeros and the headers of a segment that was never used, and syncs them.
+///
+/// # Errors
+/// The disk's; `Interrupted` if `pause` ended it.
+pub fn write_unused(
+    file: &dyn DiskFile,
+    header: SegmentHeader,
+    pause: &mut dyn FnMut(usize) -> bool,
+) -> io::Result<()> {
+    write_zeros(file, pause)?;
+    write_header(file, header)
 }
 
 /// Writes zeros between the two headers.
@@ -248,27 +271,36 @@ pub fn wipe(file: &dyn DiskFile, mut header: SegmentHeader) -> io::Result<()> {
     file.sync_data()
 }
 
+/// The header of a segment of this spool that was never used.
+#[must_use]
+pub fn unused(shared: &Shared, number: u32) -> SegmentHeader {
+    SegmentHeader {
+        check: shared.sealer.as_ref().map_or([0; CHECK], Sealer::check),
+        ..SegmentHeader::unused(number, shared.salt, shared.segments)
+    }
+}
+
+/// Leaves the disk to others for a while, after so many octets were zeroed. False: the spool stops.
+pub fn pause(shared: &Shared, octets: usize) -> bool {
+    // While few are ready at once: a burst of mail must not find a spool that is only on its way.
+    let hurry = shared.state().segments.ready() < limits::SPOOL_READY;
+    let stopped = locked(&shared.fill_stop.0);
+    if *stopped || hurry {
+        return !*stopped;
+    }
+    let time = Duration::from_secs_f64(octets as f64 / limits::SPOOL_FILL_RATE as f64);
+    match shared.fill_stop.1.wait_timeout(stopped, time) {
+        Ok((stopped, _)) => !*stopped,
+        Err(_) => false,
+    }
+}
+
 /// Makes the segments that a spool of its size still lacks, slowly, while it serves.
 pub fn fill(shared: &Arc<Shared>, missing: Vec<u32>) {
     let all = missing.len();
     for (made, number) in missing.into_iter().enumerate() {
-        let pause = |octets: usize| {
-            // While few are ready at once: a burst of mail must not find a spool that is only on its way.
-            let hurry = shared.state().segments.ready() < limits::SPOOL_READY;
-            let stopped = locked(&shared.fill_stop.0);
-            if *stopped || hurry {
-                return !*stopped;
-            }
-            let time = Duration::from_secs_f64(octets as f64 / limits::SPOOL_FILL_RATE as f64);
-            match shared.fill_stop.1.wait_timeout(stopped, time) {
-                Ok((stopped, _)) => !*stopped,
-                Err(_) => false,
-            }
-        };
-        let header = SegmentHeader {
-            check: shared.sealer.as_ref().map_or([0; CHECK], Sealer::check),
-            ..SegmentHeader::unused(number, shared.salt, shared.segments)
-        };
+        let header = unused(shared, number);
+        let pause = |octets| pause(shared, octets);
         let result = shared.folder.make_segment(&*shared.disk, header, pause);
         let mut state = shared.state();
         match result {

@@ -85,7 +85,10 @@ impl Inspector {
         let folder = Folder::to_look_at(path);
         let mut headers = settled_headers(&folder)?;
         let Some(SegmentHeader { salt, .. }) = headers.first().copied() else {
-            return Err(OpenError::io(path, &io::ErrorKind::NotFound.into()));
+            return Err(OpenError::Io {
+                path: path.to_owned(),
+                problem: io::Error::new(io::ErrorKind::NotFound, "there is no spool in it"),
+            });
         };
         let highest = headers
             .iter()

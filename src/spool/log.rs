@@ -60,6 +60,8 @@ pub struct LastPart {
     pub finishes: Option<(u32, u64, u128)>,
     /// It is the copy of a message that is queued already.
     pub moved: Option<Lifted>,
+    /// The damaged message that it tells of.
+    pub tells_of: Option<u64>,
 }
 
 /// The answer: for a final part, after the sync.

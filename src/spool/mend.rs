@@ -40,7 +40,7 @@ impl Log {
         };
         self.note_failure(range);
         self.stage.clear();
-        self.shared.state().segments.set_current(None);
+        self.shared.state().segments.set_failed(current.generation);
         self.note_problem(&problem);
         // Before the answers: whoever tries again at once is refused at MAIL.
         self.mend_later();
@@ -66,6 +66,9 @@ impl Log {
     /// New mail is refused until a fresh segment has proved good; the first try is soon.
     pub fn mend_later(&mut self) {
         let again = self.shared.read_only.swap(true, Ordering::Relaxed);
+        if !again {
+            log::error!("spool takes no new mail until a fresh segment proves good");
+        }
         let now = Instant::now();
         self.mend_at = Some(match again {
             true => now + limits::SPOOL_MEND,
@@ -93,7 +96,7 @@ impl Log {
         if self.mend_at.is_none() && self.flush(Kind::Padding) {
             self.noted.append(&mut self.holes);
             self.shared.read_only.store(false, Ordering::Relaxed);
-            log::warn!("spool writes again");
+            log::warn!("spool takes mail again: a fresh segment proves good");
         }
     }
 

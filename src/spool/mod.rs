@@ -37,6 +37,9 @@
 //! **When the disk fails.** What a failed write or sync held is refused and never tried again; the writer goes to a
 //! fresh segment, and new mail waits until that one has proved good ([`mend`]).
 //!
+//! **When the disk damages a segment.** What is whole in it is delivered or moved on, and of the rest people are told; then
+//! the file is set aside for their eyes, and another that gives back what was written takes its place ([`renewal`]).
+//!
 //! **Memory.** The index has 56 octets for an entry, reserved at start ([`queue`]); addresses and bodies stay on the
 //! disk. Only a message whose parts lie apart has its segments listed beside the index, eight octets each. A transaction
 //! gathers one part at a time.
@@ -72,6 +75,7 @@ mod queue;
 mod read;
 mod record;
 mod recover;
+mod renewal;
 mod replay;
 mod scan;
 mod seal;
@@ -216,6 +220,13 @@ impl Spool {
         std::mem::take(&mut *shared::locked(&self.handle.shared.lost))
     }
 
+    /// Nobody is to be told of a damaged message: what is left of it need not stay in the spool.
+    pub fn let_go(&self, id: Id) {
+        let shared = &self.handle.shared;
+        shared.state().segments.untold.remove(&id.0);
+        shared.inbox.push(Request::Upkeep);
+    }
+
     /// Begins a transaction of a client that is trusted with the whole spool; `size_hint` is what MAIL's SIZE claims, in
     /// octets.
     ///
@@ -338,18 +349,25 @@ impl Spool {
     /// # Errors
     /// [`ReadError`].
     pub async fn read(&self, ticket: &Ticket) -> Result<Message, ReadError> {
-        let found = {
+        self.read_with(ticket, self.info(ticket).recipients).await
+    }
+
+    /// The same, with these recipients of the message, which may be other entries'.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read_with(&self, ticket: &Ticket, wanted: u128) -> Result<Message, ReadError> {
+        let place = {
             let state = ticket.shared.state();
             state.queue.get(ticket.slot).and_then(|entry| {
-                let place = record::Place {
+                Some(record::Place {
                     generation: entry.generation,
                     segment: state.segments.number(entry.generation)?,
                     offset: entry.offset,
-                };
-                Some((place, entry.remaining()))
+                })
             })
         };
-        let (place, wanted) = found.ok_or(ReadError::Io(io::ErrorKind::NotFound.into()))?;
+        let place = place.ok_or(ReadError::Io(io::ErrorKind::NotFound.into()))?;
         Message::open(ticket.shared.clone(), ticket.id().number(), place, wanted).await
     }
 

@@ -4,6 +4,8 @@
 //! parts are appended again, by way of the reader and the writer as for anybody else. The copy's final part says what is
 //! still to be done, and once it is on the disk it counts instead of the first one (FORMAT.md). A message is lifted
 //! ([`Lifted`]) until then: nobody gets it, and no mark about it comes in between.
+//!
+//! Damaged segments are renewed by the same thread ([`renewal`]).
 
 use super::claim::Claim;
 use super::items;
@@ -11,6 +13,7 @@ use super::lifted::Lifted;
 use super::log::{LastPart, Request};
 use super::look::{self, Messages};
 use super::message::{self, ReadError};
+use super::renewal;
 use super::segments::Class;
 use super::shared::{Shared, locked};
 use super::transaction::{Error, Transaction};
@@ -46,6 +49,16 @@ impl Bell {
         }
     }
 
+    /// A damaged segment may be renewed.
+    pub fn call(&self) {
+        let mut state = locked(&self.state);
+        if !state.rung {
+            state.rung = true;
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
     /// Ends the mover.
     pub fn stop(&self) {
         locked(&self.state).stopped = true;
@@ -72,6 +85,7 @@ impl Bell {
 pub fn run(shared: &Arc<Shared>) {
     let mut most = Duration::MAX;
     while shared.mover.wait(most) {
+        renewal::renew_all(shared);
         most = match look_and_move(shared) {
             true => Duration::ZERO,
             // What is left shrinks without a sign: look again from time to time while it is short.
@@ -154,6 +168,7 @@ async fn move_one(shared: &Arc<Shared>, slot: u32, id: u64) -> Result<(), Proble
         lane: 0,
         finishes: None,
         moved: Some(lifted),
+        tells_of: None,
     };
     copy.again(payload, Some(end)).await?;
     Ok(())

@@ -1,7 +1,7 @@
 //! When segments run short, and which of them are kept by little.
 
 use super::generations::Generations;
-use super::segments::Segments;
+use super::segments::{Health, Segments};
 use crate::limits;
 
 /// How short of segments the spool is.
@@ -80,8 +80,14 @@ impl Segments {
 
     fn may_be_moved(&self, generation: u64) -> bool {
         let segment = self.log.get(&generation);
+        // A damaged one is renewed when its messages have left.
+        let ends = |health| match health {
+            Health::Good | Health::Failed => true,
+            Health::Damaged => self.untold.is_empty(),
+            Health::Stays => false,
+        };
         self.current != Some(generation)
-            && segment.is_some_and(|segment| !segment.damaged && !segment.stuck)
+            && segment.is_some_and(|segment| ends(segment.health) && !segment.stuck)
     }
 
     /// Would a segment be free once so many messages have left it?

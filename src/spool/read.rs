@@ -6,9 +6,11 @@ use super::message::ReadError;
 use super::record::{self, HEADER, Header, Kind, PART_FIELDS, Place};
 use super::shared::{Shared, locked};
 use crate::limits;
+use rustix::io::Errno;
 use smol::channel::Sender;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
 
 /// A part to read.
@@ -34,6 +36,8 @@ pub struct Answer {
 pub struct ReadQueue {
     jobs: Mutex<(VecDeque<Job>, bool)>,
     wake: Condvar,
+    /// How many segments have got another file.
+    pub renewed: AtomicU32,
 }
 
 impl ReadQueue {
@@ -77,9 +81,15 @@ pub fn run(shared: &Shared) {
     let mut reader = Reader {
         shared,
         files: Vec::new(),
+        renewed: 0,
     };
     while let Some(job) = shared.reads.take() {
         let answer = reader.answer(job.place, job.id, job.buffer, job.follow);
+        if let Err(ReadError::Io(problem)) = &answer
+            && problem.raw_os_error() == Some(Errno::IO.raw_os_error())
+        {
+            shared.state().segments.set_damaged(job.place.generation);
+        }
         // Nobody waits any more.
         let _ = job.reply.try_send(answer);
     }
@@ -89,6 +99,8 @@ struct Reader<'a> {
     shared: &'a Shared,
     /// The files used last, the newest at the end.
     files: Vec<(u32, Box<dyn DiskFile>)>,
+    /// How many segments had been renewed when they were opened.
+    renewed: u32,
 }
 
 impl Reader<'_> {
@@ -99,9 +111,15 @@ impl Reader<'_> {
         mut buffer: Vec<u8>,
         follow: bool,
     ) -> Result<Answer, ReadError> {
+        let renewed = self.shared.reads.renewed.load(Ordering::Relaxed);
+        if self.renewed != renewed {
+            // One of the files may no longer be a segment.
+            self.files.clear();
+            self.renewed = renewed;
+        }
         let header = self.part(place, id, &mut buffer)?;
         if !record::payload_is_whole(&header, &buffer, self.shared.salt, place) {
-            return Err(damaged(place));
+            return Err(self.damaged(place));
         }
         let length = self.open(&header, place, &mut buffer)?;
         buffer.truncate(length);
@@ -120,7 +138,7 @@ impl Reader<'_> {
         let sealer = self.shared.sealer.as_ref().filter(|_| header.sealed);
         let life = sealer.map(|sealer| sealer.life(place.generation, place.segment));
         let life = life.transpose().map_err(ReadError::Io)?;
-        record::open(header, payload, place, life.as_ref()).ok_or_else(|| damaged(place))
+        record::open(header, payload, place, life.as_ref()).ok_or_else(|| self.damaged(place))
     }
 
     /// Reads a record's payload into the buffer.
@@ -147,12 +165,12 @@ impl Reader<'_> {
     fn header(&self, place: Place, id: u64, bytes: &[u8]) -> Result<Header, ReadError> {
         record::header(bytes, self.shared.salt, place)
             .filter(|header| matches!(header.kind, Kind::Part | Kind::Final) && header.id == id)
-            .ok_or_else(|| damaged(place))
+            .ok_or_else(|| self.damaged(place))
     }
 
     /// Walks the back pointers; their records are checked when they are read.
     fn before(&mut self, last: Place, id: u64, payload: &[u8]) -> Result<Vec<Place>, ReadError> {
-        let mut fields = PartFields::read(payload).ok_or_else(|| damaged(last))?;
+        let mut fields = PartFields::read(payload).ok_or_else(|| self.damaged(last))?;
         let mut places = Vec::new();
         let mut bytes = [0; HEADER + PART_FIELDS];
         while let Some(place) = fields.previous {
@@ -161,11 +179,21 @@ impl Reader<'_> {
             self.header(place, id, &bytes)?;
             fields = PartFields::read(&bytes[HEADER..])
                 .filter(|fields| fields.number.checked_add(1) == Some(number))
-                .ok_or_else(|| damaged(place))?;
+                .ok_or_else(|| self.damaged(place))?;
             places.push(place);
         }
         places.reverse();
         Ok(places)
+    }
+
+    /// What was written here does not come back: the segment is renewed when its messages are gone.
+    fn damaged(&self, place: Place) -> ReadError {
+        let segments = &mut self.shared.state().segments;
+        segments.set_damaged(place.generation);
+        ReadError::Damaged {
+            segment: place.segment,
+            offset: place.offset,
+        }
     }
 
     fn file(&mut self, number: u32) -> Result<&dyn DiskFile, ReadError> {
@@ -189,11 +217,4 @@ impl Reader<'_> {
 
 fn read(file: &dyn DiskFile, buffer: &mut [u8], offset: u32) -> Result<(), ReadError> {
     file.read_at(buffer, offset.into()).map_err(ReadError::Io)
-}
-
-fn damaged(place: Place) -> ReadError {
-    ReadError::Damaged {
-        segment: place.segment,
-        offset: place.offset,
-    }
 }

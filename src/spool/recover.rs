@@ -16,6 +16,7 @@ use super::segments::Segments;
 use super::shared::State;
 use super::shares::Shares;
 use super::{Finding, Id, LaneOf, OpenError};
+use crate::limits;
 use std::collections::HashMap;
 use std::io;
 
@@ -126,6 +127,11 @@ pub fn recover(
         true => Vec::new(),
         false => lost::read(folder, disk, (salt, sealer), headers, &wanted),
     };
+    segments.untold = lost.iter().map(|one| one.id.number()).collect();
+    if lost.len() >= limits::SPOOL_LOST {
+        // The next start tells of the rest: what has no id is told by none.
+        segments.untold.insert(0);
+    }
     Ok(Recovery {
         state: State {
             queue,

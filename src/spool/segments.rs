@@ -4,7 +4,7 @@ use super::items::ITEM;
 use super::pressure::Seen;
 use super::record::{self, PART_FIELDS, Place};
 use crate::limits;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What is to be written: how much of the reserve it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +45,25 @@ const _: () = assert!(
     "a quarter of a spool is what a message may have by default"
 );
 
+/// Whether a segment gives back what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Good,
+    /// A write or a sync failed: it is used again after all others.
+    Failed,
+    /// It did not; it is to be renewed when nobody needs it.
+    Damaged,
+    /// Nothing could be put in its place: it stays until the next start.
+    Stays,
+}
+
 /// A segment in the log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
-    number: u32,
+    pub(super) number: u32,
     /// Entries and open transactions that need it.
     pub(super) holds: u32,
-    /// Something synced in it cannot be read: it stays as it is.
-    pub(super) damaged: bool,
+    pub(super) health: Health,
     /// Its marks stand in a later checkpoint, too.
     cleared: bool,
     /// Something in it cannot be moved.
@@ -63,7 +74,13 @@ pub(super) struct Segment {
 
 impl Segment {
     fn is_held(&self) -> bool {
-        self.holds > 0 || self.damaged
+        self.holds > 0
+    }
+
+    /// Is it written over by its turn? One that is not would let what a start finds in it outlive younger segments' marks
+    /// about that, so that a checkpoint has to repeat them.
+    fn takes_turns(&self) -> bool {
+        self.health == Health::Good
     }
 }
 
@@ -71,7 +88,7 @@ impl Segment {
 #[derive(Debug, Default)]
 pub struct Segments {
     pub(super) log: BTreeMap<u64, Segment>,
-    /// Never used, in the order of their making.
+    /// Never used, in the order in which they will be.
     unused: VecDeque<u32>,
     /// Being zero-written in the background.
     pub coming: usize,
@@ -81,6 +98,10 @@ pub struct Segments {
     pub room: u32,
     pub(super) free: usize,
     blocked: usize,
+    /// Damaged, and needed by nobody.
+    pub(super) renewable: usize,
+    /// Damaged messages of which somebody is still to be told: until then nothing damaged is renewed.
+    pub untold: BTreeSet<u64>,
 }
 
 impl Segments {
@@ -88,6 +109,13 @@ impl Segments {
     pub fn add_unused(&mut self, number: u32) {
         self.unused.push_back(number);
         self.free += 1;
+    }
+
+    /// A segment's life is over, and its file as good as new.
+    pub fn set_renewed(&mut self, generation: u64, number: u32) {
+        self.log.remove(&generation);
+        self.unused.push_front(number);
+        self.refresh();
     }
 
     /// Adds a segment that recovery found in the log; [`Self::refresh`] counts them all.
@@ -104,7 +132,7 @@ impl Segments {
         let segment = Segment {
             number,
             holds: 0,
-            damaged: false,
+            health: Health::Good,
             cleared: false,
             stuck: false,
             seen: Seen::default(),
@@ -117,13 +145,6 @@ impl Segments {
     pub fn set_current(&mut self, generation: Option<u64>) {
         self.current = generation;
         self.refresh();
-    }
-
-    /// Keeps a segment from ever being written again, while it holds what cannot be read; [`Self::refresh`] counts.
-    pub fn set_damaged(&mut self, generation: u64) {
-        if let Some(segment) = self.log.get_mut(&generation) {
-            segment.damaged = true;
-        }
     }
 
     /// The file that holds a generation.
@@ -174,19 +195,27 @@ impl Segments {
     /// The marks in a segment concern messages in segments no younger than itself: once none of those is held, nobody
     /// needs the marks. Until then they do, unless a checkpoint repeats them.
     pub fn refresh(&mut self) {
-        let (mut free, mut blocked, mut older_held) = (self.unused.len(), 0, false);
-        for (generation, segment) in &self.log {
-            if segment.is_held() {
-                older_held = true;
-            } else if self.current != Some(*generation) {
-                if older_held && !segment.cleared {
-                    blocked += 1;
-                } else {
-                    free += 1;
-                }
+        let (mut free, mut blocked, mut renewable) = (self.unused.len(), 0, 0);
+        for (_, segment, marks_needed) in self.unheld() {
+            match segment.health {
+                _ if marks_needed => blocked += 1,
+                Health::Good | Health::Failed => free += 1,
+                Health::Damaged => renewable += 1,
+                Health::Stays => {}
             }
         }
-        (self.free, self.blocked) = (free, blocked);
+        (self.free, self.blocked, self.renewable) = (free, blocked, renewable);
+    }
+
+    /// The segments that nobody needs, but, where that is said, for their marks; from the oldest on.
+    pub(super) fn unheld(&self) -> impl Iterator<Item = (u64, &Segment, bool)> {
+        let mut older_held = false;
+        self.log.iter().filter_map(move |(generation, segment)| {
+            let marks_needed = older_held && !segment.cleared;
+            older_held |= segment.is_held() || !segment.takes_turns();
+            let unheld = !segment.is_held() && self.current != Some(*generation);
+            unheld.then_some((*generation, segment, marks_needed))
+        })
     }
 
     /// May this be appended to the current segment?
@@ -205,23 +234,18 @@ impl Segments {
     pub fn may_open(&self, class: Class) -> bool {
         // Nobody needs the current one but, at most, for its marks: then a checkpoint in the new one frees it.
         let current = self.current.and_then(|current| self.log.get(&current));
-        let current_too = current.is_some_and(|segment| !segment.is_held());
+        let current_too = current.is_some_and(|at| !at.is_held() && at.takes_turns());
         self.free > 0 && self.free + self.coming + usize::from(current_too) > class.keeps()
     }
 
-    /// Begins a segment: the oldest that is free, so that no segment outlives the marks about its messages.
+    /// Begins a segment: the oldest that is free, so that no segment outlives the marks about its messages. One that gave
+    /// an error is the last resort.
     pub fn open(&mut self) -> Option<Place> {
         self.set_current(None);
-        let mut older_held = false;
-        let oldest = self.log.iter().find_map(|(generation, segment)| {
-            older_held |= segment.is_held();
-            let free = !segment.is_held() && (segment.cleared || !older_held);
-            free.then_some(*generation)
-        });
-        let number = match oldest {
-            Some(generation) => self.log.remove(&generation)?.number,
-            None => self.unused.pop_front()?,
-        };
+        let number = self
+            .take_oldest(Health::Good)
+            .or_else(|| self.unused.pop_front())
+            .or_else(|| self.take_oldest(Health::Failed))?;
         let generation = self.last_generation + 1;
         self.insert(generation, number);
         self.room = record::END - record::FIRST;
@@ -233,12 +257,30 @@ impl Segments {
         })
     }
 
-    /// A segment that did not prove good: it holds nothing, and is tried again after all others.
+    /// Ends the life of the oldest free one of that health.
+    fn take_oldest(&mut self, health: Health) -> Option<u32> {
+        let oldest = self.unheld().find_map(|(generation, segment, marks)| {
+            (segment.health == health && !marks).then_some(generation)
+        });
+        self.log.remove(&oldest?).map(|segment| segment.number)
+    }
+
+    /// The current segment gave an error.
+    pub fn set_failed(&mut self, generation: u64) {
+        if let Some(segment) = self.log.get_mut(&generation)
+            && segment.health == Health::Good
+        {
+            segment.health = Health::Failed;
+        }
+        self.set_current(None);
+    }
+
+    /// A segment that did not prove good: it holds nothing.
     pub fn give_up(&mut self, generation: u64) {
         if let Some(segment) = self.log.get_mut(&generation) {
             segment.cleared = true;
         }
-        self.set_current(None);
+        self.set_failed(generation);
     }
 
     /// Is it time to write checkpoints?
@@ -260,11 +302,13 @@ impl Segments {
         let mut blocked = Vec::new();
         let mut concerned = 0;
         for (generation, segment) in &self.log {
-            if segment.is_held() {
-                held.push(*generation);
-            } else if self.current != Some(*generation) && !held.is_empty() && !segment.cleared {
+            let is_current = self.current == Some(*generation);
+            if !segment.is_held() && !is_current && !held.is_empty() && !segment.cleared {
                 blocked.push(*generation);
                 concerned = held.len();
+            }
+            if segment.is_held() || !segment.takes_turns() {
+                held.push(*generation);
             }
         }
         held.truncate(concerned);
@@ -351,6 +395,33 @@ mod tests {
         segments.release(1..=2);
         assert_eq!(segments.open().unwrap().segment, 1);
         assert_eq!(segments.open().unwrap().segment, 2);
+    }
+
+    #[test]
+    fn a_segment_that_gave_an_error_is_used_after_all_others() {
+        let mut segments = five();
+        let first = segments.open().unwrap().generation;
+        segments.set_failed(first);
+        let second = segments.open().unwrap();
+        assert_eq!(second.segment, 2);
+        segments.give_up(second.generation);
+        assert_eq!(segments.free, 5);
+        for expected in [3, 4, 5, 1, 2] {
+            let next = segments.open().unwrap();
+            assert_eq!(next.segment, expected);
+            segments.hold([next.generation]);
+        }
+    }
+
+    #[test]
+    fn marks_about_what_an_error_ended_are_kept_until_a_checkpoint() {
+        let mut segments = five();
+        let first = segments.open().unwrap().generation;
+        segments.set_failed(first);
+        let marks = segments.open().unwrap().generation;
+        segments.open().unwrap();
+        assert_eq!((segments.free, segments.blocked), (3, 1));
+        assert_eq!(segments.blocked(), (vec![marks], vec![first]));
     }
 
     #[test]

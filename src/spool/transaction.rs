@@ -162,6 +162,10 @@ impl Transaction {
             lane: self.lane.unwrap_or(0),
             finishes,
             moved: None,
+            tells_of: match last.settles {
+                Some(Settles::Damaged(id)) => Some(id.number()),
+                _ => None,
+            },
         };
         self.send(Some(for_index)).await?;
         Ok(Durable { id: self.id })

@@ -52,13 +52,7 @@ impl Established {
 
     /// The suite by its IANA name, as RFC 8314 4.3 wants it in Received: `TLS_AES_256_GCM_SHA384`.
     pub fn suite(&self) -> &'static str {
-        match self.suite {
-            // rustls calls the suites of TLS 1.3 TLS13_…; IANA does not.
-            CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-            CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-            other => other.as_str().unwrap_or("unknown"),
-        }
+        name(self.suite)
     }
 
     /// The key exchange group by its IANA name: `X25519MLKEM768`, `x25519`, `secp256r1` …; `None` without one.
@@ -75,6 +69,49 @@ impl Established {
     }
 }
 
+/// The suites that rustls has. Its own names would bring those of the 368 that it only knows of: 20 KB. It calls the
+/// suites of TLS 1.3 TLS13_…; IANA does not.
+const SUITES: [(CipherSuite, &str); 9] = {
+    use CipherSuite as Suite;
+    [
+        (Suite::TLS13_AES_256_GCM_SHA384, "TLS_AES_256_GCM_SHA384"),
+        (Suite::TLS13_AES_128_GCM_SHA256, "TLS_AES_128_GCM_SHA256"),
+        (
+            Suite::TLS13_CHACHA20_POLY1305_SHA256,
+            "TLS_CHACHA20_POLY1305_SHA256",
+        ),
+        (
+            Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        ),
+        (
+            Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        ),
+        (
+            Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        ),
+        (
+            Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        ),
+        (
+            Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        ),
+        (
+            Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        ),
+    ]
+};
+
+fn name(suite: CipherSuite) -> &'static str {
+    let known = SUITES.iter().find(|(known, _)| *known == suite);
+    known.map_or("unknown", |(_, name)| name)
+}
+
 /// As the log has it: version, suite, group and server name, the last two where there are any.
 impl fmt::Display for Established {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,6 +122,19 @@ impl fmt::Display for Established {
         match self.sni() {
             Some(name) => write!(f, " sni={name}"),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suite_of_the_provider_has_its_iana_name() {
+        for suite in &super::super::provider().cipher_suites {
+            let rustls = format!("{:?}", suite.suite());
+            assert_eq!(name(suite.suite()), rustls.replace("TLS13_", "TLS_"));
         }
     }
 }

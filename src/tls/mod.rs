@@ -13,15 +13,18 @@ pub mod compiled;
 mod domains;
 mod established;
 mod folders;
+pub mod found;
 pub mod kind;
 #[cfg(test)] // likewise
 mod layout;
 pub mod pair;
+pub mod reader;
 pub mod server;
 pub mod table;
 pub mod validity;
 
 pub use established::Established;
+pub use found::Found;
 pub use table::{Table, TableError, Verdict};
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_rustls::pki_types::pem::{self, PemObject as _};
 use async_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -21,7 +22,7 @@ use super::compiled::folded;
 #[derive(Debug)]
 pub struct Pair {
     /// The chain, its end-entity certificate first, and the key ready to sign.
-    pub certified: CertifiedKey,
+    pub certified: Arc<CertifiedKey>,
     /// The key as it stood in its file: PKCS#8, SEC1 or PKCS#1.
     pub key: PrivateKeyDer<'static>,
     /// The DNS names of the certificate, lower-case; wildcards as `*.parent`.
@@ -107,6 +108,16 @@ impl Pair {
     ) -> Result<Self, PairError> {
         let certificates = read_chain(chain, &read_file(chain, max)?)?;
         let der = read_key(key, &read_file(key, max)?)?;
+        Self::check(certificates, der, (chain, key), provider)
+    }
+
+    /// Checks a chain and a key that were read from these two files.
+    pub fn check(
+        certificates: Vec<CertificateDer<'static>>,
+        der: PrivateKeyDer<'static>,
+        (chain, key): (&Path, &Path),
+        provider: &CryptoProvider,
+    ) -> Result<Self, PairError> {
         let signing = provider
             .key_provider
             .load_private_key(der.clone_key())
@@ -129,7 +140,7 @@ impl Pair {
         let ordered = order.iter().map(|&at| certificates[at].clone()).collect();
         let names = links[leaf].read.valid_dns_names().map(folded).collect();
         Ok(Self {
-            certified: CertifiedKey::new(ordered, signing),
+            certified: Arc::new(CertifiedKey::new(ordered, signing)),
             key: der,
             names,
         })

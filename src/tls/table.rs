@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_rustls::rustls::crypto::CryptoProvider;
@@ -10,6 +9,7 @@ use async_rustls::rustls::sign::CertifiedKey;
 
 use super::compiled::{Compiled, Records, Source};
 use super::folders::Folder;
+use super::found::Found;
 use super::provider;
 use super::validity::{Renewal, Validity};
 pub use choice::Verdict;
@@ -58,21 +58,22 @@ pub struct Table {
     /// What the log was told when it was loaded.
     remarks: Vec<remarks::Remark>,
     provider: Arc<CryptoProvider>,
+    troubles: read::Troubles,
 }
 
 impl Table {
-    /// Puts the table together: `compiled` ([`COMPILED`]), the files it names, and the folders of `dirs` (`--certs`).
+    /// Puts the table together: `compiled` ([`COMPILED`]), and what was found of the files it names and of `--certs`.
     ///
-    /// A bad folder in `dirs` is skipped and named in the log; everything else that is wrong is an error. `default` is
+    /// A bad folder of `--certs` is skipped, and one of the [`Self::troubles`]; everything else that is wrong is an error. `default` is
     /// `--default-cert`: a name in the table or a folder's. Without it the default is the hostname's entry, else the
-    /// table's `default` line, else the first name. A development certificate is not served beside one under `dirs`.
+    /// table's `default` line, else the first name. A development certificate is not served beside one under `--certs`.
     pub fn load(
         compiled: &'static Compiled,
-        dirs: &[PathBuf],
+        found: &Found,
         default: Option<&str>,
         hostname: &str,
     ) -> Result<Self, TableError> {
-        Self::read(compiled, dirs, (default, hostname), None)
+        Self::read(compiled, found, (default, hostname), None)
     }
 
     /// Puts the table together anew, as [`Self::load`] with the same arguments, but keeps of this one each certificate
@@ -80,34 +81,36 @@ impl Table {
     pub fn load_again(
         &self,
         compiled: &'static Compiled,
-        dirs: &[PathBuf],
+        found: &Found,
         default: Option<&str>,
         hostname: &str,
     ) -> Result<Self, TableError> {
-        Self::read(compiled, dirs, (default, hostname), Some(self))
+        Self::read(compiled, found, (default, hostname), Some(self))
     }
 
     fn read(
         compiled: &'static Compiled,
-        dirs: &[PathBuf],
+        found: &Found,
         (default, hostname): (Option<&str>, &str),
         before: Option<&Self>,
     ) -> Result<Self, TableError> {
         let provider = provider();
-        let known = before.map_or(&[][..], |before| &before.folders);
-        let (folders, skipped) = read::all_folders(dirs, &provider, known)?;
+        let mut troubles = read::Troubles::new();
+        let known = before.map(|before| &*before.folders);
+        let (folders, skipped) = read::folders(found, known, &mut troubles)?;
         let superseded = compiled.development && !folders.is_empty();
         let compiled = if superseded { &EMPTY } else { compiled };
         let (names, clashes) = names::names_of(&folders);
         let mut table = Self {
             compiled,
-            files: read::files(compiled, &provider, before.map(|before| &before.files))?,
+            files: read::files(compiled, found, before.map(|b| &b.files), &mut troubles)?,
             names,
             folders,
             parsed: Mutex::default(),
             default: None,
             remarks: Vec::new(),
             provider,
+            troubles,
         };
         table.remarks = table.remarks(&clashes);
         if let Some(twice) = table.twice() {
@@ -146,6 +149,11 @@ impl Table {
     /// The name that the default certificate was chosen by.
     pub fn default_name(&self) -> Option<&str> {
         Some(&self.default.as_ref()?.name)
+    }
+
+    /// What was bad as the table was put together: for each a line for the log, which says what serves instead.
+    pub fn troubles(&self) -> &[String] {
+        &self.troubles
     }
 
     /// The certificates that are out of date at `now` (seconds since 1970) or soon will be: for each, a piece of a log

@@ -23,6 +23,9 @@ WAIT = 300
 SLOW_FLUSH_US = 10000
 NAMES = 10000
 HANDSHAKES = 12000
+# What a start is to find, and the spool that holds it.
+QUEUED = 100000
+QUEUED_MIB = 576
 
 
 class Bench:
@@ -307,6 +310,57 @@ class Bench:
         first = lambda: float(run_load("first220", f"127.0.0.1:{port}", *facteur.command(port, sink)))
         return idle, after, statistics.median(first() for _ in range(self.rounds(3, 11)))
 
+    def recovery(self):
+        """From exec to the first 220 with 100,000 messages of 4 KiB in the queue, which the start reads through.
+
+        Warm: the system has the spool's octets in memory, as after a crash of the relay alone. Cold: as after a power cut,
+        without those of facteur itself (but what a hypervisor keeps of a virtual disk is beyond reach).
+        """
+        for relay in self.relays:
+            if relay.name == "facteur":
+                yield from self.recovery_of(relay, "", ())
+                key = os.path.join(self.base, "spool.key")
+                relays.run(relays.FACTEUR, "spool-key", key)
+                yield from self.recovery_of(relay, ", sealed", ("--spool-key", key))
+
+    def recovery_of(self, relay, how, flags):
+        relay.flags, relay.spool_mib = flags, QUEUED_MIB
+        try:
+            port, nowhere = self.fill(relay)
+            command = relay.command(port, nowhere)
+            taken = {"warm": [], "cold": []}
+            for _ in range(self.rounds(1, 5)):
+                for state, times in taken.items():
+                    cold = state == "cold"
+                    if cold and not drop_caches():
+                        continue
+                    if not cold:
+                        read_all(os.path.join(relay.dir, "spool"))
+                    times.append(float(run_load("first220", f"127.0.0.1:{port}", *command)) / 1000)
+            for state, times in taken.items():
+                figure = {"facteur": statistics.median(times)} if times else {}
+                limit = ("<=", 2) if state == "warm" else None
+                yield Row(f"start, 100,000 queued{how}, {state}", "s", figure, limit=limit)
+        finally:
+            relay.stop()
+            del relay.flags, relay.spool_mib
+            shutil.rmtree(relay.dir, ignore_errors=True)
+
+    def fill(self, relay):
+        """A spool full of messages whose next hop is down. The ports of the relay and of the next hop."""
+        port, nowhere = relays.free_port(), relays.free_port()
+        relay.start(port, nowhere, zeroed=False)
+        subprocess.run(
+            ["smtp-source", "-d", "-s", "50", "-l", str(PAYLOAD), "-m", str(QUEUED), "-f", "sender@bench.localhost",
+             "-t", "recipient@example.test", f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL, check=True, timeout=WAIT,
+        )  # fmt: skip
+        relay.wait_zeroed()
+        relay.stop()
+        last = relays.run(relays.FACTEUR, "queue", "list", *relay.queue()).splitlines()[-1]
+        if not last.startswith(f"{QUEUED} "):
+            raise RuntimeError(f"{QUEUED} messages were to be queued: {last}")
+        return port, nowhere
+
     def protocol(self):
         """What the receiving machine costs by itself: no socket, no disk."""
         lines = dict(line.split() for line in relays.run(PROTOCOL).splitlines())
@@ -335,6 +389,7 @@ ROWS = {
     "handshakes": Bench.handshakes,
     "start": Bench.start,
     "names": Bench.names,
+    "recovery": Bench.recovery,
     "protocol": Bench.protocol,
     "size": Bench.size,
 }
@@ -375,6 +430,26 @@ class OwnDisk:
             relays.run("umount", self.dir)
         if os.path.exists(self.image):
             os.remove(self.image)
+
+
+def read_all(folder):
+    """Has the system keep all files of a folder in memory."""
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), "rb") as file:
+            while file.read(1 << 20):
+                pass
+
+
+def drop_caches():
+    """Has the system forget what it keeps of files; False where that is not allowed."""
+    os.sync()
+    try:
+        with open("/proc/sys/vm/drop_caches", "w") as drop:
+            drop.write("1")
+    except OSError as problem:
+        print(f"bench: caches are not dropped ({problem})", file=sys.stderr)
+        return False
+    return True
 
 
 def noun(sessions):

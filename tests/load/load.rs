@@ -127,9 +127,9 @@ fn first220(to: &str, program: &str, arguments: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Waits until a connection to `to` is greeted with 220, for 10 s at most.
+/// Waits until a connection to `to` is greeted with 220, for a minute at most: a large queue on a slow disk takes long.
 fn greeted(to: SocketAddr, start: Instant) -> Outcome {
-    while start.elapsed() < Duration::from_secs(10) {
+    while start.elapsed() < Duration::from_secs(60) {
         if let Ok(mut stream) = TcpStream::connect(to) {
             let mut first = [0; 3];
             stream
@@ -142,5 +142,5 @@ fn greeted(to: SocketAddr, start: Instant) -> Outcome {
         }
         std::thread::sleep(Duration::from_micros(200));
     }
-    Err(format!("{to}: no greeting within 10 s"))
+    Err(format!("{to}: no greeting within 60 s"))
 }

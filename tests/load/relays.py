@@ -66,6 +66,9 @@ class Facteur:
     binary = FACTEUR
     # Without --certs: the compiled-in table's certificates are the only ones.
     table_only = False
+    spool_mib = SPOOL_MIB
+    # Flags of this run beside those of all.
+    flags = ()
 
     def __init__(self, base, certificate):
         self.dir = os.path.join(base, "facteur")
@@ -77,9 +80,13 @@ class Facteur:
         certs = [] if self.table_only else ["--certs", os.path.join(self.dir, "certs"), "--default-cert", "localhost"]
         return [
             self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--relay", f"127.0.0.1:{sink}",
-            "--spool", os.path.join(self.dir, "spool"), "--spool-size", f"{SPOOL_MIB}M",
-            "--hostname", "bench.localhost", "--log", "warn", *certs,
+            "--spool", os.path.join(self.dir, "spool"), "--spool-size", f"{self.spool_mib}M",
+            "--hostname", "bench.localhost", "--log", "warn", *certs, *self.flags,
         ]  # fmt: skip
+
+    def queue(self):
+        """The flags with which `facteur queue` finds the spool."""
+        return ["--spool", os.path.join(self.dir, "spool"), *self.flags]
 
     def prepare(self):
         """The folder with the bench's certificate, laid as certbot does."""
@@ -90,7 +97,7 @@ class Facteur:
         shutil.copy(chain, os.path.join(folder, "fullchain.pem"))
         shutil.copy(key, os.path.join(folder, "privkey.pem"))
 
-    def start(self, port, sink, under=()):
+    def start(self, port, sink, under=(), zeroed=True):
         self.prepare()
         self.under = under
         self.log = open(os.path.join(self.base, "facteur.log"), "a")
@@ -99,14 +106,15 @@ class Facteur:
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd=self.dir,
         )  # fmt: skip
         meter.wait_listening(port, lambda: self.process.poll() is None)
-        self.wait_zeroed()
+        if zeroed:
+            self.wait_zeroed()
 
     def wait_zeroed(self):
         """The first boot zeroes the spool in the background: it is not part of any figure."""
         spool = os.path.join(self.dir, "spool")
         end = time.monotonic() + 120
         while time.monotonic() < end:
-            if sum(name.endswith(".seg") for name in os.listdir(spool)) >= SPOOL_MIB // SEGMENT_MIB:
+            if sum(name.endswith(".seg") for name in os.listdir(spool)) >= self.spool_mib // SEGMENT_MIB:
                 time.sleep(0.5)
                 return
             time.sleep(0.1)

@@ -154,7 +154,13 @@ async fn act(stream: &mut Stream, step: Do) -> io::Result<()> {
 fn server_config() -> &'static Arc<async_rustls::rustls::ServerConfig> {
     static CONFIG: OnceLock<Arc<async_rustls::rustls::ServerConfig>> = OnceLock::new();
     CONFIG.get_or_init(|| {
-        let table = Table::load(&tls::table::COMPILED, &[], None, "localhost").unwrap();
+        let table = Table::load(
+            &tls::table::COMPILED,
+            &tls::Found::nothing(&[]),
+            None,
+            "localhost",
+        )
+        .unwrap();
         tls::server::config(Arc::new(table))
     })
 }

@@ -18,21 +18,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub const TEXT: &[u8] = b"Subject: hello\r\nX-Seen: \x1b[31mred\r\n\r\nOne line.\r\n";
 pub const GREYLISTED: &str = "451 4.7.1 greylisted, \"try\" later";
 
-/// A next hop that greylists until it is told to be willing.
+/// A next hop that greylists until it is told to be willing, or to say nothing at all.
 pub struct Greylister {
     pub peer: Peer,
     pub willing: Arc<AtomicBool>,
+    pub silent: Arc<AtomicBool>,
 }
 
 impl Greylister {
     pub fn start() -> Self {
         let willing = Arc::new(AtomicBool::new(false));
-        let is_willing = Arc::clone(&willing);
+        let silent = Arc::new(AtomicBool::new(false));
+        let (is_willing, is_silent) = (Arc::clone(&willing), Arc::clone(&silent));
         let peer = Peer::start(move |_, asked| {
+            if is_silent.load(Ordering::SeqCst) {
+                return Some(Answer::Stall);
+            }
             let refuses = asked.starts_with("RCPT") && !is_willing.load(Ordering::SeqCst);
             refuses.then_some(Answer::Say(GREYLISTED))
         });
-        Self { peer, willing }
+        Self {
+            peer,
+            willing,
+            silent,
+        }
+    }
+
+    pub fn say_nothing(&self) {
+        self.silent.store(true, Ordering::SeqCst);
     }
 
     pub fn be_willing(&self) {
@@ -63,6 +76,11 @@ impl Lab {
     }
 
     pub fn start(&self) -> Facteur {
+        self.start_with(&[])
+    }
+
+    /// Starts it with more flags.
+    pub fn start_with(&self, more: &[&str]) -> Facteur {
         let relay = self.hop.peer.address.to_string();
         let home = format!("home.example=maildir:{}/{{user}}", self.mail().display());
         let flags = [
@@ -77,7 +95,7 @@ impl Lab {
             "--retry",
             "1h..1h",
         ];
-        Facteur::start(self.folder.as_ref(), &flags)
+        Facteur::start(self.folder.as_ref(), &[&flags, more].concat())
     }
 
     /// Queues a message that the next hop puts off; returns its id.

@@ -1,6 +1,7 @@
 //! What a session does about each step of its machine.
 
 use super::{Hello, Outcome, Session};
+use crate::inbound::pace::Pace;
 use crate::inbound::received::Trace;
 use crate::inbound::transaction::{self, Mail};
 use crate::inbound::{Inbound, count};
@@ -11,6 +12,7 @@ use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Ended, Step, Verdict};
 use log::{info, warn};
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Session {
     /// Does what a step asks; the session's end, if that is it.
@@ -22,6 +24,7 @@ impl Session {
                 parameters,
             } => self.rcpt_to(recipient, parameters).await,
             Step::Data => {
+                self.pace = Pace::default();
                 if let Some(mail) = &mut self.mail {
                     mail.data_begins();
                 }
@@ -180,6 +183,7 @@ impl Session {
                 );
                 count(&self.inbound.counters.messages);
                 self.messages += 1;
+                self.fruitless_since = Instant::now();
                 self.say(|session, out| session.server.accepted(durable, out));
                 None
             }

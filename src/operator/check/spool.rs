@@ -38,10 +38,26 @@ pub fn look(config: &Config, report: &mut Report) -> Running {
         }
         Err(problem) => report.error(problem),
     }
+    set_aside(dir, report);
     if running == Running::Yes {
         intake(dir, report);
     }
     running
+}
+
+/// Segments that the disk damaged.
+fn set_aside(dir: &Path, report: &mut Report) {
+    // A folder that cannot be read was told of.
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = names.map(|entry| entry.path());
+    let bad = paths.filter(|path| path.extension().is_some_and(|end| end == "bad"));
+    let count = bad.count();
+    if count > 0 {
+        report.warning(format_args!(
+            "spool {}: the disk damaged segments: count={count}, set aside as *.bad; look at them, remove them, and doubt the disk",
+            dir.display()
+        ));
+    }
 }
 
 /// Looks whether the spool is locked, and lets go at once.
@@ -121,7 +137,7 @@ fn intake(dir: &Path, report: &mut Report) {
     match control::intake(dir) {
         Ok(Some(Intake::Open)) => report.ok("the running relay takes mail"),
         Ok(Some(Intake::Closed)) => report.error(
-            "the running relay refuses new mail (451 4.3.0): a write to the spool failed, and no fresh segment has proved good since; its log names the file",
+            "the running relay refuses new mail (451 4.3.0; 452 4.3.1 where the disk is full): a write to the spool failed, and no fresh segment has proved good since; its log names the file",
         ),
         Ok(None) => report.warning(
             "a relay has the spool open and does not listen at its socket: it is starting or stopping",

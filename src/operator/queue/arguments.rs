@@ -14,9 +14,9 @@ Look into the queue of a running or a stopped relay, and change it.
 usage: facteur queue list [--json]          what is queued, oldest first, and what was last said about it
        facteur queue show ID [--json]       envelope, attempts and header of a message
        facteur queue show ID --body         the message itself, header and body, octet for octet
-       facteur queue retry [ID] [--json]    try deferred messages now, all or one
-       facteur queue drop ID [--json]       take a message out of the queue and tell nobody
-       facteur queue drop ID --dsn          the same, and tell its sender that it was not delivered
+       facteur queue retry [ID...] [--json] try deferred messages now, all or these
+       facteur queue drop ID... [--json]    take messages out of the queue and tell nobody
+       facteur queue drop ID... --dsn       the same, and tell their senders that they were not delivered
 
   --json            one JSON object a line
   --spool DIR       folder of the queue (default: facteur-spool)
@@ -25,7 +25,10 @@ usage: facteur queue list [--json]          what is queued, oldest first, and wh
   --flags FILE      file of serve's flags, of which these are taken (default: the environment's
                     FACTEUR_FLAGS, else /etc/facteur/flags if it exists)
 
-exit status: 0 done, 1 failed (the message is not in the queue), 2 wrong command or flag
+What was last said of a message is kept until the spool runs short of segments and uses the one that holds it again; the
+next attempt brings it back, and the log has it.
+
+exit status: 0 done, 1 failed (also if one of several messages is not in the queue), 2 wrong command or flag
 ";
 
 /// Flags of serve that a queue command takes on its command line, each with a value; the rest of a flags file is read and
@@ -41,11 +44,12 @@ pub enum Form {
     Body,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     List,
     Show(Id),
-    Change(Request),
+    /// At least one.
+    Change(Vec<Request>),
 }
 
 /// What is asked.
@@ -80,7 +84,7 @@ impl Arguments {
         let spelled = spelled_out(words);
         let words = Words::sort(&spelled)?;
         let command = words.command().map_err(Stop::Wrong)?;
-        let form = words.form(command).map_err(Stop::Wrong)?;
+        let form = words.form(&command).map_err(Stop::Wrong)?;
         let environment = std::env::var_os("FACTEUR_FLAGS").map(Into::into);
         let flags = Flags::of(&words.shared, environment)?;
         Ok(Self {
@@ -125,32 +129,41 @@ impl<'a> Words<'a> {
             false => Tell::Nobody,
         };
         let command = match *self.plain.as_slice() {
-            [] => return Err("queue: list, show ID, retry [ID] or drop ID is missing".into()),
+            [] => {
+                return Err("queue: list, show ID, retry [ID...] or drop ID... is missing".into());
+            }
             ["list"] => Command::List,
             ["show", word] => Command::Show(id(word)?),
-            ["retry"] => Command::Change(Request::Retry(None)),
-            ["retry", word] => Command::Change(Request::Retry(Some(id(word)?))),
-            ["drop", word] => Command::Change(Request::Drop(id(word)?, tell)),
+            ["retry"] => Command::Change(vec![Request::Retry(None)]),
             [command @ ("show" | "drop")] => {
                 return Err(format!("queue {command} takes the ID that list gives"));
             }
-            [command @ ("list" | "show" | "retry" | "drop"), .., more] => {
+            ["retry", ref words @ ..] => {
+                let retry = |id| Request::Retry(Some(id));
+                Command::Change(ids(words)?.into_iter().map(retry).collect())
+            }
+            ["drop", ref words @ ..] => {
+                let drop = |id| Request::Drop(id, tell);
+                Command::Change(ids(words)?.into_iter().map(drop).collect())
+            }
+            [command @ ("list" | "show"), .., more] => {
                 return Err(format!("queue {command}: {more:?} is one word too many"));
             }
             [word, ..] => {
                 return Err(format!(
-                    "queue {word:?} is no command: list, show ID, retry [ID] or drop ID"
+                    "queue {word:?} is no command: list, show ID, retry [ID...] or drop ID..."
                 ));
             }
         };
         match command {
-            Command::Change(Request::Drop(..)) => Ok(command),
-            _ if self.dsn => Err("--dsn goes with queue drop only".into()),
-            _ => Ok(command),
+            _ if self.dsn && self.plain.first() != Some(&"drop") => {
+                Err("--dsn goes with queue drop only".into())
+            }
+            command => Ok(command),
         }
     }
 
-    fn form(&self, command: Command) -> Result<Form, String> {
+    fn form(&self, command: &Command) -> Result<Form, String> {
         match (self.body, self.json, command) {
             (false, false, _) => Ok(Form::Plain),
             (false, true, _) => Ok(Form::Json),
@@ -163,8 +176,23 @@ impl<'a> Words<'a> {
     }
 }
 
+/// Each once, in the order in which they are given.
+fn ids(words: &[&str]) -> Result<Vec<Id>, String> {
+    let mut ids = Vec::new();
+    for word in words {
+        let id = id(word)?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// An id has no capitals; who types one means the small letter.
 fn id(word: &str) -> Result<Id, String> {
-    Id::parse(word).ok_or_else(|| {
-        format!("{word:?} is no queue id: eleven letters and digits, as queue list gives them")
+    Id::parse(&word.to_ascii_lowercase()).ok_or_else(|| {
+        format!(
+            "{word:?} is no queue id: eleven letters, digits, - and _, as queue list gives them"
+        )
     })
 }

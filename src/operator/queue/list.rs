@@ -1,14 +1,23 @@
 //! `facteur queue list`: a message after another as they are read, so that a queue of any length comes at once.
 
 use super::json::Object;
-use super::{Failure, Form, Inspector, Queued, Recipient, Shown, last_reply, now, plain, waiting};
+use super::{Arguments, Failure, Form, Inspector, Present, Recipient, Shown, Try};
+use super::{last_reply, now, plain};
 use std::io::{self, Write};
 
-pub fn list(inspector: &Inspector, form: Form, out: &mut impl Write) -> Result<(), Failure> {
-    let now = now();
+pub fn list(
+    inspector: &Inspector,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let (now, form) = (now(), arguments.form);
+    let present = match inspector.queued().is_empty() {
+        true => Present::default(),
+        false => Present::of(&arguments.spool),
+    };
     let mut total = Total::default();
     for queued in inspector.queued() {
-        let Some(shown) = Shown::read(inspector, queued, queued.recipients()) else {
+        let Some(shown) = Shown::read((inspector, &present), queued, queued.recipients()) else {
             continue;
         };
         match form {
@@ -28,7 +37,7 @@ pub fn list(inspector: &Inspector, form: Form, out: &mut impl Write) -> Result<(
     }
     match form {
         Form::Json => Ok(()),
-        _ => Ok(total.write(out)?),
+        _ => Ok(total.write(&present, out)?),
     }
 }
 
@@ -37,6 +46,7 @@ struct Total {
     messages: usize,
     recipients: usize,
     octets: u64,
+    tried: usize,
     deferred: usize,
     damaged: usize,
 }
@@ -46,11 +56,14 @@ impl Total {
         self.messages += 1;
         self.recipients += shown.queued.recipients().count_ones() as usize;
         self.octets += shown.envelope.as_ref().map_or(0, |message| message.size);
-        self.deferred += usize::from(next(shown.queued) > now);
+        match shown.present.first_try_of(shown.queued) {
+            Try::Now => self.tried += 1,
+            Try::At(next) => self.deferred += usize::from(next > now),
+        }
         self.damaged += usize::from(shown.envelope.is_err());
     }
 
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write(&self, present: &Present, out: &mut impl Write) -> io::Result<()> {
         if self.messages == 0 {
             return writeln!(out, "the queue is empty");
         }
@@ -62,17 +75,17 @@ impl Total {
             plain::size(self.octets),
             self.deferred
         )?;
+        if self.tried > 0 {
+            write!(out, ", {} being tried", self.tried)?;
+        }
         if self.damaged > 0 {
             write!(out, ", {} damaged", self.damaged)?;
         }
-        writeln!(out)
+        match &present.unknown {
+            None => writeln!(out),
+            Some(why) => writeln!(out, "; {why}"),
+        }
     }
-}
-
-/// The first try that any of a message's recipients waits for.
-fn next(queued: &Queued) -> u64 {
-    let nexts = queued.waiting.iter().map(|waiting| waiting.next);
-    nexts.min().unwrap_or(0)
 }
 
 /// The columns; only the last may be of any width.
@@ -93,7 +106,7 @@ fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<(
         &plain::span(now.saturating_sub(shown.accepted())),
         &size,
         &attempts.max().unwrap_or(0).to_string(),
-        &plain::next(next(queued), now),
+        &plain::next(shown.present.first_try_of(queued), now),
         &sender,
     ]);
     writeln!(out, "{line}")?;
@@ -102,10 +115,17 @@ fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<(
     }
     for recipient in shown.recipients() {
         writeln!(out, "    to {}", plain::clean(&recipient.address))?;
-        if let Some((_, reply)) = last_reply(queued, recipient) {
-            let host = reply.host.as_deref().map(|host| format!("{host}: "));
-            let said = host.unwrap_or_default() + &reply.text;
-            writeln!(out, "       {}", plain::clean(&said))?;
+        let attempts = shown
+            .waiting(recipient)
+            .map(|(waiting, _)| waiting.attempts);
+        match last_reply(queued, recipient) {
+            Some((_, reply)) => {
+                let host = reply.host.as_deref().map(|host| format!("{host}: "));
+                let said = host.unwrap_or_default() + &reply.text;
+                writeln!(out, "       {}", plain::clean(&said))?;
+            }
+            None if attempts > Some(0) => writeln!(out, "       ({})", plain::FORGOTTEN)?,
+            None => {}
         }
     }
     Ok(())
@@ -122,23 +142,24 @@ pub fn object(shown: &Shown<'_>) -> Object {
     object.text("sender", sender.ok());
     object.text("damaged", message.err().map(String::as_str));
     let recipients = shown.recipients().iter();
-    let recipients = recipients.map(|recipient| of_recipient(shown.queued, recipient));
+    let recipients = recipients.map(|recipient| of_recipient(shown, recipient));
     object.objects("recipients", recipients);
     object
 }
 
-fn of_recipient(queued: &Queued, recipient: &Recipient) -> Object {
+fn of_recipient(shown: &Shown<'_>, recipient: &Recipient) -> Object {
     let mut object = Object::new();
-    let waiting = waiting(queued, recipient);
+    let waiting = shown.waiting(recipient);
     object.text("address", Some(&recipient.address));
-    object.text(
-        "state",
-        Some(if waiting.is_some() { "queued" } else { "done" }),
-    );
-    object.value("attempts", waiting.map(|waiting| waiting.attempts));
-    let next = waiting.filter(|waiting| waiting.next != 0);
-    object.value("next", next.map(|waiting| waiting.next));
-    let last = last_reply(queued, recipient).filter(|_| waiting.is_some());
+    let (state, next) = match waiting {
+        None => ("done", None),
+        Some((_, Try::Now)) => ("trying", None),
+        Some((_, Try::At(next))) => ("queued", (next != 0).then_some(next)),
+    };
+    object.text("state", Some(state));
+    object.value("attempts", waiting.map(|(waiting, _)| waiting.attempts));
+    object.value("next", next);
+    let last = last_reply(shown.queued, recipient).filter(|_| waiting.is_some());
     object.text("host", last.and_then(|(_, reply)| reply.host.as_deref()));
     object.text("reply", last.map(|(_, reply)| reply.text.as_str()));
     object.value("replied", last.map(|(note, _)| note.at));

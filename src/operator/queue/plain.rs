@@ -1,6 +1,10 @@
 //! Figures and texts for people: short, aligned, and harmless to a terminal.
 
+use super::Try;
 use std::borrow::Cow;
+
+/// Instead of a reply that went with the segment that held it.
+pub const FORGOTTEN: &str = "what was said is not kept any more; the log has it";
 
 /// A span of time in two units: `2h13m`, `3d4h`, `45s`.
 pub fn span(seconds: u64) -> String {
@@ -15,8 +19,11 @@ pub fn span(seconds: u64) -> String {
     }
 }
 
-/// When a try is due: `now`, `in 12m`.
-pub fn next(next: u64, now: u64) -> String {
+/// When a try is: `trying`, due `now`, `in 12m`.
+pub fn next(next: Try, now: u64) -> String {
+    let Try::At(next) = next else {
+        return "trying".to_owned();
+    };
     match next.checked_sub(now) {
         None | Some(0) => "now".to_owned(),
         Some(seconds) => format!("in {}", span(seconds)),
@@ -107,9 +114,10 @@ mod tests {
         ] {
             assert_eq!(size(octets), text, "{octets}");
         }
+        let tries = [Try::Now, Try::At(0), Try::At(5), Try::At(725)];
         assert_eq!(
-            [next(0, 5), next(5, 5), next(725, 5)],
-            ["now", "now", "in 12m"]
+            tries.map(|at| next(at, 5)),
+            ["trying", "now", "now", "in 12m"]
         );
     }
 

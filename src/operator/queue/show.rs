@@ -1,38 +1,43 @@
 //! `facteur queue show`: one message, all that is known of it.
 
-use super::{Failure, Form, Inspector, Queued, Recipient, Shown, list, now, plain, waiting};
+use super::{Arguments, Failure, Form, Inspector, Present, Queued, Recipient, Shown, Try};
+use super::{list, now, plain};
 use crate::limits;
 use crate::smtp::date::Date;
 use crate::smtp::parameters::{Notify, Ret};
-use crate::spool::{Id, Message, ReadError, Reply};
+use crate::spool::{Id, Message, Note, ReadError, Reply};
 use std::io::{self, Write};
 
 pub fn show(
     inspector: &Inspector,
     id: Id,
-    form: Form,
+    arguments: &Arguments,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
+    let missing = || format!("{id} is not in the queue");
     let queued = inspector.queued().iter().find(|queued| queued.id == id);
-    let mut shown = queued
-        .and_then(|queued| Shown::read(inspector, queued, u128::MAX))
-        .ok_or_else(|| format!("{id} is not in the queue"))?;
-    if form == Form::Json {
-        let header = header(&mut shown).map(|header| String::from_utf8_lossy(&header).into_owned());
-        return Ok(writeln!(out, "{}", object(&shown, header.as_deref()))?);
-    }
-    let queued = shown.queued;
-    let message = match &mut shown.envelope {
-        Ok(message) => message,
-        Err(why) => return Err(format!("{id}: {why}").into()),
+    let queued = queued.ok_or_else(missing)?;
+    let present = match arguments.form {
+        Form::Body => Present::default(),
+        Form::Plain | Form::Json => Present::of(&arguments.spool),
     };
-    match form {
+    let mut shown = Shown::read((inspector, &present), queued, u128::MAX).ok_or_else(missing)?;
+    if arguments.form == Form::Json {
+        let header = shown.envelope.as_mut().ok().map(Header::read);
+        let header = header.and_then(Result::ok);
+        return Ok(writeln!(out, "{}", object(&shown, header.as_ref()))?);
+    }
+    if let (Form::Plain, Ok(message)) = (arguments.form, &shown.envelope) {
+        write_envelope(&shown, message, now(), out)?;
+        write_attempts(queued, message, out)?;
+    }
+    let message = shown.envelope.as_mut();
+    let message = message.map_err(|why| format!("{id}: {why}"))?;
+    match arguments.form {
         Form::Body => write_octets(message, out),
         _ => {
-            write_envelope(queued, message, now(), out)?;
-            write_attempts(queued, message, out)?;
-            let header = read_header(message).map_err(|problem| problem.to_string())?;
-            Ok(write_header(&header, out)?)
+            let header = Header::read(message).map_err(|problem| problem.to_string())?;
+            Ok(header.write(out)?)
         }
     }
 }
@@ -51,34 +56,64 @@ fn write_octets(message: &mut Message, out: &mut impl Write) -> Result<(), Failu
     }
 }
 
-fn header(shown: &mut Shown<'_>) -> Option<Vec<u8>> {
-    read_header(shown.envelope.as_mut().ok()?).ok()
+/// The header's lines, at most `limits::QUEUE_HEADER` octets.
+struct Header {
+    lines: Vec<u8>,
+    extent: Extent,
 }
 
-/// The header's lines, at most `limits::QUEUE_HEADER` octets.
-fn read_header(message: &mut Message) -> Result<Vec<u8>, ReadError> {
-    let mut header = Vec::new();
-    message.rewind();
-    while let Some(octets) = smol::block_on(message.next_chunk())? {
-        // The empty line may begin in what was there before.
-        let from = header.len().saturating_sub(3);
-        header.extend_from_slice(octets);
-        let mut ends = header[from..].windows(4);
-        let end = ends.position(|octets| octets == b"\r\n\r\n");
-        if let Some(end) = end {
-            header.truncate(from + end + 2);
-            break;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Cut,
+}
+
+impl Header {
+    fn read(message: &mut Message) -> Result<Self, ReadError> {
+        let mut lines = Vec::new();
+        message.rewind();
+        while let Some(octets) = smol::block_on(message.next_chunk())? {
+            // The empty line may begin in what was there before.
+            let from = lines.len().saturating_sub(3);
+            lines.extend_from_slice(octets);
+            let mut ends = lines[from..].windows(4);
+            let end = ends.position(|octets| octets == b"\r\n\r\n");
+            if let Some(end) = end {
+                lines.truncate(from + end + 2);
+                break;
+            }
+            if lines.len() > limits::QUEUE_HEADER {
+                break;
+            }
         }
-        if header.len() > limits::QUEUE_HEADER {
-            break;
+        let extent = match lines.len() > limits::QUEUE_HEADER {
+            true => Extent::Cut,
+            false => Extent::Whole,
+        };
+        lines.truncate(limits::QUEUE_HEADER);
+        Ok(Self { lines, extent })
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out)?;
+        let text = String::from_utf8_lossy(&self.lines);
+        for line in text.lines() {
+            let cleaned: Vec<_> = line.split('\t').map(plain::clean).collect();
+            writeln!(out, "{}", cleaned.join("\t"))?;
+        }
+        match self.extent {
+            Extent::Whole => Ok(()),
+            Extent::Cut => writeln!(
+                out,
+                "\n(the header goes on: these are its first {} octets; --body gives all)",
+                limits::QUEUE_HEADER
+            ),
         }
     }
-    header.truncate(limits::QUEUE_HEADER);
-    Ok(header)
 }
 
 fn write_envelope(
-    queued: &Queued,
+    shown: &Shown<'_>,
     message: &Message,
     now: u64,
     out: &mut impl Write,
@@ -98,13 +133,15 @@ fn write_envelope(
         writeln!(out, "tls        required at every hop (REQUIRETLS)")?;
     }
     for recipient in &message.recipients {
-        let state = match waiting(queued, recipient) {
+        let state = match shown.waiting(recipient) {
             None => "done".to_owned(),
-            Some(waiting) => format!(
-                "queued, {}, next try {}",
-                plain::count(waiting.attempts.into(), "attempt"),
-                plain::next(waiting.next, now)
-            ),
+            Some((waiting, at)) => {
+                let attempts = plain::count(waiting.attempts.into(), "attempt");
+                match at {
+                    Try::Now => format!("queued, {attempts}, being tried"),
+                    at => format!("queued, {attempts}, next try {}", plain::next(at, now)),
+                }
+            }
         };
         writeln!(out, "recipient  {}", plain::clean(&recipient.address))?;
         writeln!(out, "           {state}")?;
@@ -115,11 +152,24 @@ fn write_envelope(
             writeln!(out, "           orcpt {}", plain::clean(orcpt))?;
         }
     }
+    if let Some(why) = &shown.present.unknown {
+        writeln!(out, "           {why}")?;
+    }
     Ok(())
 }
 
 /// Oldest first.
 fn write_attempts(queued: &Queued, message: &Message, out: &mut impl Write) -> io::Result<()> {
+    let forgotten = queued.waiting.iter().any(|waiting| {
+        let said = |note: &&Note| {
+            let mut replies = note.replies.iter();
+            replies.any(|reply| reply.recipients & waiting.recipients != 0)
+        };
+        queued.notes.iter().filter(said).count() < waiting.attempts.into()
+    });
+    if forgotten {
+        writeln!(out, "attempt    earlier: {}", plain::FORGOTTEN)?;
+    }
     for note in &queued.notes {
         writeln!(out, "attempt    {}", Date(note.at))?;
         for reply in &note.replies {
@@ -130,16 +180,6 @@ fn write_attempts(queued: &Queued, message: &Message, out: &mut impl Write) -> i
                 writeln!(out, "           to {}", plain::clean(&recipient.address))?;
             }
         }
-    }
-    Ok(())
-}
-
-fn write_header(header: &[u8], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out)?;
-    let text = String::from_utf8_lossy(header);
-    for line in text.lines() {
-        let cleaned: Vec<_> = line.split('\t').map(plain::clean).collect();
-        writeln!(out, "{}", cleaned.join("\t"))?;
     }
     Ok(())
 }
@@ -174,7 +214,7 @@ fn notify_words(notify: Notify) -> String {
     }
 }
 
-fn object(shown: &Shown<'_>, header: Option<&str>) -> String {
+fn object(shown: &Shown<'_>, header: Option<&Header>) -> String {
     let mut object = list::object(shown);
     let message = shown.envelope.as_ref().ok();
     object.text(
@@ -198,6 +238,11 @@ fn object(shown: &Shown<'_>, header: Option<&str>) -> String {
     let attempts =
         notes.flat_map(|note| note.replies.iter().map(move |reply| told_by(note, reply)));
     object.objects("attempted", attempts);
-    object.text("header", header);
+    let lines = header.map(|header| String::from_utf8_lossy(&header.lines));
+    object.text("header", lines.as_deref());
+    object.value(
+        "header_cut",
+        header.map(|header| header.extent == Extent::Cut),
+    );
     object.end()
 }

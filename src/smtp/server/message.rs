@@ -1,7 +1,7 @@
 //! The machine inside a message: DATA to its end, or BDAT by its count (RFC 3030).
 
-use super::{Ended, Server, Settings, State, Step};
-use crate::smtp::intake::Taken;
+use super::{Ended, Server, Settings, State, Step, Verdict};
+use crate::smtp::intake::{Intake, Taken};
 use crate::smtp::reply::{self, Reply};
 use core::fmt::Display;
 use heapless::VecView;
@@ -49,6 +49,28 @@ impl<D: Display, T> Server<D, T> {
             return Step::Data;
         }
         self.state = State::Chunk(chunk);
+        Step::Next
+    }
+
+    /// The verdict on the first chunk of a message; where it is a refusal, its octets are still read as octets.
+    pub(super) fn first_chunk(
+        &mut self,
+        settings: &Settings<'_>,
+        chunk: Chunk,
+        verdict: Verdict,
+    ) -> Step<'static> {
+        let refusal = match verdict {
+            Verdict::Accept => {
+                let intake = Intake::of_chunks(settings.line_ends, settings.message_size);
+                self.intake = Some(intake);
+                None
+            }
+            Verdict::Refuse(why) => {
+                self.chunk_failed = true;
+                Some(why)
+            }
+        };
+        self.state = State::Chunk(Chunk { refusal, ..chunk });
         Step::Next
     }
 

@@ -179,8 +179,13 @@ fn a_look_at_a_busy_spool_shows_old_mail_as_it_is_and_no_finished_mail() {
         assert!(shown.len() <= 2, "{shown:?}");
         looks += 1;
     }
+    let notes = || look(&folder.0)[0].4.len();
+    assert_eq!(notes(), 0, "the segment of what was said is used again");
     stop.send(()).unwrap();
     assert!(load.join().unwrap() > 100);
+    let ticket = due(&spool, ALWAYS).remove(0);
+    block_on(put_off(&spool, ticket, &note(1, "451 still not")));
+    assert_eq!(notes(), 1, "it comes back");
     block_on(spool.close()).unwrap();
 }
 

@@ -8,6 +8,7 @@ mod moving;
 mod opening;
 mod powercut;
 mod queueing;
+mod renewal;
 mod room;
 mod sealed;
 mod sharing;

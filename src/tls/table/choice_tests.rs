@@ -2,9 +2,11 @@
 
 use super::super::certificates::{self as test, made, made_ed25519, made_rsa};
 use super::super::domains;
+use super::super::found::Found;
 use super::tests::{ALL, leaf, line, table_of};
 use super::*;
 use async_rustls::rustls::SignatureScheme::{self, *};
+use std::path::PathBuf;
 
 const EC: SignatureScheme = ECDSA_NISTP256_SHA256;
 
@@ -15,7 +17,13 @@ fn shown(table: &Table, sni: Option<&str>, schemes: &[SignatureScheme]) -> Vec<u
 
 fn load(compiled: &'static Compiled, dirs: &[&test::Folder], default: Option<&str>) -> Table {
     let dirs: Vec<PathBuf> = dirs.iter().map(|dir| dir.path().to_path_buf()).collect();
-    Table::load(compiled, &dirs, default, "relay.invalid").unwrap()
+    Table::load(
+        compiled,
+        &Found::now(compiled, &dirs),
+        default,
+        "relay.invalid",
+    )
+    .unwrap()
 }
 
 #[test]
@@ -92,7 +100,9 @@ fn folders_of_one_name_and_other_kinds_all_serve() {
             ]
         );
         let dirs = [dir.path().to_path_buf()];
-        let again = table.load_again(&COMPILED, &dirs, default, "h").unwrap();
+        let again = table
+            .load_again(&COMPILED, &Found::now(&COMPILED, &dirs), default, "h")
+            .unwrap();
         assert_eq!(again.remarks, table.remarks);
         let untold = remarks::untold(&again.remarks, &table.remarks);
         assert_eq!(untold.count(), 0, "it is told once");
@@ -131,13 +141,15 @@ fn two_keys_of_one_kind_for_a_name_are_an_error_at_boot_and_told_later() {
         .map(|folder| line("mx.example.org", &format!("{at}/{folder}")))
         .concat();
     let compiled = table_of(&text, &certs);
-    let table = Table::load(compiled, &[], None, "h").unwrap();
+    let table = Table::load(compiled, &Found::now(compiled, &[]), None, "h").unwrap();
     certs.lineage("two", &made(names));
-    let error = Table::load(compiled, &[], None, "h").unwrap_err();
+    let error = Table::load(compiled, &Found::now(compiled, &[]), None, "h").unwrap_err();
     let expected = "config/domains, entry mx.example.org: DIR/one/fullchain.pem and DIR/two/fullchain.pem both have such \
                     a key (ECDSA); it may have one of each kind";
     assert_eq!(error.to_string().replace(&at, "DIR"), expected);
-    let again = table.load_again(compiled, &[], None, "h").unwrap();
+    let again = table
+        .load_again(compiled, &Found::now(compiled, &[]), None, "h")
+        .unwrap();
     let told: Vec<_> = again.remarks.iter().map(|r| r.text(certs.path())).collect();
     assert_eq!(told, [format!("WARN certificate clash {expected}")]);
 }
@@ -202,7 +214,8 @@ fn names_in_any_script_are_known_by_their_a_labels() {
         let table = load(compiled, &[&dir], Some(asked));
         assert!(leaf(&table, None) == expected.der, "{asked}");
     }
-    let hostname = Table::load(compiled, &[], None, "Bücher.example").unwrap();
+    let hostname =
+        Table::load(compiled, &Found::now(compiled, &[]), None, "Bücher.example").unwrap();
     assert!(leaf(&hostname, None) == mx.der);
     // Two ways to write one name are one name.
     let twice = line("bücher.example", "mx") + &line("xn--bcher-kva.example", "mx");

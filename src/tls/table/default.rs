@@ -100,7 +100,7 @@ impl Table {
             }
         }
         if pairs.is_empty() {
-            return Err(TableError::Embedded { name, problem: why });
+            return Err(TableError::Entry { name, problem: why });
         }
         Ok(Default { name, pairs })
     }

@@ -4,20 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::super::kind::Kind;
-use super::super::pair::PairError;
-use crate::limits;
 
 /// Why there is no table: one line that names the thing.
 #[derive(Debug)]
 pub enum TableError {
-    /// A file of the compiled-in table that is read at boot.
-    Entry {
-        /// The table's name for it.
-        name: String,
-        /// What is wrong.
-        error: PairError,
-    },
-    /// Its certificate is for other names.
+    /// The certificate of a file that the compiled-in table names is for other names.
     NotCovered {
         /// The table's name for it.
         name: String,
@@ -35,11 +26,11 @@ pub enum TableError {
         /// The two chains' files.
         chains: [String; 2],
     },
-    /// An embedded chain does not parse with this crypto provider.
-    Embedded {
+    /// A file of the compiled-in table, read at boot, is bad; or an embedded chain does not parse with this crypto provider.
+    Entry {
         /// The table's name for it.
         name: String,
-        /// What the provider says.
+        /// What is wrong.
         problem: String,
     },
     /// A `--certs` folder that cannot be listed.
@@ -47,10 +38,8 @@ pub enum TableError {
         /// The folder.
         dir: PathBuf,
         /// The system's reason.
-        error: std::io::Error,
+        problem: String,
     },
-    /// More than [`limits::CERTIFICATE_FOLDERS`] certificates under `--certs`.
-    TooMany(usize),
     /// `--default-cert` names a folder that was skipped.
     BadDefault {
         /// The folder.
@@ -77,7 +66,6 @@ pub enum TableError {
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Entry { name, error } => write!(f, "config/domains, entry {name}: {error}"),
             Self::NotCovered { name, chain, has } => write!(
                 f,
                 "config/domains, entry {name}: {} is not for it; it has {}",
@@ -89,15 +77,10 @@ impl fmt::Display for TableError {
                 "config/domains, entry {name}: {} and {} both have such a key ({kind}); it may have one of each kind",
                 chains[0], chains[1]
             ),
-            Self::Embedded { name, problem } => {
+            Self::Entry { name, problem } => {
                 write!(f, "config/domains, entry {name}: {problem}")
             }
-            Self::Folder { dir, error } => write!(f, "--certs {}: {error}", dir.display()),
-            Self::TooMany(count) => write!(
-                f,
-                "--certs: {count} certificates; at most {} are kept",
-                limits::CERTIFICATE_FOLDERS
-            ),
+            Self::Folder { dir, problem } => write!(f, "--certs {}: {problem}", dir.display()),
             Self::BadDefault { name, reason } => write!(f, "--default-cert {name}: {reason}"),
             Self::BadHostname { name, reason } => write!(
                 f,

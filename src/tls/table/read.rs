@@ -1,29 +1,37 @@
-//! What a [`Table`] is read from: the compiled-in table's files, and the folders of `--certs`.
+//! What a [`Table`] is made from: the compiled-in table's files, and the folders of `--certs`, as they were found.
+//!
+//! What is bad and was good before serves on: a renewal that went wrong, or is half written, must not take a certificate
+//! away.
 //!
 //! [`Table`]: super::Table
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use async_rustls::rustls::crypto::CryptoProvider;
 use async_rustls::rustls::sign::CertifiedKey;
 
-use super::super::compiled::{Compiled, Source, Span};
-use super::super::folders::{self, Folder, Skipped};
+use super::super::compiled::{Compiled, Source};
+use super::super::folders::{Folder, Skipped};
+use super::super::found::{Dir, Found};
 use super::super::pair::Pair;
+use super::super::reader::files_of;
 use super::TableError;
-use crate::limits;
+use crate::policy::idn;
 
 /// The chains that the compiled-in table has on the disk, by their place in it.
 pub(super) type Files = BTreeMap<u32, Arc<CertifiedKey>>;
 
-/// The compiled-in table's chains on the disk, each read once and checked against every name that it is for. A bad one is
-/// an error, unless `before` has it: then that one serves on, and the log says so.
+/// What is bad: for each a log line, which says what serves instead.
+pub(super) type Troubles = Vec<String>;
+
+/// The compiled-in table's chains on the disk, each checked against every name that it is for. A bad one is an error,
+/// unless `before` has it.
 pub(super) fn files(
     compiled: &'static Compiled,
-    provider: &CryptoProvider,
+    found: &Found,
     before: Option<&Files>,
+    troubles: &mut Troubles,
 ) -> Result<Files, TableError> {
     let mut wanted: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
     for (name, at) in compiled.uses() {
@@ -32,15 +40,16 @@ pub(super) fn files(
         }
     }
     let mut files = Files::new();
-    for (at, names) in wanted {
-        let Some(Source::Files { chain, key }) = compiled.pairs.get(at as usize) else {
-            continue;
-        };
-        let read = file(compiled, (chain, key), &names, provider);
-        let certified = match (read, before.and_then(|before| before.get(&at))) {
-            (Ok(read), _) => Arc::new(read),
+    for (at, chain, _) in files_of(compiled) {
+        let names = wanted.get(&at).map(Vec::as_slice).unwrap_or_default();
+        let certified = match (
+            file(found, at, chain, names),
+            before.and_then(|b| b.get(&at)),
+        ) {
+            (Ok(read), _) => read,
             (Err(error), Some(good)) => {
-                log::warn!("certificate kept as it was reason={:?}", error.to_string());
+                let reason = error.to_string();
+                troubles.push(format!("certificate kept as it was reason={reason:?}"));
                 Arc::clone(good)
             }
             (Err(error), None) => return Err(error),
@@ -51,53 +60,94 @@ pub(super) fn files(
 }
 
 fn file(
-    compiled: &Compiled,
-    (chain, key): (Span, Span),
+    found: &Found,
+    at: u32,
+    chain: &Path,
     names: &[&str],
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, TableError> {
-    let (chain, key) = (
-        Path::new(compiled.text(chain)),
-        Path::new(compiled.text(key)),
-    );
-    let pair = Pair::read(chain, key, provider, limits::CERTIFICATE_FILE);
-    let pair = pair.map_err(|error| TableError::Entry {
+) -> Result<Arc<CertifiedKey>, TableError> {
+    let entry = |problem: &str| TableError::Entry {
         name: names.first().copied().unwrap_or_default().to_string(),
-        error,
-    })?;
+        problem: problem.to_string(),
+    };
+    let pair = match found.files.get(&at) {
+        Some(Ok(pair)) => pair,
+        Some(Err(reason)) => return Err(entry(reason)),
+        None => return Err(entry(&format!("{}: not read", chain.display()))),
+    };
     let not_its = |name: &&&str| **name != "default" && !pair.covers(name);
     match names.iter().find(not_its) {
-        None => Ok(pair.certified),
+        None => Ok(Arc::clone(&pair.certified)),
         Some(name) => Err(TableError::NotCovered {
             name: name.to_string(),
             chain: chain.into(),
-            has: pair.names,
+            has: pair.names.clone(),
         }),
     }
 }
 
-/// The folders of all `dirs`; see [`folders::read`].
-pub(super) fn all_folders(
-    dirs: &[PathBuf],
-    provider: &CryptoProvider,
-    before: &[Folder],
+/// The folders of all `--certs`. A bad one is skipped, unless `before` has it; one that cannot be listed is an error at
+/// boot, and later leaves its folders as they were.
+pub(super) fn folders(
+    found: &Found,
+    before: Option<&[Folder]>,
+    troubles: &mut Troubles,
 ) -> Result<(Vec<Folder>, Vec<Skipped>), TableError> {
-    let before: HashMap<&Path, &Folder> = before
-        .iter()
-        .map(|folder| (&*folder.path, folder))
-        .collect();
+    let known = before.unwrap_or_default().iter();
+    let known: HashMap<&Path, &Folder> = known.map(|folder| (&*folder.path, folder)).collect();
     let (mut folders, mut skipped) = (Vec::new(), Vec::new());
-    for dir in dirs {
-        let read = folders::read(dir, provider, &before);
-        let (good, bad) = read.map_err(|error| TableError::Folder {
-            dir: dir.clone(),
-            error,
-        })?;
-        folders.extend(good);
-        skipped.extend(bad);
-    }
-    if folders.len() > limits::CERTIFICATE_FOLDERS {
-        return Err(TableError::TooMany(folders.len()));
+    for dir in &found.dirs {
+        if let Some(problem) = &dir.problem {
+            unlisted(dir, problem, before, troubles)?;
+        }
+        for (path, read) in dir.entries() {
+            let at = path.display();
+            match (read, known.get(&*path)) {
+                (Ok(pair), _) => folders.push(folder(&path, pair)),
+                (Err(reason), Some(&good)) => {
+                    troubles.push(format!(
+                        "certificate kept as it was folder={at} reason={reason:?}"
+                    ));
+                    folders.push(good.clone());
+                }
+                (Err(reason), None) => {
+                    troubles.push(format!("certificate skipped folder={at} reason={reason:?}"));
+                    let (name, reason) = (name(&path), reason.clone());
+                    skipped.push(Skipped { name, reason });
+                }
+            }
+        }
     }
     Ok((folders, skipped))
+}
+
+fn unlisted(
+    dir: &Dir,
+    problem: &str,
+    before: Option<&[Folder]>,
+    troubles: &mut Troubles,
+) -> Result<(), TableError> {
+    if before.is_none() {
+        let (dir, problem) = (dir.path.clone(), problem.to_owned());
+        return Err(TableError::Folder { dir, problem });
+    }
+    let at = dir.path.display();
+    troubles.push(format!(
+        "certificates kept as they were folder={at} reason={problem:?}"
+    ));
+    Ok(())
+}
+
+fn folder(path: &Path, pair: &Pair) -> Folder {
+    Folder {
+        path: path.into(),
+        name: name(path),
+        names: pair.names.clone(),
+        certified: Arc::clone(&pair.certified),
+    }
+}
+
+/// A folder's own name, lower-case and as A-labels.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    idn::key(&name.to_string_lossy()).into_owned()
 }

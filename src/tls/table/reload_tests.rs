@@ -19,7 +19,7 @@ impl Setting {
             dir.lineage(name, made);
         }
         let dirs = [dir.path().to_path_buf()];
-        let table = Table::load(&COMPILED, &dirs, None, hostname).unwrap();
+        let table = Table::load(&COMPILED, &Found::now(&COMPILED, &dirs), None, hostname).unwrap();
         Self {
             dir,
             hostname,
@@ -31,9 +31,12 @@ impl Setting {
     /// Reads again; the error where the old table stays.
     fn again(&mut self) -> Result<(), String> {
         let dirs = [self.dir.path().to_path_buf()];
-        let read = self
-            .table
-            .load_again(&COMPILED, &dirs, self.asked, self.hostname);
+        let read = self.table.load_again(
+            &COMPILED,
+            &Found::now(&COMPILED, &dirs),
+            self.asked,
+            self.hostname,
+        );
         self.table = read.map_err(|problem| problem.to_string())?;
         Ok(())
     }
@@ -94,7 +97,8 @@ fn the_hostname_s_bad_folder_is_an_error_where_it_would_choose_the_default() {
     dir.lineage("Relay.example.org", &relay);
     dir.write("Relay.example.org/privkey.pem", &other.key);
     let dirs = [dir.path().to_path_buf()];
-    let boot = |asked, hostname| Table::load(&COMPILED, &dirs, asked, hostname);
+    let boot =
+        |asked, hostname| Table::load(&COMPILED, &Found::now(&COMPILED, &dirs), asked, hostname);
     let error = boot(None, "relay.Example.org.").unwrap_err().to_string();
     let start = "the certificate of the hostname relay.example.org, which is the default without \
                  --default-cert: the key ";
@@ -105,7 +109,13 @@ fn the_hostname_s_bad_folder_is_an_error_where_it_would_choose_the_default() {
     let good = test::Folder::new();
     good.lineage("relay.example.org", &relay);
     let dirs = [dir.path().to_path_buf(), good.path().to_path_buf()];
-    let table = Table::load(&COMPILED, &dirs, None, "relay.example.org").unwrap();
+    let table = Table::load(
+        &COMPILED,
+        &Found::now(&COMPILED, &dirs),
+        None,
+        "relay.example.org",
+    )
+    .unwrap();
     assert!(leaf(&table, None) == relay.der);
 }
 
@@ -139,15 +149,20 @@ fn a_file_of_the_compiled_in_table_that_went_bad_keeps_its_certificate() {
         .map(|name| line(&format!("{name}.example.org"), &format!("{at}/{name}")))
         .concat();
     let compiled = table_of(&text, &certs);
-    let table = Table::load(compiled, &[], None, "h").unwrap();
+    let table = Table::load(compiled, &Found::now(compiled, &[]), None, "h").unwrap();
     let renewed = made(&["two.example.org"]);
     certs.lineage("two", &renewed);
     for bad in [made(&["else.example.org"]).chain, String::new()] {
         certs.write("one/fullchain.pem", &bad);
-        let table = table.load_again(compiled, &[], None, "h").unwrap();
+        let table = table
+            .load_again(compiled, &Found::now(compiled, &[]), None, "h")
+            .unwrap();
         assert!(leaf(&table, Some("one.example.org")) == one.der);
         assert!(leaf(&table, Some("two.example.org")) == renewed.der);
-        assert!(Table::load(compiled, &[], None, "h").is_err(), "at boot");
+        assert!(
+            Table::load(compiled, &Found::now(compiled, &[]), None, "h").is_err(),
+            "at boot"
+        );
     }
 }
 
@@ -171,7 +186,7 @@ fn certificates_out_of_date_are_named_with_how_long() {
         + &line("new.example.org", &far);
     let compiled = table_of(&text, &certs);
     let dirs = [dir.path().to_path_buf()];
-    let table = Table::load(compiled, &dirs, None, "h").unwrap();
+    let table = Table::load(compiled, &Found::now(compiled, &dirs), None, "h").unwrap();
     let told = |now| table.out_of_date(now).collect::<Vec<_>>();
     let folder = format!("folder={}/0", dirs[0].display());
     assert_eq!(

@@ -1,13 +1,11 @@
 use super::super::certificates::{self as test, made};
 use super::super::compiled::laid;
 use super::super::domains;
-use super::super::folders;
 use super::super::layout::Layout;
 use super::*;
 use crate::limits;
 use async_rustls::rustls::SignatureScheme::{self, *};
-use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the build would compile in.
 fn compiled(layout: Layout) -> &'static Compiled {
@@ -31,7 +29,13 @@ pub(super) fn table_of(text: &str, certs: &test::Folder) -> &'static Compiled {
 
 fn load(compiled: &'static Compiled, dirs: &[&test::Folder]) -> Table {
     let dirs: Vec<PathBuf> = dirs.iter().map(|dir| dir.path().to_path_buf()).collect();
-    Table::load(compiled, &dirs, None, "relay.invalid").unwrap()
+    Table::load(
+        compiled,
+        &Found::now(compiled, &dirs),
+        None,
+        "relay.invalid",
+    )
+    .unwrap()
 }
 
 /// What a client can verify that knows all kinds of keys.
@@ -150,7 +154,7 @@ fn the_development_certificate_serves_until_there_is_a_real_one() {
     assert!(!table.is_development());
     assert!(leaf(&table, None) == real.der);
     let dirs = [dir.path().to_path_buf()];
-    let table = Table::load(&COMPILED, &dirs, None, "localhost").unwrap();
+    let table = Table::load(&COMPILED, &Found::now(&COMPILED, &dirs), None, "localhost").unwrap();
     assert!(
         leaf(&table, Some("localhost")) == real.der,
         "not even by its host's name"
@@ -188,7 +192,7 @@ fn the_default_is_asked_for_or_the_hostname_s_or_the_table_s_or_the_first() {
         (with_default, Some("ODD.example.net."), none, &named),
         (with_default, Some("*.example.net"), none, &wild),
     ] {
-        let table = Table::load(compiled, &dirs, asked, hostname).unwrap();
+        let table = Table::load(compiled, &Found::now(compiled, &dirs), asked, hostname).unwrap();
         assert!(leaf(&table, None) == expected.der, "{asked:?} {hostname}");
     }
 }
@@ -207,13 +211,17 @@ fn bad_folders_are_skipped_and_the_others_serve() {
     std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
     let table = load(&COMPILED, &[&dir]);
     assert_eq!(table.to_string(), "names=1 default=good.example.org");
-    let (_, skipped) = folders::read(dir.path(), &provider(), &HashMap::new()).unwrap();
-    let skipped: Vec<_> = skipped.iter().map(|bad| bad.name.as_str()).collect();
-    assert_eq!(skipped, ["dangling", "empty", "mismatched", "nameless"]);
+    let skipped = ["dangling", "empty", "mismatched", "nameless"];
+    assert_eq!(table.troubles().len(), skipped.len());
+    for (trouble, name) in table.troubles().iter().zip(skipped) {
+        let path = dir.path().join(name);
+        let start = format!("certificate skipped folder={} reason=", path.display());
+        assert!(trouble.starts_with(&start), "{trouble}");
+    }
 
     let dirs = [dir.path().to_path_buf()];
     let error = |asked| {
-        Table::load(&COMPILED, &dirs, Some(asked), "h")
+        Table::load(&COMPILED, &Found::now(&COMPILED, &dirs), Some(asked), "h")
             .unwrap_err()
             .to_string()
     };
@@ -240,7 +248,8 @@ fn certbot_s_links_are_followed() {
         let target = format!("../../archive/mx/{name}1.pem");
         std::os::unix::fs::symlink(target, live.join(format!("{name}.pem"))).unwrap();
     }
-    let table = Table::load(&COMPILED, &[dir.path().join("live")], None, "h").unwrap();
+    let found = Found::now(&COMPILED, &[dir.path().join("live")]);
+    let table = Table::load(&COMPILED, &found, None, "h").unwrap();
     assert!(leaf(&table, Some("mx.example.org")) == made.der);
 }
 
@@ -249,7 +258,8 @@ fn a_folder_that_cannot_be_listed_is_an_error() {
     let dir = test::Folder::new();
     let (missing, file) = (dir.path().join("missing"), dir.write("file", ""));
     for bad in [missing, file] {
-        let error = Table::load(&COMPILED, std::slice::from_ref(&bad), None, "h").unwrap_err();
+        let found = Found::now(&COMPILED, std::slice::from_ref(&bad));
+        let error = Table::load(&COMPILED, &found, None, "h").unwrap_err();
         let start = format!("--certs {}: ", bad.display());
         assert!(error.to_string().starts_with(&start), "{error}");
     }
@@ -264,7 +274,8 @@ fn files_of_the_table_are_read_at_boot_and_a_bad_one_is_an_error() {
     let wrong = dir.write("wrong.pem", &other.key);
     let entry = |name: &str, key: &Path| {
         let text = format!("{name} {} {}\n", chain.display(), key.display());
-        Table::load(table_of(&text, &dir), &[], None, "h")
+        let compiled = table_of(&text, &dir);
+        Table::load(compiled, &Found::now(compiled, &[]), None, "h")
     };
     assert!(leaf(&entry("mx.example.org", &key).unwrap(), None) == own.der);
     assert!(leaf(&entry("default", &key).unwrap(), Some("x")) == own.der);

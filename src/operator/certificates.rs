@@ -1,0 +1,224 @@
+//! The certificates that are served: read at boot, watched, and swapped whole where they change.
+
+mod source;
+
+use super::config::Config;
+use super::serve::unix_micros;
+use crate::inbound::Inbound;
+use crate::inbound::session::Door;
+use crate::limits;
+use crate::policy::level::Level;
+use crate::tls::reader::Reader;
+use crate::tls::table::COMPILED;
+use crate::tls::{self, Found, Table};
+use async_rustls::rustls::ServerConfig;
+use log::{error, info, warn};
+use source::News;
+pub(super) use source::{Asker, Source};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, Weak};
+use std::thread;
+
+/// Where certificates come from, and which is the default.
+pub(super) struct Certificates {
+    dirs: Vec<PathBuf>,
+    default: Option<String>,
+    hostname: String,
+}
+
+impl Certificates {
+    /// None where no listener speaks TLS.
+    pub fn of(config: &Config) -> Option<Self> {
+        let in_clear = Door::Smtp(Level::None);
+        let needed = config.ports.iter().any(|port| port.door != in_clear);
+        needed.then(|| Self {
+            dirs: config.certs.clone(),
+            default: config.default_cert.clone(),
+            hostname: config.hostname.clone(),
+        })
+    }
+
+    /// Looks, and puts the table together, once.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn load(&self) -> Result<Table, String> {
+        self.table(&Found::now(&COMPILED, &self.dirs), None)
+    }
+
+    fn table(&self, found: &Found, before: Option<&Table>) -> Result<Table, String> {
+        let (default, name) = (self.default.as_deref(), &*self.hostname);
+        let table = match before {
+            None => Table::load(&COMPILED, found, default, name),
+            Some(before) => before.load_again(&COMPILED, found, default, name),
+        };
+        table.map_err(|problem| problem.to_string())
+    }
+
+    /// What would give another certificate than the build's own.
+    fn remedy(&self) -> String {
+        if self.dirs.is_empty() {
+            return "give --certs DIR, or fill config/domains and build".to_owned();
+        }
+        let dirs = self.dirs.iter().map(|dir| dir.display().to_string());
+        let dirs: Vec<String> = dirs.collect();
+        format!("--certs {} gave none that can be used", dirs.join(", "))
+    }
+
+    /// Looks in this process.
+    pub fn here(&self) -> Source {
+        Source::here(Reader::new(&COMPILED, &self.dirs))
+    }
+}
+
+/// The certificates that are served now, and what is looked for.
+pub(super) struct Watch {
+    certificates: Certificates,
+    source: Source,
+    found: Found,
+    table: Arc<Table>,
+    /// What was said of the table last, so that it is said once.
+    told: HashSet<String>,
+}
+
+impl Watch {
+    /// Takes the first look, and tells what came of it.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn begin(certificates: Certificates, mut source: Source) -> Result<Self, String> {
+        let mut found = Found::nothing(&certificates.dirs);
+        source.first(&mut found)?;
+        let mut watch = Self {
+            table: Arc::new(certificates.table(&found, None)?),
+            certificates,
+            source,
+            found,
+            told: HashSet::new(),
+        };
+        watch.tell(Telling::All);
+        Ok(watch)
+    }
+
+    /// What the listeners are to serve.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        tls::server::config(Arc::clone(&self.table))
+    }
+
+    /// Watches from now on, on a thread of its own: a slow disk must hold up neither sessions nor signals.
+    ///
+    /// # Errors
+    /// The system's, in one line.
+    pub fn start(self, inbound: &Arc<Inbound>) -> Result<Asker, String> {
+        let asker = self
+            .source
+            .asker()
+            .map_err(|e| format!("certificates: {e}"))?;
+        // Weak: the drain waits for sessions, not for this.
+        let inbound = Arc::downgrade(inbound);
+        let thread = thread::Builder::new()
+            .name("facteur-certs".to_owned())
+            .stack_size(limits::CERTIFICATE_STACK);
+        let started = thread.spawn(move || self.watch(&inbound));
+        started.map_err(|problem| format!("certificates: thread: {problem}"))?;
+        Ok(asker)
+    }
+
+    fn watch(mut self, inbound: &Weak<Inbound>) {
+        loop {
+            match self.source.next(&mut self.found) {
+                News::Changed => self.put_in_place(Telling::News, inbound),
+                News::Asked => self.put_in_place(Telling::All, inbound),
+                News::End => return,
+            }
+        }
+    }
+
+    /// Gives what is found to the sessions that begin from now on; where it is wrong as a whole, the old stays.
+    fn put_in_place(&mut self, telling: Telling, inbound: &Weak<Inbound>) {
+        match self.certificates.table(&self.found, Some(&self.table)) {
+            Ok(table) => self.table = Arc::new(table),
+            Err(problem) => {
+                let line = format!("certificates unchanged: {problem}");
+                if self.told.insert(line.clone()) || telling == Telling::All {
+                    error!("{line}");
+                }
+                return;
+            }
+        }
+        self.tell(telling);
+        let config = Some(self.config());
+        if let Some(inbound) = inbound.upgrade() {
+            let mut served = inbound.tls.write().unwrap_or_else(PoisonError::into_inner);
+            let before = std::mem::replace(&mut *served, config);
+            drop(served);
+            // Freed with the lock open: thousands of chains take a while.
+            drop(before);
+        }
+    }
+
+    /// Says what is served, and what is wrong with it.
+    fn tell(&mut self, telling: Telling) {
+        if self.table.is_development() {
+            warn!(
+                "the certificate is this build's own for localhost: {}",
+                self.certificates.remedy()
+            );
+        }
+        let known = match telling {
+            Telling::All => HashSet::new(),
+            Telling::News => std::mem::take(&mut self.told),
+        };
+        let mut told: HashSet<String> = self.table.troubles().iter().cloned().collect();
+        for trouble in self.table.troubles() {
+            if !known.contains(trouble) {
+                warn!("{trouble}");
+            }
+        }
+        tell_dates(&self.table, &known, &mut told);
+        self.told = told;
+        info!("certificates {}", self.table);
+    }
+}
+
+/// What is said again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// All that is wrong: it was asked for.
+    All,
+    /// What was not wrong before.
+    News,
+}
+
+/// Clients that check dates refuse such certificates, or soon will.
+fn tell_dates(table: &Table, known: &HashSet<String>, told: &mut HashSet<String>) {
+    let now = unix_micros() / 1_000_000;
+    if now < limits::CLOCK_FLOOR.as_secs() {
+        let line = "certificates: the clock is not set, their dates are not looked at";
+        if !known.contains(line) {
+            warn!("{line}");
+        }
+        told.insert(line.to_owned());
+        return;
+    }
+    let mut more = 0;
+    for (count, trouble) in table.out_of_date(now).enumerate() {
+        if count >= limits::CERTIFICATE_WARNINGS {
+            more += 1;
+            continue;
+        }
+        let line = format!("certificate dates {trouble}");
+        if !known.contains(&line) {
+            warn!("{line}");
+        }
+        told.insert(line);
+    }
+    if more > 0 {
+        let line = format!("certificate dates: the same of {more} more");
+        if !known.contains(&line) {
+            warn!("{line}");
+        }
+        told.insert(line);
+    }
+}

@@ -18,13 +18,8 @@ use certificates::{Folder, Made, made, made_ed25519, made_rsa};
 /// Serves handshakes with the certificates of `certs` until the test ends.
 fn serve(certs: &Folder) -> SocketAddr {
     let dirs: Vec<PathBuf> = vec![certs.path().into()];
-    let table = Table::load(
-        &COMPILED,
-        &Found::now(&COMPILED, &dirs),
-        None,
-        "relay.invalid",
-    )
-    .unwrap();
+    let found = Found::now(&COMPILED, &dirs);
+    let table = Table::load(&COMPILED, &found, None, "relay.invalid").unwrap();
     let config = tls::server::config(Arc::new(table), None);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

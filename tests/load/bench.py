@@ -22,11 +22,11 @@ PROTOCOL = os.path.join(relays.ROOT, "target/release/examples/protocol")
 PAYLOAD = 4096
 WAIT = 300
 SLOW_FLUSH_US = 10000
+NAMES = 10000
+HANDSHAKES = 12000
 # What a start is to find, and the spool that holds it.
 QUEUED = 100000
 QUEUED_MIB = 576
-NAMES = 10000
-HANDSHAKES = 12000
 
 
 class Bench:
@@ -270,6 +270,47 @@ class Bench:
             figures[relay.name] = statistics.median(times)
         yield Row("start to the first 220", "ms", figures, limit=("<=", 15), digits=1)
 
+    def names(self):
+        """A table of 10,000 names with a certificate each, compiled into a binary of its own, against the table of one.
+
+        Both without --certs, by the compiled-in table alone. After a handshake for each name at least, every page of the
+        table is resident; the kernel may drop those at any time, and what it may not is told apart.
+        """
+        facteur = next((relay for relay in self.relays if relay.name == "facteur"), None)
+        if facteur is None:
+            return
+        binaries = {1: relays.FACTEUR, NAMES: relays.with_names(NAMES)}
+        times, idle, after = {}, {}, {}
+        try:
+            for names, facteur.binary in binaries.items():
+                facteur.table_only = True
+                idle[names], after[names], times[names] = self.with_table(facteur, names)
+        finally:
+            facteur.stop()
+            facteur.binary, facteur.table_only = relays.FACTEUR, False
+        of = lambda value: {"facteur": value}
+        more = lambda sizes, kind: of((sizes[NAMES][kind] - sizes[1][kind]) / meter.MIB)
+        many = f"{NAMES:,} names"
+        yield Row("start to the first 220, 1 name", "ms", of(times[1]), limit=("<=", 15), digits=1)
+        yield Row(f"first 220, {many}", "ms", of(times[NAMES]), limit=("<=", 50), digits=1)
+        yield Row(f"resident for {many}, idle", "MiB", more(idle, "all"), limit=("<=", 2))
+        yield Row("when all were asked for", "MiB", more(after, "all"))
+        yield Row("of that, not pages of the binary", "MiB", more(after, "private"), limit=("<=", 2))
+        grown = (os.path.getsize(binaries[NAMES]) - os.path.getsize(binaries[1])) / NAMES / 1024
+        yield Row("binary, for each name", "KiB", of(grown))
+
+    def with_table(self, facteur, names):
+        """Bytes resident when idle and after handshakes for all names; milliseconds to the first 220."""
+        port, sink = relays.free_port(), relays.free_port()
+        facteur.start(port, sink)
+        resident = lambda: {"all": meter.steady_pss(facteur.root()), "private": meter.anonymous_bytes(facteur.root())}
+        idle = resident()
+        run_load("handshakes", f"127.0.0.1:{port}", str(HANDSHAKES), "8", str(names if names > 1 else 0))
+        after = resident()
+        facteur.stop()
+        first = lambda: float(run_load("first220", f"127.0.0.1:{port}", *facteur.command(port, sink)))
+        return idle, after, statistics.median(first() for _ in range(self.rounds(3, 11)))
+
     def recovery(self):
         """From exec to the first 220 with 100,000 messages of 4 KiB in the queue, which the start reads through.
 
@@ -324,47 +365,6 @@ class Bench:
             raise RuntimeError(f"{QUEUED} messages were to be queued: {last}")
         return port, nowhere
 
-    def names(self):
-        """A table of 10,000 names with a certificate each, compiled into a binary of its own, against the table of one.
-
-        Both without --certs, by the compiled-in table alone. After a handshake for each name at least, every page of the
-        table is resident; the kernel may drop those at any time, and what it may not is told apart.
-        """
-        facteur = next((relay for relay in self.relays if relay.name == "facteur"), None)
-        if facteur is None:
-            return
-        binaries = {1: relays.FACTEUR, NAMES: relays.with_names(NAMES)}
-        times, idle, after = {}, {}, {}
-        try:
-            for names, facteur.binary in binaries.items():
-                facteur.table_only = True
-                idle[names], after[names], times[names] = self.with_table(facteur, names)
-        finally:
-            facteur.stop()
-            facteur.binary, facteur.table_only = relays.FACTEUR, False
-        of = lambda value: {"facteur": value}
-        more = lambda sizes, kind: of((sizes[NAMES][kind] - sizes[1][kind]) / meter.MIB)
-        many = f"{NAMES:,} names"
-        yield Row("start to the first 220, 1 name", "ms", of(times[1]), limit=("<=", 15), digits=1)
-        yield Row(f"first 220, {many}", "ms", of(times[NAMES]), limit=("<=", 50), digits=1)
-        yield Row(f"resident for {many}, idle", "MiB", more(idle, "all"), limit=("<=", 2))
-        yield Row("when all were asked for", "MiB", more(after, "all"))
-        yield Row("of that, not pages of the binary", "MiB", more(after, "private"), limit=("<=", 2))
-        grown = (os.path.getsize(binaries[NAMES]) - os.path.getsize(binaries[1])) / NAMES / 1024
-        yield Row("binary, for each name", "KiB", of(grown))
-
-    def with_table(self, facteur, names):
-        """Bytes resident when idle and after handshakes for all names; milliseconds to the first 220."""
-        port, sink = relays.free_port(), relays.free_port()
-        facteur.start(port, sink)
-        resident = lambda: {"all": meter.steady_pss(facteur.root()), "private": meter.anonymous_bytes(facteur.root())}
-        idle = resident()
-        run_load("handshakes", f"127.0.0.1:{port}", str(HANDSHAKES), "8", str(names if names > 1 else 0))
-        after = resident()
-        facteur.stop()
-        first = lambda: float(run_load("first220", f"127.0.0.1:{port}", *facteur.command(port, sink)))
-        return idle, after, statistics.median(first() for _ in range(self.rounds(3, 11)))
-
     def protocol(self):
         """What the receiving machine costs by itself: no socket, no disk."""
         lines = dict(line.split() for line in relays.run(PROTOCOL).splitlines())
@@ -392,8 +392,8 @@ ROWS = {
     "memory": Bench.memory,
     "handshakes": Bench.handshakes,
     "start": Bench.start,
-    "recovery": Bench.recovery,
     "names": Bench.names,
+    "recovery": Bench.recovery,
     "protocol": Bench.protocol,
     "size": Bench.size,
 }

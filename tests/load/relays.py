@@ -64,11 +64,11 @@ def with_names(count):
 class Facteur:
     name = "facteur"
     binary = FACTEUR
+    # Without --certs: the compiled-in table's certificates are the only ones.
+    table_only = False
     spool_mib = SPOOL_MIB
     # Flags of this run beside those of all.
     flags = ()
-    # Without --certs: the compiled-in table's certificates are the only ones.
-    table_only = False
 
     def __init__(self, base, certificate):
         self.dir = os.path.join(base, "facteur")

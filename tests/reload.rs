@@ -1,42 +1,19 @@
 //! `facteur serve` and its certificates: what boot refuses and warns of, and what SIGHUP changes and keeps.
 
 mod certificates;
+mod starttls;
 mod support;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use async_rustls::pki_types::ServerName;
-use async_rustls::rustls::{ClientConnection, StreamOwned};
-
 use certificates::{Folder as Certs, Made, made, made_between, version_1};
+use starttls::shown;
 use support::facteur::{Facteur, refused};
-use support::{Folder, PATIENCE, said, until};
+use support::{Folder, said, until};
 
 fn start(folder: &Folder, certs: &Certs, hostname: &str) -> Facteur {
     let certs = certs.path().to_str().expect("UTF-8");
     Facteur::start(folder.as_ref(), &["--certs", certs, "--hostname", hostname])
-}
-
-/// What a client that asks for `name` is shown.
-#[track_caller]
-fn shown(facteur: &Facteur, name: &str) -> Vec<u8> {
-    let mut socket = TcpStream::connect(("127.0.0.1", facteur.port)).expect("a session");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    let mut said = [0; 1024];
-    for line in ["", "EHLO client.test\r\n", "STARTTLS\r\n"] {
-        socket.write_all(line.as_bytes()).expect("sent");
-        let octets = socket.read(&mut said).expect("a reply");
-        assert!(said[..octets].starts_with(b"2"), "{line}");
-    }
-    let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let connection = ClientConnection::new(facteur::tls::client::config(), name);
-    let mut tls = StreamOwned::new(connection.expect("a client"), socket);
-    tls.write_all(b"QUIT\r\n").expect("in TLS");
-    let octets = tls.read(&mut said).expect("a reply in TLS");
-    assert!(said[..octets].starts_with(b"221"));
-    tls.conn.peer_certificates().expect("shown")[0].to_vec()
 }
 
 fn now() -> u64 {
@@ -51,25 +28,23 @@ fn sighup_takes_what_is_good_and_keeps_what_went_bad() {
     certs.lineage("relay.example.org", &relay);
     certs.lineage("a.example.org", &other);
     let facteur = start(&folder, &certs, "relay.example.org");
-    assert!(shown(&facteur, "unknown.example") == relay.der);
+    assert!(shown(facteur.port, "unknown.example") == relay.der);
 
     let renewed = made(&["a.example.org"]);
     certs.lineage("a.example.org", &renewed);
     certs.write("relay.example.org/privkey.pem", &renewed.key);
     facteur.signal("HUP");
     until("the renewed one", || {
-        (shown(&facteur, "a.example.org") == renewed.der).then_some(())
+        (shown(facteur.port, "a.example.org") == renewed.der).then_some(())
     });
     for name in ["relay.example.org", "unknown.example"] {
-        assert!(shown(&facteur, name) == relay.der, "{name}");
+        assert!(shown(facteur.port, name) == relay.der, "{name}");
     }
-    let log = facteur.log();
-    let named = log
-        .lines()
-        .filter(|line| line.contains("relay.example.org/privkey.pem"));
-    let named: Vec<_> = named.collect();
-    assert_eq!(named.len(), 1, "{log}");
-    assert!(named[0].contains("certificate kept as it was folder="));
+    facteur.wait_log(&[
+        "WARN",
+        "certificate kept as it was folder=",
+        "relay.example.org/privkey.pem",
+    ]);
     facteur.stop();
 }
 
@@ -89,7 +64,7 @@ fn sighups_in_a_row_end_with_the_last_state() {
         facteur.signal("HUP");
     }
     until("the last one", || {
-        (shown(&facteur, "mx.example.org") == last.der).then_some(())
+        (shown(facteur.port, "mx.example.org") == last.der).then_some(())
     });
     facteur.stop();
 }

@@ -105,12 +105,13 @@ fn turn_away(socket: Async<TcpStream>, peer: SocketAddr, why: Reply) {
     }
 }
 
-/// Binds an address, in the name of the flag that gave it.
+/// Binds an address, in the name of the flag that gave it. It is left to the caller to make it smol's, which starts a
+/// thread: root is dropped before.
 ///
 /// # Errors
 /// One line that names flag and address.
-pub fn bind(flag: &str, address: SocketAddr) -> Result<Async<TcpListener>, String> {
-    let bound: io::Result<_> = Async::<TcpListener>::bind(address);
+pub fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind(address);
     bound.map_err(|problem| {
         let hint = match problem.kind() {
             io::ErrorKind::AddrInUse => ": another program listens there",

@@ -1,20 +1,23 @@
 //! The certificates that are served: read at boot, watched, and swapped whole where they change.
 
+mod child;
+mod fence;
 mod source;
 
 use super::client_certificates::ClientCertificates;
 use super::config::Config;
 use super::serve::unix_micros;
+use super::user::User;
 use crate::inbound::Inbound;
 use crate::inbound::session::Door;
 use crate::limits;
 use crate::policy::level::Level;
-use crate::tls::reader::Reader;
 use crate::tls::table::COMPILED;
 use crate::tls::{self, Found, Table};
+pub(super) use child::{COMMAND, run as read_apart};
 use log::{error, info, warn};
-use source::News;
-pub(super) use source::{Asker, Source};
+pub(super) use source::Asker;
+use source::{News, Source};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, Weak};
@@ -68,11 +71,6 @@ impl Certificates {
         let dirs: Vec<String> = dirs.collect();
         format!("--certs {} gave none that can be used", dirs.join(", "))
     }
-
-    /// Looks in this process.
-    pub fn here(&self) -> Source {
-        Source::here(Reader::new(&COMPILED, &self.dirs))
-    }
 }
 
 /// The certificates that are served now, and what is looked for.
@@ -86,14 +84,19 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Takes the first look, and tells what came of it.
+    /// Takes the first look, and tells what came of it. Where this process is to become `user`, a child looks.
     ///
     /// # Errors
     /// One line.
-    pub fn begin(certificates: Certificates, mut source: Source) -> Result<Self, String> {
+    pub fn begin(certificates: Certificates, user: Option<&User>) -> Result<Self, String> {
         certificates.clients.read()?;
         let mut found = Found::nothing(&certificates.dirs);
+        let mut source = match user {
+            None => Source::here(&certificates.dirs),
+            Some(user) => Source::apart(&certificates.dirs, user)?,
+        };
         source.first(&mut found)?;
+        found.take_fresh(); // all of it
         let mut watch = Self {
             table: Arc::new(certificates.table(&found, None)?),
             certificates,
@@ -154,6 +157,10 @@ impl Watch {
                 }
                 return;
             }
+        }
+        let fresh = self.found.take_fresh();
+        for folder in fresh.iter().take(limits::CERTIFICATE_WARNINGS) {
+            info!("certificate new folder={}", folder.display());
         }
         self.tell(telling);
         let config = Some(self.config());

@@ -81,8 +81,10 @@ pub fn run(config: &Config, now: u64) -> Report {
     certificates(config, now, &mut report);
     client_certificates(config, &mut report);
     policy::look(config, &mut report);
-    let running = spool::look(config, &mut report);
+    let running = spool::running(&config.spool.dir);
     ports::look(config, running, &mut report);
+    // With --user, as that user from here on.
+    spool::look(config, running, &mut report);
     smol::block_on(async {
         dns::look(config, &mut report).await;
         next_hops::look(config, &mut report).await;

@@ -68,6 +68,8 @@ pub struct Config {
     pub spool: spool::Options,
     /// The file of its key, which boot reads.
     pub spool_key: Option<PathBuf>,
+    /// Whom to become when the ports are bound.
+    pub user: Option<String>,
     /// The least level that is logged.
     pub log: log::LevelFilter,
 }
@@ -127,6 +129,7 @@ impl Config {
                 key: None,
             },
             spool_key: flags.spool_key,
+            user: flags.user,
             log: flags.log.unwrap_or(log::LevelFilter::Info),
         })
     }

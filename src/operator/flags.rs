@@ -143,6 +143,11 @@ pub struct Flags {
     #[argh(option, arg_name = "file")]
     pub spool_key: Option<PathBuf>,
 
+    /// user to become when the ports are bound, for a start by root; a process that is left behind reads certificates that
+    /// only root may read (default: none)
+    #[argh(option, arg_name = "name")]
+    pub user: Option<String>,
+
     /// error, warn, info, debug or trace, to standard error (default: info)
     #[argh(option, arg_name = "level", from_str_fn(values::log_level))]
     pub log: Option<log::LevelFilter>,
@@ -266,6 +271,7 @@ impl Flags {
             spool: self.spool.or(lower.spool),
             spool_size: self.spool_size.or(lower.spool_size),
             spool_key: self.spool_key.or(lower.spool_key),
+            user: self.user.or(lower.user),
             log: self.log.or(lower.log),
         }
     }

@@ -11,6 +11,7 @@ mod logger;
 pub mod queue;
 pub mod serve;
 pub mod spool_key;
+pub mod user;
 pub mod values;
 
 use crate::tls;
@@ -51,6 +52,7 @@ pub fn run(words: Vec<String>) -> ExitCode {
         Some((command, flags)) if command == "check" => check(flags),
         Some((command, words)) if command == "queue" => queue(words),
         Some((command, words)) if command == "spool-key" => spool_key(words),
+        Some((command, words)) if command == certificates::COMMAND => certificate_reader(words),
         Some((word, [])) if word == "--help" || word == "-h" => say(HELP),
         Some((word, [])) if word == "--version" => say(&version()),
         Some((word, _)) => wrong(&format!("{word:?} is no command: {COMMANDS}")),
@@ -63,10 +65,19 @@ fn serve(words: &[String]) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    if let Err(problem) = Logger::install(config.log) {
-        return failed(&format!("log: {problem}"));
+    match log_from(config.log).and_then(|()| serve::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
     }
-    match serve::run(config) {
+}
+
+fn log_from(level: log::LevelFilter) -> Result<(), String> {
+    Logger::install(level).map_err(|problem| format!("log: {problem}"))
+}
+
+/// Part of `serve --user`, in a process of its own.
+fn certificate_reader(words: &[String]) -> ExitCode {
+    match certificates::read_apart(words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&why),
     }

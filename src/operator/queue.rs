@@ -13,6 +13,7 @@ mod present;
 mod show;
 
 use super::spool_key;
+use super::user::User;
 use crate::spool::{Inspector, Key, Message, Note, OpenError, Queued, Recipient, Reply, Waiting};
 pub use arguments::Stop;
 use arguments::{Arguments, Command, Form};
@@ -73,8 +74,10 @@ fn look(arguments: &Arguments, history: Option<crate::spool::Id>) -> Result<Insp
 }
 
 fn key(arguments: &Arguments) -> Result<Option<Key>, String> {
-    let key = arguments.spool_key.as_deref().map(spool_key::read);
-    key.transpose()
+    let user = User::owner_of(&arguments.spool);
+    let file = arguments.spool_key.as_deref();
+    file.map(|file| spool_key::read(file, user.as_ref()))
+        .transpose()
 }
 
 fn now() -> u64 {

@@ -6,6 +6,7 @@ use super::certificates::{Asker, Certificates, Watch};
 use super::config::{Config, Port};
 use super::control::Control;
 use super::spool_key;
+use super::user::User;
 use crate::inbound::session::Door;
 use crate::inbound::slots::Slots;
 use crate::inbound::turns::Turns;
@@ -39,16 +40,23 @@ type Bound = (Async<TcpListener>, Port);
 /// One line: why the relay cannot start, or what went wrong at its end.
 pub fn run(config: Config) -> Result<(), String> {
     allow_descriptors(&config)?;
-    let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
-        .map_err(|e| format!("signals: {e}"))?;
-    let certificates = Certificates::of(&config).map(|certificates| {
-        let source = certificates.here();
-        Watch::begin(certificates, source)
-    });
+    let user = config.user.as_deref().map(User::named).transpose()?;
+    let user = user.flatten();
+    let certificates = Certificates::of(&config).map(|found| Watch::begin(found, user.as_ref()));
     let certificates = certificates.transpose()?;
     let bound = bind(&config.ports)?;
+    let options = spool_options(&config, user.as_ref())?;
+    if let Some(user) = &user {
+        user.give_spool(&config.spool.dir)?;
+        user.become_for_good()?;
+        info!("user {} uid={} gid={}", user.name, user.uid, user.gid);
+    }
+    // From here on there may be threads.
+    let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+        .map_err(|e| format!("signals: {e}"))?;
+    let bound = listening(bound)?;
     let routes = Arc::new(config.routes.clone());
-    let spool = open_spool(&config, &routes)?;
+    let spool = open_spool(&options, &routes)?;
     let control = control(&config);
     info!("{}", Ceiling::of(&config));
     let executor = Arc::new(Executor::new());
@@ -78,28 +86,37 @@ pub fn run(config: Config) -> Result<(), String> {
     result
 }
 
-fn bind(ports: &[Port]) -> Result<Vec<Bound>, String> {
+fn bind(ports: &[Port]) -> Result<Vec<(TcpListener, Port)>, String> {
     ports
         .iter()
         .map(|&port| Ok((listener::bind(port.flag, port.address)?, port)))
         .collect()
 }
 
-fn open_spool(config: &Config, routes: &Arc<Routes>) -> Result<Spool, String> {
-    let lanes = Arc::clone(routes);
-    let lane_of: spool::LaneOf = Box::new(move |address| lanes.lane(address));
-    let key = config.spool_key.as_deref().map(spool_key::read);
-    let options = spool::Options {
+fn listening(bound: Vec<(TcpListener, Port)>) -> Result<Vec<Bound>, String> {
+    let ours = |(listener, port): (TcpListener, Port)| {
+        let listener = Async::new(listener);
+        let listener = listener.map_err(|e| format!("{} {}: {e}", port.flag, port.address))?;
+        Ok((listener, port))
+    };
+    bound.into_iter().map(ours).collect()
+}
+
+/// With the key, which may be root's.
+fn spool_options(config: &Config, user: Option<&User>) -> Result<spool::Options, String> {
+    let file = config.spool_key.as_deref();
+    let key = file.map(|file| spool_key::read(file, user));
+    Ok(spool::Options {
         key: key.transpose()?,
         ..config.spool.clone()
-    };
-    Spool::open(
-        &options,
-        spool::disk::Real,
-        lane_of,
-        unix_micros() / 1_000_000,
-    )
-    .map_err(|problem| problem.to_string())
+    })
+}
+
+fn open_spool(options: &spool::Options, routes: &Arc<Routes>) -> Result<Spool, String> {
+    let lanes = Arc::clone(routes);
+    let lane_of: spool::LaneOf = Box::new(move |address| lanes.lane(address));
+    let now = unix_micros() / 1_000_000;
+    Spool::open(options, spool::disk::Real, lane_of, now).map_err(|problem| problem.to_string())
 }
 
 /// Mail goes on without it.

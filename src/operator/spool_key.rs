@@ -1,5 +1,6 @@
 //! The spool's key in a file: read for `serve`, made by `facteur spool-key`.
 
+use super::user::User;
 use crate::spool::Key;
 use rustix::fs::{FileType, OFlags};
 use rustix::process::geteuid;
@@ -12,11 +13,11 @@ use std::path::Path;
 /// What a key's file holds.
 const CONTENT: &str = "32 octets or 64 hexadecimal digits (facteur spool-key makes one)";
 
-/// Reads a key that nobody but this process's user and root can read.
+/// Reads a key that nobody but root and this process's user can read, or `user`, whose spool it is.
 ///
 /// # Errors
 /// One line that names the flag, the file, what is wrong with it and what would be right.
-pub fn read(path: &Path) -> Result<Key, String> {
+pub fn read(path: &Path, user: Option<&User>) -> Result<Key, String> {
     let problem =
         |problem: &dyn std::fmt::Display| format!("--spool-key {}: {problem}", path.display());
     let io = |error: io::Error| problem(&error);
@@ -24,7 +25,7 @@ pub fn read(path: &Path) -> Result<Key, String> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let mut file = OpenOptions::new();
     let file = file.read(true).custom_flags(flags).open(path).map_err(io)?;
-    if let Some(wrong) = unsafe_for_a_key(&file.metadata().map_err(io)?) {
+    if let Some(wrong) = unsafe_for_a_key(&file.metadata().map_err(io)?, user) {
         return Err(problem(&wrong));
     }
     let mut content = zeroize::Zeroizing::new([0; Key::FILE + 1]);
@@ -33,8 +34,9 @@ pub fn read(path: &Path) -> Result<Key, String> {
     key.ok_or_else(|| problem(&format!("it holds no key: {CONTENT}")))
 }
 
-fn unsafe_for_a_key(file: &fs::Metadata) -> Option<String> {
-    let (owner, own) = (file.uid(), geteuid().as_raw());
+fn unsafe_for_a_key(file: &fs::Metadata, user: Option<&User>) -> Option<String> {
+    let own = user.map_or(geteuid().as_raw(), |user| user.uid.as_raw());
+    let owner = file.uid();
     let mode = file.mode() & 0o7777;
     if !file.is_file() {
         return Some("it is no regular file".to_owned());
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         let before = fs::read(&path).unwrap();
         assert_eq!((before.len(), before[64]), (65, b'\n'));
-        assert_eq!(read(&path).unwrap().line().as_bytes(), before);
+        assert_eq!(read(&path, None).unwrap().line().as_bytes(), before);
         let why = make(Some(&path)).unwrap_err();
         assert!(why.contains("never written over"), "{why}");
         assert_eq!(fs::read(&path).unwrap(), before);
@@ -164,7 +166,7 @@ mod tests {
         let folder = Folder::new();
         let path = folder.0.join("key");
         let why = || {
-            let why = read(&path).err().unwrap_or_default();
+            let why = read(&path, None).err().unwrap_or_default();
             let flag = format!("--spool-key {}: ", path.display());
             assert!(why.starts_with(&flag) && !why.contains('\n'), "{why:?}");
             why
@@ -175,7 +177,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             match refused {
                 true => assert!(why().contains(&format!("{mode:04o}")), "{}", why()),
-                false => assert!(read(&path).is_ok(), "{mode:04o}"),
+                false => assert!(read(&path, None).is_ok(), "{mode:04o}"),
             }
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

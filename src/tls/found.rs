@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use zeroize::Zeroize as _;
 
@@ -57,6 +57,8 @@ pub struct Found {
     pub(super) dirs: Vec<Dir>,
     /// The compiled-in table's, by their place in it.
     pub(super) files: BTreeMap<u32, Read>,
+    /// Where a good pair is new.
+    fresh: Vec<PathBuf>,
 }
 
 /// One `--certs`.
@@ -80,6 +82,7 @@ impl Found {
         Self {
             dirs: dirs.iter().map(dir).collect(),
             files: BTreeMap::new(),
+            fresh: Vec::new(),
         }
     }
 
@@ -90,11 +93,19 @@ impl Found {
         found
     }
 
+    /// The folders in which a good pair is new since this was asked last.
+    pub fn take_fresh(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.fresh)
+    }
+
     /// Takes over a change. One of a `--certs` that is not among these is none.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Folder { dir, name, read } => {
                 if let Some(dir) = self.dirs.get_mut(dir) {
+                    if read.is_ok() {
+                        self.fresh.push(dir.path.join(&name));
+                    }
                     dir.folders.insert(name, without_key(read));
                 }
             }
@@ -118,10 +129,8 @@ impl Found {
 impl Dir {
     /// Its folders with their paths.
     pub fn entries(&self) -> impl Iterator<Item = (PathBuf, &Read)> {
-        let path = |name: &OsString| self.path.join(Path::new(name));
-        self.folders
-            .iter()
-            .map(move |(name, read)| (path(name), read))
+        let folders = self.folders.iter();
+        folders.map(|(name, read)| (self.path.join(name), read))
     }
 }
 

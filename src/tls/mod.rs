@@ -15,6 +15,7 @@ mod domains;
 mod established;
 mod folders;
 pub mod found;
+pub mod handed;
 pub mod kind;
 #[cfg(test)] // likewise
 mod layout;

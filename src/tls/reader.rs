@@ -226,7 +226,7 @@ fn read(chain: &Path, key: &Path, provider: &CryptoProvider) -> Read {
 }
 
 /// A folder is served by the names of its certificate.
-fn named(chain: &Path, pair: Pair) -> Read {
+pub(super) fn named(chain: &Path, pair: Pair) -> Read {
     match pair.names.is_empty() {
         false => Ok(pair),
         true => Err(format!(
@@ -301,3 +301,6 @@ fn is_no_folder(entry: &DirEntry) -> bool {
         _ => fs::metadata(entry.path()).is_ok_and(|about| !about.is_dir()),
     }
 }
+
+#[cfg(test)]
+mod tests;

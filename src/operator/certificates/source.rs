@@ -1,19 +1,31 @@
-//! Who looks at the disk for certificates.
+//! Who looks at the disk for certificates: this process, or a child that may read what this one may not.
 
+use super::child::{COMMAND, Orders};
 use crate::limits;
+use crate::operator::user::User;
 use crate::tls::Found;
+use crate::tls::handed::{Handed, Receiver};
 use crate::tls::reader::{Look, Reader};
+use crate::tls::table::COMPILED;
+use log::error;
+use rustix::net::SendFlags;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{self, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Looks every few seconds, and when it is asked to.
-pub struct Source {
-    reader: Reader,
-    asked: Receiver<()>,
-    asker: SyncSender<()>,
+pub enum Source {
+    Here(Here),
+    Child(Child),
 }
 
 /// Why there may be another table.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// Something on the disk has changed.
     Changed,
@@ -25,13 +37,25 @@ pub enum News {
 
 impl Source {
     /// This process looks.
-    pub fn here(reader: Reader) -> Self {
-        // One that waits is as good as many: what is asked for is the state after the last.
-        let (asker, asked) = sync_channel(1);
-        Self {
-            reader,
-            asked,
-            asker,
+    pub fn here(dirs: &[PathBuf]) -> Self {
+        Self::Here(Here {
+            reader: Reader::new(&COMPILED, dirs),
+            wish: Arc::default(),
+        })
+    }
+
+    /// A child looks that keeps root's right to read, while this process is to become `user`. Where there is nothing to
+    /// look at, there is no child.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn apart(dirs: &[PathBuf], user: &User) -> Result<Self, String> {
+        let here = Self::here(dirs);
+        match &here {
+            Self::Here(looker) if looker.reader.is_idle() => Ok(here),
+            _ => Child::start(dirs, user)
+                .map(Self::Child)
+                .map_err(|problem| format!("certificates: the process that reads them: {problem}")),
         }
     }
 
@@ -40,9 +64,17 @@ impl Source {
     /// # Errors
     /// One line.
     pub fn first(&mut self, found: &mut Found) -> Result<(), String> {
-        self.reader
-            .look(Look::Final, &mut |change| found.apply(change));
-        Ok(())
+        match self {
+            Self::Here(here) => {
+                here.reader
+                    .look(Look::Final, &mut |change| found.apply(change));
+                Ok(())
+            }
+            Self::Child(child) => child.first(found).map_err(|problem| {
+                let ended = child.ended();
+                format!("certificates: the process that reads them: {problem}{ended}")
+            }),
+        }
     }
 
     /// What asks for a look.
@@ -50,46 +82,175 @@ impl Source {
     /// # Errors
     /// The system's.
     pub fn asker(&self) -> io::Result<Asker> {
-        Ok(Asker(self.asker.clone()))
+        match self {
+            Self::Here(here) => Ok(Asker::Here(Arc::clone(&here.wish))),
+            Self::Child(child) => child.stream.try_clone().map(Asker::Child),
+        }
     }
 
     /// Waits until there is something new, and puts it into `found`.
     pub fn next(&mut self, found: &mut Found) -> News {
+        match self {
+            Self::Here(here) => here.next(found),
+            Self::Child(child) => child.next(found).unwrap_or_else(|problem| {
+                let ended = child.ended();
+                error!(
+                    "certificates: the process that reads them is gone ({problem}{ended}): those that are served stay, and renewals are not seen until facteur is started again, which alone can start another"
+                );
+                News::End
+            }),
+        }
+    }
+}
+
+/// This process.
+pub struct Here {
+    reader: Reader,
+    wish: Arc<Wish>,
+}
+
+impl Here {
+    fn next(&mut self, found: &mut Found) -> News {
         loop {
-            let asked = match self.reader.is_idle() {
-                true => self
-                    .asked
-                    .recv()
-                    .map_err(|_| RecvTimeoutError::Disconnected),
-                false => self.asked.recv_timeout(limits::CERTIFICATE_LOOK),
-            };
+            let patience = Some(limits::CERTIFICATE_LOOK).filter(|_| !self.reader.is_idle());
+            let asked = self.wish.wait(patience);
             let mut changed = false;
-            let mut tell = |change| {
+            let how = match asked {
+                true => Look::Final,
+                false => Look::Patient,
+            };
+            self.reader.look(how, &mut |change| {
                 changed = true;
                 found.apply(change);
-            };
-            match asked {
-                Ok(()) => {
-                    self.reader.look(Look::Final, &mut tell);
-                    return News::Asked;
-                }
-                Err(RecvTimeoutError::Timeout) => self.reader.look(Look::Patient, &mut tell),
-                Err(RecvTimeoutError::Disconnected) => return News::End,
-            }
-            if changed {
-                return News::Changed;
+            });
+            match (asked, changed) {
+                (true, _) => return News::Asked,
+                (false, true) => return News::Changed,
+                (false, false) => {}
             }
         }
     }
 }
 
+/// The wish for a look at once. Said again before it is heard it is still one: what is asked for is the state after the last.
+#[derive(Default)]
+pub struct Wish {
+    said: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Wish {
+    fn say(&self) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.heard.notify_one();
+    }
+
+    /// Whether it was said within this time; None: waits until it is.
+    fn wait(&self, time: Option<Duration>) -> bool {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsaid = |said: &mut bool| !*said;
+        let mut said = match time {
+            None => {
+                let said = self.heard.wait_while(said, unsaid);
+                said.unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(time) => {
+                let said = self.heard.wait_timeout_while(said, time, unsaid);
+                said.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        std::mem::take(&mut *said)
+    }
+}
+
+/// A process of its own.
+pub struct Child {
+    process: process::Child,
+    stream: UnixStream,
+    receiver: Receiver,
+}
+
+impl Child {
+    fn start(dirs: &[PathBuf], user: &User) -> io::Result<Self> {
+        // It works in another folder.
+        let absolute = dirs.iter().map(std::path::absolute);
+        let absolute: Vec<PathBuf> = absolute.collect::<io::Result<_>>()?;
+        let (stream, theirs) = UnixStream::pair()?;
+        let orders = Orders {
+            uid: user.uid,
+            gid: user.gid,
+            log: log::max_level(),
+            dirs: absolute,
+        };
+        // Not by a path, under which there may be another version by now.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("facteur").arg(COMMAND).args(orders.words());
+        command.env_clear().current_dir("/");
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+        Ok(Self {
+            process: command.spawn()?,
+            stream,
+            receiver: Receiver::new(&COMPILED, dirs),
+        })
+    }
+
+    fn first(&mut self, found: &mut Found) -> io::Result<()> {
+        self.stream
+            .set_read_timeout(Some(limits::CERTIFICATE_HAND))?;
+        loop {
+            let length = Receiver::length(&mut self.stream)?;
+            match self.receiver.frame(&mut self.stream, length)? {
+                Handed::Change(change) => found.apply(change),
+                Handed::Over | Handed::OverAsAsked => return Ok(()),
+            }
+        }
+    }
+
+    fn next(&mut self, found: &mut Found) -> io::Result<News> {
+        loop {
+            // Until something changes, for as long as that takes.
+            self.stream.set_read_timeout(None)?;
+            let length = Receiver::length(&mut self.stream)?;
+            self.stream
+                .set_read_timeout(Some(limits::CERTIFICATE_HAND))?;
+            match self.receiver.frame(&mut self.stream, length)? {
+                Handed::Change(change) => found.apply(change),
+                Handed::Over => return Ok(News::Changed),
+                Handed::OverAsAsked => return Ok(News::Asked),
+            }
+        }
+    }
+
+    /// Its end, in words; one that does not end is ended.
+    fn ended(&mut self) -> String {
+        let _ = self.process.kill();
+        match self.process.wait() {
+            Ok(status) => format!(", {status}"),
+            Err(_) => String::new(),
+        }
+    }
+}
+
 /// Asks for a look at once.
-pub struct Asker(SyncSender<()>);
+pub enum Asker {
+    Here(Arc<Wish>),
+    Child(UnixStream),
+}
 
 impl Asker {
     /// Does not wait for it.
     pub fn ask(&self) {
-        // Full: a look is to come.
-        let _ = self.0.try_send(());
+        match self {
+            Self::Here(wish) => wish.say(),
+            Self::Child(stream) => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                match rustix::net::send(stream, b"?", flags) {
+                    Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
+                    Err(problem) => error!(
+                        "certificates unchanged: the process that reads them is gone ({problem})"
+                    ),
+                }
+            }
+        }
     }
 }

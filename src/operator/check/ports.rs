@@ -6,7 +6,6 @@ use crate::inbound::listener;
 use crate::inbound::session::Door;
 use crate::limits;
 use crate::operator::config::{Config, Port};
-use smol::Async;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
@@ -20,8 +19,8 @@ pub fn look(config: &Config, running: Running, report: &mut Report) {
     }
 }
 
-fn bound(port: &Port, listener: &Async<TcpListener>, running: Running, report: &mut Report) {
-    let address = listener.get_ref().local_addr().unwrap_or(port.address);
+fn bound(port: &Port, listener: &TcpListener, running: Running, report: &mut Report) {
+    let address = listener.local_addr().unwrap_or(port.address);
     match running {
         Running::Yes if port.address.port() != 0 => report.warning(format_args!(
             "{} {address}: free, though a relay has this spool open: it runs with other flags",

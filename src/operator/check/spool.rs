@@ -4,7 +4,8 @@ use super::Report;
 use crate::operator::config::Config;
 use crate::operator::control::{self, Intake};
 use crate::operator::spool_key;
-use crate::spool::{Inspector, OpenError};
+use crate::operator::user::User;
+use crate::spool::{Inspector, Key, OpenError};
 use rustix::fs::Access;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -17,18 +18,41 @@ pub enum Running {
     No,
 }
 
-pub fn look(config: &Config, report: &mut Report) -> Running {
+/// Looks as `--user`, if there is one, and stays it; for a spool that is yet to be made only then, as it is root's to make.
+pub fn look(config: &Config, running: Running, report: &mut Report) {
     let dir = &config.spool.dir;
-    let running = lock(dir);
-    let key = match config.spool_key.as_deref().map(spool_key::read) {
-        Some(Err(why)) => {
-            report.error(why);
-            return running;
-        }
-        Some(Ok(key)) => Some(key),
-        None => None,
+    let user = match config.user.as_deref().map(User::named).transpose() {
+        Ok(user) => user.flatten(),
+        Err(why) => return report.error(why),
     };
-    match Inspector::look(dir, key.as_ref(), None) {
+    let file = config.spool_key.as_deref();
+    let key = file.map(|file| spool_key::read(file, user.as_ref()));
+    let is_there = dir.exists();
+    if let Some(user) = user.as_ref().filter(|_| is_there) {
+        if let Err(why) = user.give_spool(dir) {
+            report.error(why);
+        }
+        become_user(user, report);
+    }
+    match key.transpose() {
+        Ok(key) => content(config, key.as_ref(), running, report),
+        Err(why) => report.error(why),
+    }
+    if let Some(user) = user.filter(|_| !is_there) {
+        become_user(&user, report);
+    }
+}
+
+fn become_user(user: &User, report: &mut Report) {
+    match user.become_for_good() {
+        Ok(()) => report.ok(format_args!("--user {}: uid {}", user.name, user.uid)),
+        Err(why) => report.error(why),
+    }
+}
+
+fn content(config: &Config, key: Option<&Key>, running: Running, report: &mut Report) {
+    let dir = &config.spool.dir;
+    match Inspector::look(dir, key, None) {
         Ok(inspector) => {
             queue(&inspector, config, report);
             size(&inspector, config, report);
@@ -42,7 +66,6 @@ pub fn look(config: &Config, report: &mut Report) -> Running {
     if running == Running::Yes {
         intake(dir, report);
     }
-    running
 }
 
 /// Segments that the disk damaged.
@@ -61,7 +84,7 @@ fn set_aside(dir: &Path, report: &mut Report) {
 }
 
 /// Looks whether the spool is locked, and lets go at once.
-fn lock(dir: &Path) -> Running {
+pub fn running(dir: &Path) -> Running {
     let lock = File::open(dir.join("lock")).map(|file| file.try_lock_shared());
     match lock {
         Ok(Err(TryLockError::WouldBlock)) => Running::Yes,

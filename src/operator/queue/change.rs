@@ -2,6 +2,7 @@
 
 use super::super::control::{self, Asked, Done, Request};
 use super::super::serve::unix_micros;
+use super::super::user::User;
 use super::json::Object;
 use super::{Arguments, Failure, Form, key, look, plain};
 use crate::limits;
@@ -96,6 +97,8 @@ struct Changes<'a> {
     arguments: &'a Arguments,
     /// The spool, of a relay that does not run.
     own: Option<Spool>,
+    /// How it is opened, once that was looked up.
+    options: Option<Options>,
     /// When to wait no longer for whoever has it.
     late: Instant,
 }
@@ -105,6 +108,7 @@ impl<'a> Changes<'a> {
         Self {
             arguments,
             own: None,
+            options: None,
             late: Instant::now() + limits::SPOOL_LOCK,
         }
     }
@@ -126,17 +130,14 @@ impl<'a> Changes<'a> {
     }
 
     /// None: somebody has it.
-    fn open(&self) -> Result<Option<Spool>, String> {
-        let arguments = self.arguments;
-        // Before anything is opened, or made: is it a spool, and how large?
-        let size = look(arguments, None)?.size();
-        let options = Options {
-            dir: arguments.spool.clone(),
-            size,
-            key: key(arguments)?,
+    fn open(&mut self) -> Result<Option<Spool>, String> {
+        let options = match self.options.take() {
+            Some(options) => options,
+            None => self.prepare()?,
         };
+        let options = &*self.options.insert(options);
         let lane_of = Box::new(|_: &str| Lane(0));
-        match Spool::open(&options, Existing, lane_of, unix_micros() / 1_000_000) {
+        match Spool::open(options, Existing, lane_of, unix_micros() / 1_000_000) {
             Ok(spool) => Ok(Some(spool)),
             Err(OpenError::Locked(_)) if Instant::now() < self.late => {
                 thread::sleep(limits::SPOOL_LOCK_LOOK);
@@ -145,6 +146,21 @@ impl<'a> Changes<'a> {
             Err(OpenError::Locked(dir)) => Err(locked(&dir)),
             Err(problem) => Err(problem.to_string()),
         }
+    }
+
+    /// Before anything is opened, or made: is it a spool, and how large? Root becomes its owner, as what is written is to
+    /// be the relay's, and reads the key before.
+    fn prepare(&self) -> Result<Options, String> {
+        let arguments = self.arguments;
+        let options = Options {
+            dir: arguments.spool.clone(),
+            size: look(arguments, None)?.size(),
+            key: key(arguments)?,
+        };
+        if let Some(user) = User::owner_of(&arguments.spool) {
+            user.become_for_good()?;
+        }
+        Ok(options)
     }
 
     /// What was done to a spool of its own is on the disk when this returns.

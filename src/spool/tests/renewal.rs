@@ -1,6 +1,6 @@
 //! Damaged segments are set aside, and others take their places.
 
-use super::fake::Unsynced;
+use super::history::Unsynced;
 use super::*;
 use crate::spool::header::SegmentHeader;
 use crate::spool::{Disk, DiskFile};
@@ -69,7 +69,6 @@ fn fill_segment(spool: &Spool) {
 /// A closed spool with a message in its first segment, and where its record is.
 fn one() -> (Image, Id, u64) {
     let disk = Fake::of(fresh(7));
-    disk.forget();
     let spool = open(&disk, 7).unwrap();
     let id = block_on(accept(&spool, &["x@a"], &body(1, 3000))).unwrap();
     let ticket = due(&spool, NOW).pop().unwrap();
@@ -112,7 +111,6 @@ fn a_damaged_segment_is_set_aside_when_people_are_told_and_another_takes_its_pla
     let (mut image, id, offset) = one();
     image.flip(FILE, offset + 500, 1);
     let disk = Fake::of(image);
-    disk.forget();
     let spool = open(&disk, 7).unwrap();
     assert_eq!(spool.take_lost().len(), 1);
     block_on(accept(&spool, &["x@a"], b"its file is open from now on")).unwrap();
@@ -168,7 +166,6 @@ fn where_nobody_can_be_told_it_is_set_aside_at_once() {
     let (mut image, id, offset) = one();
     image.flip(FILE, offset + 500, 1);
     let disk = Fake::of(image);
-    disk.forget();
     let spool = open(&disk, 7).unwrap();
     fill_segment(&spool);
     spool.let_go(id);
@@ -308,7 +305,6 @@ fn a_file_that_does_not_prove_good_is_not_used() {
 /// A spool that stopped with two messages: one keeps the damaged segment, the other stands in the next.
 fn two() -> (Image, [Id; 2]) {
     let disk = Fake::of(one_nameless());
-    disk.forget();
     let spool = open(&disk, 7).unwrap();
     let keeps = block_on(accept(&spool, &["x@a"], &body(1, 3000))).unwrap();
     let ticket = due(&spool, NOW).pop();
@@ -342,7 +338,7 @@ fn no_cut_while_a_segment_is_renewed_loses_mail_or_the_segment() {
             for cut in (0..=calls).filter(|cut| cut % 24 == 0 || cut + 16 > calls) {
                 for fate in [Unsynced::Kept, Unsynced::Torn(1), Unsynced::Torn(2)] {
                     let what = format!("room for {free}, cut after {cut}, {fate:?}");
-                    let after = Fake::of(disk.cut(&base, cut, fate));
+                    let after = Fake::of(disk.cut(cut, fate));
                     after.set_free(free);
                     let spool = open(&after, 7).unwrap();
                     let left = ids(&spool);
@@ -359,7 +355,6 @@ fn no_cut_while_a_segment_is_renewed_loses_mail_or_the_segment() {
 #[test]
 fn marks_in_a_damaged_segment_are_kept_as_long_as_they_are_needed() {
     let disk = Fake::of(fresh(7));
-    disk.forget();
     let spool = open(&disk, 7).unwrap();
     let old = block_on(accept(&spool, &["1@a", "2@b"], &body(1, 600_000))).unwrap();
     let ticket = due(&spool, NOW).pop().unwrap();
@@ -401,7 +396,6 @@ fn marks_in_a_damaged_segment_are_kept_as_long_as_they_are_needed() {
 #[test]
 fn whole_messages_are_moved_out_of_a_damaged_segment() {
     let disk = Fake::of(one_nameless());
-    disk.forget();
     let spool = open(&disk, 7).unwrap();
     let old = put_off(&spool, &body(1, 3000));
     let mut filled = 0;
@@ -419,7 +413,6 @@ fn whole_messages_are_moved_out_of_a_damaged_segment() {
 #[test]
 fn the_newest_of_those_that_are_set_aside_are_kept() {
     let disk = Fake::of(fresh(7));
-    disk.forget();
     let spool = open(&disk, 7).unwrap();
     let mut damaged = 0;
     while damaged <= limits::SPOOL_ASIDE {

@@ -1,0 +1,91 @@
+//! Certificates that are renewed on the disk under a running relay, which nobody tells.
+
+mod certbot;
+mod certificates;
+mod starttls;
+mod support;
+
+use certbot::Certbot;
+use certificates::{Made, made};
+use starttls::{Session, shown};
+use support::facteur::Facteur;
+use support::{Folder, until};
+
+fn start(folder: &Folder, certbot: &Certbot) -> Facteur {
+    let flags = ["--certs", &certbot.live(), "--hostname", "relay.test"];
+    Facteur::start(folder.as_ref(), &flags)
+}
+
+#[track_caller]
+fn wait_shown(facteur: &Facteur, name: &str, made: &Made) {
+    until("the certificate", || {
+        (shown(facteur.port, name) == made.der).then_some(())
+    });
+}
+
+#[test]
+fn a_renewal_is_served_and_sessions_in_progress_go_on() {
+    let folder = Folder::new();
+    let certbot = Certbot::in_folder(folder.as_ref());
+    let (old, new) = (made(&["mx.example.org"]), made(&["mx.example.org"]));
+    certbot.renew("mx.example.org", 1, &old);
+    let facteur = start(&folder, &certbot);
+    let mut session = Session::open(facteur.port, "mx.example.org");
+    session.say("EHLO client.test", "250");
+    session.say("MAIL FROM:<a@b.test>", "250");
+    certbot.renew("mx.example.org", 2, &new);
+    wait_shown(&facteur, "mx.example.org", &new);
+    session.say("RCPT TO:<c@d.test>", "250");
+    session.say("RSET", "250");
+    assert!(session.certificate() == old.der);
+    facteur.stop();
+}
+
+#[test]
+fn half_a_renewal_keeps_the_old_pair_and_is_told_once() {
+    let folder = Folder::new();
+    let certbot = Certbot::in_folder(folder.as_ref());
+    let names = ["half.test", "mismatched.test", "witness.test"];
+    let old = names.map(|name| made(&[name]));
+    let new = names.map(|name| made(&[name]));
+    for (name, old) in names.iter().zip(&old) {
+        certbot.renew(name, 1, old);
+    }
+    let facteur = start(&folder, &certbot);
+    // The one has no key yet, the other still the old one.
+    certbot.archive("mismatched.test", 2, &new[1]);
+    certbot.link("mismatched.test", "fullchain", 2);
+    certbot.link("half.test", "privkey", 2);
+    let kept = "certificate kept as it was folder=";
+    facteur.wait_log(&["WARN", kept, "mismatched.test", "fits no certificate"]);
+    facteur.wait_log(&["WARN", kept, "half.test", "No such file"]);
+    for (name, old) in names.iter().zip(&old) {
+        assert!(shown(facteur.port, name) == old.der, "{name}");
+    }
+    // Another table comes, and the bad ones are as bad as they were.
+    certbot.renew("witness.test", 2, &new[2]);
+    wait_shown(&facteur, "witness.test", &new[2]);
+    let log = facteur.log();
+    assert_eq!(log.matches(kept).count(), 2, "{log}");
+
+    certbot.renew("half.test", 2, &new[0]);
+    certbot.renew("mismatched.test", 2, &new[1]);
+    for (name, new) in names.iter().zip(&new) {
+        wait_shown(&facteur, name, new);
+    }
+    facteur.stop();
+}
+
+#[test]
+fn a_new_lineage_is_served_and_one_that_is_gone_is_not() {
+    let folder = Folder::new();
+    let certbot = Certbot::in_folder(folder.as_ref());
+    let (first, second) = (made(&["first.test"]), made(&["second.test"]));
+    certbot.renew("first.test", 1, &first);
+    let facteur = start(&folder, &certbot);
+    certbot.renew("second.test", 1, &second);
+    wait_shown(&facteur, "second.test", &second);
+    std::fs::remove_dir_all(format!("{}/first.test", certbot.live())).expect("removed");
+    wait_shown(&facteur, "first.test", &second);
+    facteur.stop();
+}

@@ -1,14 +1,19 @@
-//! The second promise: with every session taken, by clients in the middle of data, commands and handshakes, memory stays
-//! below the ceiling that was printed at boot, and the next client gets a clear 4xx.
+//! The second promise: with every session taken, by clients in the middle of data, commands, handshakes and what TLS lets
+//! them send, memory stays below the ceiling that was printed at boot, and the next client gets a clear 4xx.
 
 mod support;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_rustls::pki_types::ServerName;
-use async_rustls::rustls::{ClientConnection, StreamOwned};
+use async_rustls::rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
+use async_rustls::rustls::{
+    ClientConnection, ConnectionTrafficSecrets as Secrets, ContentType, ProtocolVersion,
+    StreamOwned, SupportedCipherSuite,
+};
 use facteur::limits;
 use support::facteur::Facteur;
 use support::smtp::Client;
@@ -88,16 +93,22 @@ fn in_handshake(port: u16) -> TcpStream {
     stream
 }
 
-/// Inside TLS, in the middle of a record of the greatest size: behind these commands, once this reply to them has come.
-fn in_record(source: Ipv4Addr, tls_port: u16, commands: &str, reply: &str) -> TcpStream {
+/// Inside TLS, behind these commands, once this reply to them has come.
+fn in_tls(
+    source: Ipv4Addr,
+    tls_port: u16,
+    commands: &str,
+    reply: &str,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, tls_port));
     let socket = socket_from(source).expect("a socket");
     rustix::net::connect(&socket, &server).expect("a connection");
     let socket = TcpStream::from(socket);
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let name = ServerName::try_from("localhost").expect("a name");
-    let config = facteur::tls::client::config();
-    let connection = ClientConnection::new(config, name).expect("a configuration");
+    let mut config = (*facteur::tls::client::config()).clone();
+    config.enable_secret_extraction = true;
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a configuration");
     let mut stream = StreamOwned::new(connection, socket);
     stream.write_all(commands.as_bytes()).expect("sent");
     let (mut heard, mut buffer) = (String::new(), [0; 4096]);
@@ -106,6 +117,12 @@ fn in_record(source: Ipv4Addr, tls_port: u16, commands: &str, reply: &str) -> Tc
         assert_ne!(octets, 0, "closed after {heard:?}");
         heard += &String::from_utf8_lossy(&buffer[..octets]);
     }
+    stream
+}
+
+/// Inside TLS, in the middle of a record of the greatest size.
+fn in_record(source: Ipv4Addr, tls_port: u16, commands: &str, reply: &str) -> TcpStream {
+    let mut stream = in_tls(source, tls_port, commands, reply);
     let mut record = Vec::new();
     let text = ["x".repeat(76), "\r\n".into()].concat().repeat(210);
     stream
@@ -119,6 +136,43 @@ fn in_record(source: Ipv4Addr, tls_port: u16, commands: &str, reply: &str) -> Tc
     let half = stream.sock.write_all(&record[..record.len() - 200]);
     half.expect("all but the end of a record");
     stream.sock
+}
+
+/// Inside TLS, in the middle of a handshake's message that comes late and goes on for as long as one may: what is to be
+/// joined has no other bound than its own.
+fn in_late_message(source: Ipv4Addr, tls_port: u16, commands: &str, reply: &str) -> TcpStream {
+    let stream = in_tls(source, tls_port, commands, reply);
+    let Some(SupportedCipherSuite::Tls13(suite)) = stream.conn.negotiated_cipher_suite() else {
+        panic!("TLS 1.3 is to be spoken");
+    };
+    let secrets = stream.conn.dangerous_extract_secrets();
+    let (first, secrets) = secrets.expect("they were to be kept").tx;
+    let (Secrets::Aes128Gcm { key, iv }
+    | Secrets::Aes256Gcm { key, iv }
+    | Secrets::Chacha20Poly1305 { key, iv }) = secrets
+    else {
+        panic!("a suite of no kind that is known");
+    };
+    let mut encrypter = suite.aead_alg.encrypter(key, iv);
+    let mut message = vec![24, 0, 0xfe, 0xff]; // a KeyUpdate, 65,279 octets
+    message.resize(65_000, 0x5a);
+    let mut socket = stream.sock;
+    let mut record = |part, sequence| {
+        let record = OutboundPlainMessage {
+            typ: ContentType::Handshake,
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(part),
+        };
+        encrypter.encrypt(record, sequence).expect("room").encode()
+    };
+    // The key takes sequence numbers from 0 on only; those before the first are used up.
+    for sequence in 0..first {
+        record(&[], sequence);
+    }
+    for (part, sequence) in message.chunks(16_384).zip(first..) {
+        socket.write_all(&record(part, sequence)).expect("a record");
+    }
+    socket
 }
 
 /// A relay whose slots may be had by one address that it does not trust, all but those that are kept for a trusted one.
@@ -139,9 +193,17 @@ fn start(folder: &Folder, tls_port: u16) -> Facteur {
     facteur
 }
 
+/// The N of `256 sessions x N`, in KiB.
+fn per_session(facteur: &Facteur) -> u64 {
+    let line = facteur.wait_log(&["memory ceiling"]);
+    let behind = line.split(" sessions x ").nth(1);
+    let number = behind.and_then(|rest| rest.split(' ').next());
+    number.expect("a number").parse().expect("KiB")
+}
+
 /// With every slot taken: the next client is turned away, and memory stays below its ceiling.
 #[track_caller]
-fn assert_below_the_ceiling(facteur: &Facteur) {
+fn assert_below_the_ceiling(facteur: &Facteur) -> Memory {
     let mut memory = Memory::default();
     let watched = Instant::now();
     while watched.elapsed() < Duration::from_secs(1) {
@@ -158,6 +220,7 @@ fn assert_below_the_ceiling(facteur: &Facteur) {
     if !cfg!(debug_assertions) {
         assert!(memory.resident < ceiling, "{memory:?} above {ceiling} KiB");
     }
+    memory
 }
 
 #[test]
@@ -185,19 +248,34 @@ fn memory_stays_below_its_ceiling_with_every_session_taken() {
 
 #[test]
 fn memory_stays_below_its_ceiling_with_every_session_inside_a_tls_record() {
+    every_session_in_tls(in_record);
+}
+
+#[test]
+fn memory_stays_below_its_ceiling_with_every_session_inside_a_late_handshake_message() {
+    every_session_in_tls(in_late_message);
+}
+
+fn every_session_in_tls(inside: fn(Ipv4Addr, u16, &str, &str) -> TcpStream) {
     let (folder, tls_port) = (Folder::new(), free_port());
     let facteur = start(&folder, tls_port);
     let hello = "EHLO client.test\r\n";
     let envelope = "MAIL FROM:<a@b.test>\r\nRCPT TO:<c@in.test>\r\nDATA\r\n";
     let data = [hello, envelope].concat();
     let session = |number: usize| match number % 2 {
-        0 => in_record(source(number / 2), tls_port, &data, "354 "),
-        _ => in_record(STRANGER, tls_port, hello, "250 "),
+        0 => inside(source(number / 2), tls_port, &data, "354 "),
+        _ => inside(STRANGER, tls_port, hello, "250 "),
     };
     // Those in data first, for the others' patience.
     let sessions = (0..SESSIONS).step_by(2).chain((1..SESSIONS).step_by(2));
+    let mut before = Memory::default();
+    before.see(facteur.pid());
     let taken: Vec<_> = sessions.map(session).collect();
-    assert_below_the_ceiling(&facteur);
+    let memory = assert_below_the_ceiling(&facteur);
+    let each = (memory.anonymous - before.anonymous) / SESSIONS as u64;
+    let ceiling = per_session(&facteur);
+    println!("a session {each} KiB, its ceiling {ceiling} KiB");
+    assert!(each < ceiling, "{each} KiB of {ceiling}");
     drop(taken);
     until("the slots come back", || Client::connect(facteur.port).ok());
     facteur.stop();

@@ -20,7 +20,7 @@ pub struct Ceiling {
 
 /// What one session can hold at once: at rest, a record and a read under way, replies, an open transaction.
 const PER_SESSION: usize = limits::SESSION_FIXED
-    + limits::TLS_RECORD
+    + limits::TLS_JOINED
     + limits::READ_CHUNK
     + limits::REPLIES_WAITING
     + 2 * limits::REPLY

@@ -17,10 +17,14 @@ impl Pace {
         self.octets += octets as u64;
     }
 
-    /// Whether the average is below [`limits::DATA_RATE_FLOOR`], once all waits together are longer than `grace`.
+    /// Whether the average is below what is asked for, once all waits together are longer than that's grace.
     #[must_use]
-    pub fn is_too_slow(&self, grace: Duration) -> bool {
-        self.waited > grace && self.octets < self.waited.as_secs() * limits::DATA_RATE_FLOOR as u64
+    pub fn is_too_slow(&self, crowded: bool) -> bool {
+        let (grace, floor) = match crowded {
+            false => (limits::DATA_RATE_GRACE, limits::DATA_RATE_FLOOR),
+            true => (limits::DATA_CROWDED, limits::DATA_RATE_FLOOR_CROWDED),
+        };
+        self.waited > grace && self.octets < self.waited.as_secs() * floor as u64
     }
 }
 
@@ -30,13 +34,18 @@ mod tests {
 
     #[test]
     fn the_average_counts_after_the_grace() {
-        let (second, grace) = (Duration::from_secs(1), Duration::from_secs(10));
+        let second = Duration::from_secs(1);
         let mut pace = Pace::default();
         (0..10).for_each(|_| pace.add(second, 1));
-        assert!(!pace.is_too_slow(grace));
+        assert!(!pace.is_too_slow(true));
         pace.add(second, 1);
-        assert!(pace.is_too_slow(grace));
-        pace.add(Duration::ZERO, 11 * limits::DATA_RATE_FLOOR);
-        assert!(!pace.is_too_slow(grace));
+        assert!(pace.is_too_slow(true) && !pace.is_too_slow(false));
+        pace.add(Duration::ZERO, 11 * limits::DATA_RATE_FLOOR_CROWDED);
+        assert!(!pace.is_too_slow(true));
+        (0..50).for_each(|_| pace.add(second, limits::DATA_RATE_FLOOR / 2));
+        assert!(pace.is_too_slow(true));
+        assert!(!pace.is_too_slow(false), "it had come fast before");
+        (0..60).for_each(|_| pace.add(second, 1));
+        assert!(pace.is_too_slow(false));
     }
 }

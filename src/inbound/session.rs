@@ -366,10 +366,7 @@ impl Session {
             self.waiting_since = Instant::now();
         }
         self.pace.add(waited, octets);
-        self.pace.is_too_slow(match self.crowded() {
-            false => limits::DATA_RATE_GRACE,
-            true => limits::DATA_CROWDED,
-        })
+        self.pace.is_too_slow(self.crowded())
     }
 }
 

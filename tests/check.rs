@@ -161,6 +161,24 @@ fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
 }
 
 #[test]
+fn lineages_that_give_way_to_others_are_named() {
+    let (lab, certs) = (Lab::new(), certificates::Folder::new());
+    for lineage in ["b-first", "c-second"] {
+        certs.lineage(lineage, &certificates::made(&["a.test", "mx.test"]));
+    }
+    certs.lineage("mx.test", &certificates::made(&["mx.test"]));
+    let found = lab.check(&["--certs", certs.path().to_str().expect("UTF-8")]);
+    let clash = |folder| found.line(&["certificate clash", folder]);
+    let line = clash("c-second names=\"a.test and 1 more\"");
+    assert!(line.starts_with("warning: "), "{line}");
+    let line = clash("b-first names=\"mx.test\"");
+    assert!(
+        line.starts_with("ok: "),
+        "the folder of that name has it: {line}"
+    );
+}
+
+#[test]
 fn authorities_for_clients_are_read() {
     let lab = Lab::new();
     let made = |title| certificates::Authority::new(title).pem();

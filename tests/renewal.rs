@@ -77,6 +77,27 @@ fn half_a_renewal_keeps_the_old_pair_and_is_told_once() {
 }
 
 #[test]
+fn two_lineages_for_one_name_are_told_once() {
+    let folder = Folder::new();
+    let certbot = Certbot::in_folder(folder.as_ref());
+    let [first, _] = ["mx-0001", "mx-0002"].map(|lineage| {
+        let made = made(&["mx.test"]);
+        certbot.renew(lineage, 1, &made);
+        made
+    });
+    let facteur = start(&folder, &certbot);
+    let clash = "certificate clash folder=";
+    facteur.wait_log(&["WARN", clash, "mx-0002", "served_by=", "mx-0001"]);
+    assert!(shown(facteur.port, "mx.test") == first.der);
+    // Another table comes, with the same clash.
+    certbot.renew("witness.test", 1, &made(&["witness.test"]));
+    facteur.wait_log(&["certificates names=2"]);
+    let log = facteur.log();
+    assert_eq!(log.matches(clash).count(), 1, "{log}");
+    facteur.stop();
+}
+
+#[test]
 fn a_new_lineage_is_served_and_one_that_is_gone_is_not() {
     let folder = Folder::new();
     let certbot = Certbot::in_folder(folder.as_ref());

@@ -185,11 +185,13 @@ impl Watch {
             Telling::All => HashSet::new(),
             Telling::News => std::mem::take(&mut self.told),
         };
-        let mut told: HashSet<String> = self.table.troubles().iter().cloned().collect();
+        let mut told = HashSet::new();
         for trouble in self.table.troubles() {
-            if !known.contains(trouble) {
-                warn!("{trouble}");
+            let line = trouble.to_string();
+            if !known.contains(&line) {
+                log::log!(trouble.level, "{line}");
             }
+            told.insert(line);
         }
         tell_dates(&self.table, &known, &mut told);
         self.told = told;

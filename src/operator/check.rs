@@ -11,6 +11,7 @@ use super::certificates::Certificates;
 use super::client_certificates::ClientCertificates;
 use super::config::Config;
 use super::serve;
+use log::Level;
 use std::fmt::{self, Write as _};
 
 /// How bad it is.
@@ -145,7 +146,10 @@ fn certificates(config: &Config, now: u64, report: &mut Report) {
         Err(why) => return report.error(format_args!("certificates: {why}")),
     };
     for trouble in table.troubles() {
-        report.warning(trouble);
+        match trouble.level {
+            Level::Info => report.ok(trouble),
+            _ => report.warning(trouble),
+        }
     }
     if table.is_development() {
         report.warning(

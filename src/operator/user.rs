@@ -1,11 +1,12 @@
 //! `--user NAME`: root binds the ports and then becomes somebody who may do little.
 
 use nix::unistd::{self, Gid, Uid};
+use rustix::fs::OFlags;
 use rustix::thread::{capabilities, set_no_new_privs};
 use std::ffi::CString;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, lchown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
 /// Whom root becomes.
@@ -113,12 +114,15 @@ impl User {
         }
     }
 
-    /// Makes the user the owner.
+    /// Makes the user the folder's owner: of nothing else, if somebody else may write where it is and was quick to put
+    /// another thing in its place.
     ///
     /// # Errors
     /// The system's.
-    fn take(&self, path: &Path) -> io::Result<()> {
-        lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
+    fn take(&self, dir: &Path) -> io::Result<()> {
+        let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+        let folder = File::options().read(true).custom_flags(flags).open(dir)?;
+        fchown(folder, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
     }
 
     /// Who owns the folder, or something in it, if it is not the user.
@@ -150,5 +154,24 @@ mod tests {
         );
         let why = User::named("root").expect_err("root");
         assert!(why.starts_with("--user root: that is root"), "{why}");
+    }
+
+    #[test]
+    fn a_folder_changes_hands_and_what_took_its_place_does_not() {
+        let root = std::env::temp_dir().join(format!("facteur-user-{}", fastrand::u64(..)));
+        let (folder, link, file) = (root.join("folder"), root.join("link"), root.join("file"));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(&file, "").expect("a file");
+        std::os::unix::fs::symlink(&folder, &link).expect("a link");
+        let user = User {
+            name: "me".to_owned(),
+            uid: Uid::effective(),
+            gid: Gid::effective(),
+        };
+        user.take(&folder).expect("a folder");
+        for other in [link, file] {
+            user.take(&other).expect_err("no folder");
+        }
+        fs::remove_dir_all(root).expect("removed");
     }
 }

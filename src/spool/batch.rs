@@ -216,6 +216,7 @@ impl Log {
         self.shared.tallies.flushes.fetch_add(1, Ordering::Relaxed);
         match begun {
             Ok((file, life)) => {
+                self.shared.state().segments.begun(place.segment);
                 self.current = Some(Current {
                     file,
                     generation: place.generation,

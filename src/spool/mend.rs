@@ -14,7 +14,7 @@ impl Log {
     /// Keeps what must be noted in the log, and drops what concerns lives that are over.
     pub fn note_failure(&mut self, range: Range) {
         let state = self.shared.state();
-        let is_there = |range: &Range| state.segments.number(range.generation).is_some();
+        let is_there = |range: &Range| state.segments.may_be_found(range.generation);
         self.failed.retain(is_there);
         self.holes.retain(is_there);
         self.noted.retain(is_there);

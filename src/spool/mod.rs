@@ -55,6 +55,7 @@ mod envelope;
 mod filesystem;
 mod findings;
 mod folder;
+mod former;
 mod generations;
 mod header;
 mod id;

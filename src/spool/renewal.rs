@@ -45,9 +45,11 @@ impl Segments {
     fn not_renewed(&mut self, generation: u64, left: Left) {
         match (left, self.log.get_mut(&generation)) {
             (Left::AsItWas, Some(segment)) => segment.health = Health::Stays,
-            _ => {
+            (_, Some(segment)) => {
+                self.former.is_over(segment.number);
                 self.log.remove(&generation);
             }
+            (_, None) => {}
         }
         self.refresh();
     }

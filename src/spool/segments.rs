@@ -1,5 +1,6 @@
 //! Which segments are in the log, who needs them, and which may be written again.
 
+use super::former::Former;
 use super::items::ITEM;
 use super::pressure::Seen;
 use super::record::{self, PART_FIELDS, Place};
@@ -102,6 +103,7 @@ pub struct Segments {
     pub(super) renewable: usize,
     /// Damaged messages of which somebody is still to be told: until then nothing damaged is renewed.
     pub untold: BTreeSet<u64>,
+    pub(super) former: Former,
 }
 
 impl Segments {
@@ -114,6 +116,7 @@ impl Segments {
     /// A segment's life is over, and its file as good as new.
     pub fn set_renewed(&mut self, generation: u64, number: u32) {
         self.log.remove(&generation);
+        self.former.is_over(number);
         self.unused.push_front(number);
         self.refresh();
     }
@@ -209,8 +212,10 @@ impl Segments {
 
     /// The segments that nobody needs, but, where that is said, for their marks; from the oldest on.
     pub(super) fn unheld(&self) -> impl Iterator<Item = (u64, &Segment, bool)> {
-        let mut older_held = false;
+        let (mut older_held, mut older) = (false, 0);
         self.log.iter().filter_map(move |(generation, segment)| {
+            older_held |= self.former.between(older, *generation).next().is_some();
+            older = *generation;
             let marks_needed = older_held && !segment.cleared;
             older_held |= segment.is_held() || !segment.takes_turns();
             let unheld = !segment.is_held() && self.current != Some(*generation);
@@ -242,10 +247,13 @@ impl Segments {
     /// an error is the last resort.
     pub fn open(&mut self) -> Option<Place> {
         self.set_current(None);
-        let number = self
+        let fresh = |segments: &mut Self| Some((None, segments.unused.pop_front()?));
+        let (before, number) = self
             .take_oldest(Health::Good)
-            .or_else(|| self.unused.pop_front())
+            .or_else(|| fresh(self))
+            .or_else(|| self.take_for_former())
             .or_else(|| self.take_oldest(Health::Failed))?;
+        self.former.ends(before);
         let generation = self.last_generation + 1;
         self.insert(generation, number);
         self.room = record::END - record::FIRST;
@@ -258,11 +266,12 @@ impl Segments {
     }
 
     /// Ends the life of the oldest free one of that health.
-    fn take_oldest(&mut self, health: Health) -> Option<u32> {
+    pub(super) fn take_oldest(&mut self, health: Health) -> Option<(Option<u64>, u32)> {
         let oldest = self.unheld().find_map(|(generation, segment, marks)| {
             (segment.health == health && !marks).then_some(generation)
         });
-        self.log.remove(&oldest?).map(|segment| segment.number)
+        let segment = self.log.remove(&oldest?)?;
+        Some((oldest, segment.number))
     }
 
     /// The current segment gave an error.
@@ -279,6 +288,7 @@ impl Segments {
     pub fn give_up(&mut self, generation: u64) {
         if let Some(segment) = self.log.get_mut(&generation) {
             segment.cleared = true;
+            self.former.may_be_there(segment.number);
         }
         self.set_failed(generation);
     }
@@ -300,8 +310,10 @@ impl Segments {
     pub fn blocked(&self) -> (Vec<u64>, Vec<u64>) {
         let mut held = Vec::new();
         let mut blocked = Vec::new();
-        let mut concerned = 0;
+        let (mut concerned, mut older) = (0, 0);
         for (generation, segment) in &self.log {
+            held.extend(self.former.between(older, *generation));
+            older = *generation;
             let is_current = self.current == Some(*generation);
             if !segment.is_held() && !is_current && !held.is_empty() && !segment.cleared {
                 blocked.push(*generation);

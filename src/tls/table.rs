@@ -14,6 +14,7 @@ use super::provider;
 use super::validity::{Renewal, Validity};
 pub use choice::Verdict;
 pub use error::TableError;
+pub use troubles::Trouble;
 
 mod choice;
 mod default;
@@ -21,7 +22,7 @@ mod error;
 mod names;
 mod parsed;
 mod read;
-mod remarks;
+mod troubles;
 
 /// The table of `config/domains`, as the build checked and laid it out.
 pub static COMPILED: Compiled = {
@@ -55,10 +56,8 @@ pub struct Table {
     /// Embedded pairs that were asked for, the latest last.
     parsed: Mutex<Vec<(u32, parsed::Parsed)>>,
     default: Option<default::Default>,
-    /// What the log was told when it was loaded.
-    remarks: Vec<remarks::Remark>,
     provider: Arc<CryptoProvider>,
-    troubles: read::Troubles,
+    troubles: Vec<Trouble>,
 }
 
 impl Table {
@@ -95,7 +94,7 @@ impl Table {
         before: Option<&Self>,
     ) -> Result<Self, TableError> {
         let provider = provider();
-        let mut troubles = read::Troubles::new();
+        let mut troubles = Vec::new();
         let known = before.map(|before| &*before.folders);
         let (folders, skipped) = read::folders(found, known, &mut troubles)?;
         let superseded = compiled.development && !folders.is_empty();
@@ -108,24 +107,22 @@ impl Table {
             folders,
             parsed: Mutex::default(),
             default: None,
-            remarks: Vec::new(),
             provider,
             troubles,
         };
-        table.remarks = table.remarks(&clashes);
+        let clashes: Vec<Trouble> = clashes.iter().map(|clash| table.clash(clash)).collect();
+        table.troubles.extend(clashes);
         if let Some(twice) = table.twice() {
             if before.is_none() {
                 return Err(twice);
             }
             let clash = format!("certificate clash {twice}");
-            table.remarks.push(remarks::Remark::warning(clash));
+            table.troubles.push(Trouble::warning(clash));
         }
         table.default = match default {
             Some(name) => Some(table.asked_default(name, &skipped)?),
             None => table.own_default(hostname, &skipped)?,
         };
-        let told = before.map_or(&[][..], |before| &before.remarks);
-        remarks::tell(&table.remarks, told);
         Ok(table)
     }
 
@@ -151,8 +148,8 @@ impl Table {
         Some(&self.default.as_ref()?.name)
     }
 
-    /// What was bad as the table was put together: for each a line for the log, which says what serves instead.
-    pub fn troubles(&self) -> &[String] {
+    /// What was bad as the table was put together, and which folders give way to others.
+    pub fn troubles(&self) -> &[Trouble] {
         &self.troubles
     }
 

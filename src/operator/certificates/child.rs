@@ -73,12 +73,15 @@ pub fn run(words: &[String]) -> Result<(), String> {
     withdraw(&orders).map_err(|problem| format!("{COMMAND}: {problem}"))?;
     let reader = Reader::new(&COMPILED, &orders.dirs);
     match serve(relay, reader) {
-        // The relay has ended.
-        Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("{COMMAND}: {problem}"))
-        }
+        Err(problem) if !is_relays_end(&problem) => Err(format!("{COMMAND}: {problem}")),
         _ => Ok(()),
     }
+}
+
+/// Whether the relay has ended, with or without having read all.
+fn is_relays_end(problem: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(problem.kind(), BrokenPipe | ConnectionReset)
 }
 
 /// Gives up all but what reading takes.

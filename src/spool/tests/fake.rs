@@ -36,6 +36,8 @@ struct World {
     panics: bool,
     failing_syncs: usize,
     failing_writes: usize,
+    /// Of writes that begin a segment's life.
+    failing_headers: usize,
     /// What the spool promised.
     ledger: Ledger,
 }
@@ -161,6 +163,11 @@ impl Fake {
         self.world().failing_writes = count;
     }
 
+    /// The next lives cannot begin.
+    pub fn fail_headers(&self, count: usize) {
+        self.world().failing_headers = count;
+    }
+
     /// The disk after a power cut behind the first `calls` calls.
     pub fn cut(&self, calls: usize, unsynced: Unsynced) -> Image {
         let world = self.world();
@@ -193,6 +200,11 @@ impl DiskFile for FakeFile {
             world.failing_writes -= 1;
             world.calls.push(Call::Failed(self.number));
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        if world.failing_headers > 0 && offset == 0 {
+            world.failing_headers -= 1;
+            world.calls.push(Call::Failed(self.number));
+            return Err(io::Error::other("EIO"));
         }
         world.image.file(self.number).write(buffer, offset);
         world.calls.push(Call::Write {

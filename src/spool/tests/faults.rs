@@ -233,6 +233,42 @@ fn what_a_failed_commit_left_stays_refused_when_its_note_is_written_over() {
 }
 
 #[test]
+fn what_is_done_stays_done_where_its_segment_could_not_begin_a_new_life() {
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(8));
+        let spool = open(&disk, 8).unwrap();
+        let octets = body(1, 1_000_000);
+        let deliver_all = || {
+            for ticket in due(&spool, NOW) {
+                block_on(deliver(&spool, ticket));
+            }
+        };
+        // The first segment is full of what is done, and is to be used again: in vain.
+        for _ in 0..6 {
+            block_on(accept(&spool, &["x@a"], &octets)).unwrap();
+        }
+        deliver_all();
+        disk.fail_headers(1);
+        while block_on(accept(&spool, &["x@a"], &octets)).is_ok() {
+            deliver_all();
+        }
+        deliver_all();
+        settled(&spool, || block_on(accept(&spool, &["x@a"], &octets)));
+        // Until the segments that tell what is done are used again themselves.
+        let mut last = None;
+        while spool.handle.shared.state().segments.number(2).is_some() {
+            deliver_all();
+            last = Some(block_on(accept(&spool, &["x@a"], &octets)).unwrap());
+        }
+        let expected = Vec::from_iter(last);
+        assert_eq!(super::ids(&spool), expected);
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 8).unwrap();
+        assert_eq!((super::ids(&spool), spool.findings()), (expected, &[][..]));
+    });
+}
+
+#[test]
 fn a_panicking_thread_is_noticed_at_once() {
     let disk = Fake::of(fresh(6));
     let spool = open(&disk, 6).unwrap();

@@ -16,14 +16,11 @@ use super::super::folders::{Folder, Skipped};
 use super::super::found::{Dir, Found};
 use super::super::pair::Pair;
 use super::super::reader::files_of;
-use super::TableError;
+use super::{TableError, Trouble};
 use crate::policy::idn;
 
 /// The chains that the compiled-in table has on the disk, by their place in it.
 pub(super) type Files = BTreeMap<u32, Arc<CertifiedKey>>;
-
-/// What is bad: for each a log line, which says what serves instead.
-pub(super) type Troubles = Vec<String>;
 
 /// The compiled-in table's chains on the disk, each checked against every name that it is for. A bad one is an error,
 /// unless `before` has it.
@@ -31,7 +28,7 @@ pub(super) fn files(
     compiled: &'static Compiled,
     found: &Found,
     before: Option<&Files>,
-    troubles: &mut Troubles,
+    troubles: &mut Vec<Trouble>,
 ) -> Result<Files, TableError> {
     let mut wanted: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
     for (name, at) in compiled.uses() {
@@ -49,7 +46,9 @@ pub(super) fn files(
             (Ok(read), _) => read,
             (Err(error), Some(good)) => {
                 let reason = error.to_string();
-                troubles.push(format!("certificate kept as it was reason={reason:?}"));
+                troubles.push(Trouble::warning(format!(
+                    "certificate kept as it was reason={reason:?}"
+                )));
                 Arc::clone(good)
             }
             (Err(error), None) => return Err(error),
@@ -90,7 +89,7 @@ fn file(
 pub(super) fn folders(
     found: &Found,
     before: Option<&[Folder]>,
-    troubles: &mut Troubles,
+    troubles: &mut Vec<Trouble>,
 ) -> Result<(Vec<Folder>, Vec<Skipped>), TableError> {
     let known = before.unwrap_or_default().iter();
     let known: HashMap<&Path, &Folder> = known.map(|folder| (&*folder.path, folder)).collect();
@@ -104,13 +103,15 @@ pub(super) fn folders(
             match (read, known.get(&*path)) {
                 (Ok(pair), _) => folders.push(folder(&path, pair)),
                 (Err(reason), Some(&good)) => {
-                    troubles.push(format!(
+                    troubles.push(Trouble::warning(format!(
                         "certificate kept as it was folder={at} reason={reason:?}"
-                    ));
+                    )));
                     folders.push(good.clone());
                 }
                 (Err(reason), None) => {
-                    troubles.push(format!("certificate skipped folder={at} reason={reason:?}"));
+                    troubles.push(Trouble::warning(format!(
+                        "certificate skipped folder={at} reason={reason:?}"
+                    )));
                     let (name, reason) = (name(&path), reason.clone());
                     skipped.push(Skipped { name, reason });
                 }
@@ -124,16 +125,16 @@ fn unlisted(
     dir: &Dir,
     problem: &str,
     before: Option<&[Folder]>,
-    troubles: &mut Troubles,
+    troubles: &mut Vec<Trouble>,
 ) -> Result<(), TableError> {
     if before.is_none() {
         let (dir, problem) = (dir.path.clone(), problem.to_owned());
         return Err(TableError::Folder { dir, problem });
     }
     let at = dir.path.display();
-    troubles.push(format!(
+    troubles.push(Trouble::warning(format!(
         "certificates kept as they were folder={at} reason={problem:?}"
-    ));
+    )));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
-//! What the log is told of a table that serves all the same: once, not at every reading.
+//! What is to be said of a table that serves all the same. The table says it at each reading; who tells people, tells it
+//! once.
 
-use std::collections::HashSet;
+use std::fmt;
 
 use log::Level;
 
@@ -8,51 +9,31 @@ use super::super::compiled::{Source, Span};
 use super::names::Clash;
 use super::{Table, TableError};
 
-/// A line of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Remark {
-    level: Level,
+/// A line for people: what is wrong, and what serves instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// A warning, or something that is as it should be.
+    pub level: Level,
     text: String,
 }
 
-impl Remark {
+impl Trouble {
     pub(super) fn warning(text: String) -> Self {
         let level = Level::Warn;
         Self { level, text }
     }
-
-    /// As the log has it, with `dir` as DIR.
-    #[cfg(test)]
-    pub(super) fn text(&self, dir: &std::path::Path) -> String {
-        let dir = dir.display().to_string();
-        format!("{} {}", self.level, self.text.replace(&dir, "DIR"))
-    }
 }
 
-/// Tells what `before` did not hold yet.
-pub(super) fn tell(remarks: &[Remark], before: &[Remark]) {
-    for new in untold(remarks, before) {
-        log::log!(new.level, "{}", new.text);
+/// As the log has it.
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
-}
-
-pub(super) fn untold<'a>(
-    remarks: &'a [Remark],
-    before: &'a [Remark],
-) -> impl Iterator<Item = &'a Remark> {
-    let before: HashSet<&Remark> = before.iter().collect();
-    remarks
-        .iter()
-        .filter(move |remark| !before.contains(remark))
 }
 
 impl Table {
-    /// Of folders that give way to others.
-    pub(super) fn remarks(&self, clashes: &[Clash]) -> Vec<Remark> {
-        clashes.iter().map(|clash| self.clash(clash)).collect()
-    }
-
-    fn clash(&self, clash: &Clash) -> Remark {
+    /// A folder that gives way to another.
+    pub(super) fn clash(&self, clash: &Clash) -> Trouble {
         let [loser, winner] =
             [clash.folder, clash.winner].map(|at| self.folders[at].path.display());
         let names = match clash.count {
@@ -67,7 +48,7 @@ impl Table {
             true => Level::Info,
             false => Level::Warn,
         };
-        Remark { level, text }
+        Trouble { level, text }
     }
 
     /// An entry with two keys of one kind, which the build could not know: one at least is read from the disk.

@@ -76,7 +76,7 @@ impl Table {
     }
 
     /// Puts the table together anew, as [`Self::load`] with the same arguments, but keeps of this one each certificate
-    /// whose files are bad now. A folder that is gone is gone.
+    /// whose files are bad now, and the default where none can be chosen. A folder that is gone is gone.
     pub fn load_again(
         &self,
         compiled: &'static Compiled,
@@ -119,10 +119,8 @@ impl Table {
             let clash = format!("certificate clash {twice}");
             table.troubles.push(Trouble::warning(clash));
         }
-        table.default = match default {
-            Some(name) => Some(table.asked_default(name, &skipped)?),
-            None => table.own_default(hostname, &skipped)?,
-        };
+        let old = before.and_then(|before| before.default.as_ref());
+        table.default = table.choose_default((default, hostname), &skipped, old)?;
         Ok(table)
     }
 

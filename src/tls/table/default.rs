@@ -8,10 +8,11 @@ use super::super::compiled::folded;
 use super::super::folders::{Folder, Skipped};
 use super::super::kind::Kind;
 use super::choice::Entry;
-use super::{Table, TableError};
+use super::{Table, TableError, Trouble};
 use crate::policy::idn;
 
 /// The default's certificates, at most one of a kind of key.
+#[derive(Clone)]
 pub(super) struct Default {
     /// The name that it was chosen by.
     pub name: String,
@@ -20,12 +21,31 @@ pub(super) struct Default {
 }
 
 impl Table {
-    /// `--default-cert`: a folder, or a name of the table.
-    pub(super) fn asked_default(
-        &self,
-        name: &str,
+    /// The default by `--default-cert`, else by the hostname. Where none can be chosen it is an error at boot; later one bad
+    /// folder must not hold up the renewals of all others: what `before` was chosen by serves, renewed if it was, or its
+    /// certificates themselves if that is gone.
+    pub(super) fn choose_default(
+        &mut self,
+        (asked, hostname): (Option<&str>, &str),
         skipped: &[Skipped],
-    ) -> Result<Default, TableError> {
+        before: Option<&Default>,
+    ) -> Result<Option<Default>, TableError> {
+        let chosen = match asked {
+            Some(name) => self.asked_default(name, skipped).map(Some),
+            None => self.own_default(hostname, skipped),
+        };
+        let (Err(problem), Some(before)) = (&chosen, before) else {
+            return chosen;
+        };
+        let reason = problem.to_string();
+        let line = format!("certificate default kept as it was reason={reason:?}");
+        self.troubles.push(Trouble::warning(line));
+        let again = self.asked_default(&before.name, &[]);
+        Ok(Some(again.unwrap_or_else(|_| before.clone())))
+    }
+
+    /// `--default-cert`: a folder, or a name of the table.
+    fn asked_default(&self, name: &str, skipped: &[Skipped]) -> Result<Default, TableError> {
         let asked = known_as(name);
         if let Some(folder) = self.folder_called(&asked) {
             return Ok(self.of_folder(folder));
@@ -44,7 +64,7 @@ impl Table {
     }
 
     /// Without `--default-cert`: the hostname's, else the table's `default`, else the first name.
-    pub(super) fn own_default(
+    fn own_default(
         &self,
         hostname: &str,
         skipped: &[Skipped],

@@ -130,12 +130,40 @@ fn at_sighup_the_default_stays_when_the_hostname_s_folder_is_bad() {
     setting.asked = Some("relay.example.org");
     setting.again().unwrap();
     assert!(setting.shows("x", &relay));
+}
 
-    // It was not there at boot, and is bad as it comes: the table stays whole.
-    let mut setting = Setting::boot(&lineages[..1], "relay.example.org");
+#[test]
+fn a_default_that_cannot_be_chosen_keeps_the_old_one_and_holds_up_no_renewal() {
+    // The hostname's folder is bad as it comes: what was the default is, and it and all others are renewed.
+    let other = made(&["a.example.org"]);
+    let mut setting = Setting::boot(&[("a.example.org", &other)], "relay.example.org");
     setting.dir.write("relay.example.org/fullchain.pem", "");
-    assert!(setting.again().unwrap_err().contains("relay.example.org"));
+    setting.again().unwrap();
     assert!(setting.shows("x", &other));
+    let (renewed, new) = (made(&["a.example.org"]), made(&["b.example.org"]));
+    setting.dir.lineage("a.example.org", &renewed);
+    setting.dir.lineage("b.example.org", &new);
+    setting.again().unwrap();
+    assert!(setting.shows("b.example.org", &new));
+    assert!(setting.shows("x", &renewed));
+    let told = setting.table.troubles().iter().map(ToString::to_string);
+    let told = told.collect::<Vec<_>>().join("\n");
+    let start =
+        "certificate default kept as it was reason=\"the certificate of the hostname relay.";
+    assert!(told.contains(start), "{told}");
+
+    // The folder that --default-cert names is removed.
+    setting.asked = Some("a.example.org");
+    std::fs::remove_dir_all(setting.dir.path().join("a.example.org")).unwrap();
+    for _ in 0..2 {
+        setting.again().unwrap();
+        assert!(setting.shows("x", &renewed));
+    }
+    let newer = made(&["b.example.org"]);
+    setting.dir.lineage("b.example.org", &newer);
+    setting.again().unwrap();
+    assert!(setting.shows("b.example.org", &newer));
+    assert!(setting.shows("x", &renewed));
 }
 
 #[test]

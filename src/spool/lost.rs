@@ -5,7 +5,7 @@ use super::folder::Folder;
 use super::header::SegmentHeader;
 use super::items::{self, Item, Items, PartFields};
 use super::marks::Gap;
-use super::record::HEADER;
+use super::record::{HEADER, SECTOR};
 use super::recover::life;
 use super::scan::{Found, Scanner};
 use super::seal::Sealer;
@@ -81,23 +81,22 @@ impl Search<'_> {
             return Ok(());
         }
         for gap in gaps {
-            self.damaged(file, gap)?;
+            self.damaged(file, gap);
         }
         Ok(())
     }
 
     /// A record whose payload is damaged; its envelope's own checksum may say that that is whole.
-    fn damaged(&mut self, file: &dyn DiskFile, gap: Gap) -> io::Result<()> {
+    fn damaged(&mut self, file: &dyn DiskFile, gap: Gap) {
         let Some(id) = gap.id.filter(|id| self.wanted.contains_key(id)) else {
-            return Ok(());
+            return;
         };
         let start = gap.place.offset as usize + HEADER;
         let mut payload = vec![0; (gap.to as usize).saturating_sub(start)];
-        file.read_at(&mut payload, start as u64)?;
+        read_around(file, &mut payload, start);
         if items::envelope_is_whole(&payload) {
             self.envelope(id, &payload);
         }
-        Ok(())
     }
 
     /// Keeps the envelope in a message's first part, if all of it is there.
@@ -108,6 +107,20 @@ impl Search<'_> {
         {
             self.found.insert(lost.id, lost);
         }
+    }
+}
+
+/// Reads what the disk gives; sectors that it does not give are zeros. Where the body has a bad block, the envelope before it
+/// is still there.
+fn read_around(file: &dyn DiskFile, mut rest: &mut [u8], mut at: usize) {
+    while !rest.is_empty() {
+        let to_boundary = (at + 1).next_multiple_of(SECTOR) - at;
+        let (piece, behind) = rest.split_at_mut(to_boundary.min(rest.len()));
+        if file.read_at(piece, at as u64).is_err() {
+            piece.fill(0);
+        }
+        at += piece.len();
+        rest = behind;
     }
 }
 

@@ -93,6 +93,9 @@ pub fn recover(
             })
             .map_err(io)?;
         window = scanner.into_window();
+        if file.length().map_err(io)? < limits::SPOOL_SEGMENT as u64 {
+            replay.cut_off.push(header.generation);
+        }
         match newest {
             true => last = Some((file, **header, tail)),
             false if !tail.sealed => replay.gap(unsealed(header, tail)),
@@ -170,7 +173,8 @@ fn unsealed(header: &SegmentHeader, tail: Tail) -> Gap {
 /// Tells damage from what a power cut tore; returns the torn ranges.
 ///
 /// A gap is damage of what was synced if anything was written after its batch: a later batch, a newer segment or a clean
-/// stop. Only the log's last batch can be torn.
+/// stop. Only the log's last batch can be torn. Nor can a crash shorten a file, which has its length before its first use:
+/// of one that is cut off, the octets that would prove the gap are those that are gone.
 fn judge_gaps(
     replay: &mut Replay,
     segments: &mut Segments,
@@ -187,7 +191,8 @@ fn judge_gaps(
             continue;
         }
         let (segment, offset, to) = (gap.place.segment, gap.place.offset, gap.to);
-        if replay.last_batch > at || replay.closed.is_some_and(|closed| closed > at) {
+        let proven = replay.last_batch > at || replay.closed.is_some_and(|closed| closed > at);
+        if proven || replay.cut_off.contains(&at.0) {
             let id = gap.id.map(Id);
             findings.push(Finding::Damage {
                 segment,

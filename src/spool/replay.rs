@@ -155,6 +155,8 @@ pub struct Replay {
     finishes: Vec<Finish>,
     pub shares: Shares,
     pub gaps: Vec<Gap>,
+    /// Generations of segments whose files are shorter than they were made.
+    pub cut_off: Vec<u64>,
     damaged: Damaged,
     pub resumed: Vec<Range>,
     /// The log was closed cleanly: the batch that says so, which is behind all others.

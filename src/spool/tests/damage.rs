@@ -288,6 +288,26 @@ fn whom_a_damaged_message_was_from_and_to_is_known_or_nobody_is_told() {
 }
 
 #[test]
+fn the_message_with_which_a_truncated_file_ends_was_acknowledged_and_is_told_of() {
+    let (mut image, ids, offsets) = three(|n| body(n, 3000));
+    image.truncate(FILE, u64::from(offsets[1]) + 2000);
+    let to = vec!["x@a".to_owned()];
+    assert_eq!(told_of(&image), [(ids[1], "sender@example".to_owned(), to)]);
+    in_clear_and_sealed(|| {
+        let (mut image, ids, offsets) = three(|n| body(n, 3000));
+        image.truncate(FILE, u64::from(offsets[1]) + 2000);
+        let spool = open(&Fake::of(image.clone()), 7).unwrap();
+        let id = Some(ids[1]);
+        assert!(
+            matches!(spool.findings(), [Finding::Damage { id: found, .. }] if *found == id),
+            "{:?}",
+            spool.findings()
+        );
+        assert_eq!(super::ids(&spool), [ids[0]]);
+    });
+}
+
+#[test]
 fn of_damage_somebody_is_told_once_and_not_of_what_was_delivered() {
     let (mut image, ids, offsets) = three(|n| body(n, 3000));
     for offset in &offsets[..2] {

@@ -238,7 +238,7 @@ impl Relay {
             message_size: self.config.message_size,
             slots: Slots::new(self.config.sessions, self.config.sessions_per_address),
             handshakes: Turns::new(limits::HANDSHAKES),
-            counters: Counters::default(),
+            counters: Arc::default(),
             stop,
             cut,
             clock: unix_micros,

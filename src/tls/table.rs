@@ -18,6 +18,7 @@ pub use error::TableError;
 mod choice;
 mod default;
 mod error;
+pub mod listed;
 mod names;
 mod parsed;
 mod read;

@@ -222,6 +222,7 @@ mod tests {
             let _ = bit_length(junk);
         }
         assert_eq!(bit_length(&[0, 0x80, 0]), 16);
+        assert_eq!(bit_length(&[1, 0]), 9);
         assert_eq!(bit_length(&[]), 0);
     }
 }

@@ -116,7 +116,7 @@ impl Relay {
                 level: Level::None,
                 tls: facteur::tls::client::config(),
                 next_session: Box::new(|| 1),
-                counters: Arc::default(),
+                counters: Counters::default(),
             },
             executor: Arc::clone(&executor),
             clock: Arc::clone(&clock),

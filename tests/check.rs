@@ -195,6 +195,76 @@ fn authorities_for_clients_are_read() {
 }
 
 #[test]
+fn each_certificate_is_told_with_source_key_issuer_and_days_left() {
+    let lab = Lab::new();
+    let day = |from_now: i64| {
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("a clock");
+        (now.as_secs() as i64 + from_now * 86_400 + 3_600) as u64
+    };
+    let lay = |folder: &str, made: &certificates::Made| {
+        for (file, text) in [("fullchain", &made.chain), ("privkey", &made.key)] {
+            lab.folder.file(&format!("live/{folder}/{file}.pem"), text);
+        }
+    };
+    let (mut issued, intermediate, _) = certificates::issued(&["mx.test", "*.example.test"]);
+    issued.chain += &intermediate;
+    lay("mx.test", &issued);
+    lay("mx.test-0001", &certificates::made_rsa(&["mx.test"]));
+    lay("ed.test", &certificates::made_ed25519(&["ed.test"]));
+    lay(
+        "soon",
+        &certificates::made_between(&["soon.test"], day(-5), day(61)),
+    );
+    lay(
+        "late",
+        &certificates::made_between(&["late.test"], day(-50), day(-4)),
+    );
+    lay(
+        "again",
+        &certificates::made_between(&["mx.test"], 0, day(1000)),
+    );
+    let many: Vec<String> = (0..20).map(|n| format!("n{n:02}.test")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    lay("many", &certificates::made(&many));
+
+    let found = lab.check(&["--certs", "live"]);
+    let line = |names: &str| found.line(&[&format!("certificate names=\"{names}\"")]);
+    let entry = |at: &str, key: &str, issuer: &str| {
+        format!("source=\"live/{at}\" key=\"{key}\" issuer=\"{issuer}\" left=")
+    };
+    let own = line("*.example.test mx.test default");
+    assert!(
+        own.contains(&entry("mx.test", "ECDSA P-256", "intermediate")),
+        "{own}"
+    );
+    found.line(&[
+        &entry("mx.test-0001", "RSA 2048", "self-signed"),
+        "\"mx.test default\"",
+    ]);
+    found.is_fine(&[&entry("ed.test", "Ed25519", "self-signed")]);
+    let soon = line("soon.test");
+    assert!(soon.ends_with(" left=\"61 days\""), "{soon}");
+    let late = line("late.test");
+    assert!(
+        late.starts_with("warning: ") && late.ends_with(" left=\"expired 3 days ago\""),
+        "{late}"
+    );
+    let none = line("none, others serve them");
+    assert!(none.contains("source=\"live/again\""), "{none}");
+    line("n00.test n01.test n02.test n03.test n04.test n05.test n06.test n07.test and 12 more");
+    // Those that end first come first.
+    let at = |line: &str| found.text.find(line);
+    assert!(at(late) < at(soon) && at(soon) < at(none) && at(none) < at(own));
+    // The same in the same order.
+    assert_eq!(lab.check(&["--certs", "live"]).text, found.text);
+    // The build's own, compiled in.
+    lab.check(&[])
+        .is_fine(&["certificate names=\"localhost default\" source=\"compiled in\""]);
+}
+
+#[test]
 fn a_port_of_another_program_is_an_error() {
     let lab = Lab::new();
     let taken = TcpListener::bind(lab.own()).expect("free");

@@ -328,6 +328,28 @@ fn the_child_s_command_is_none_for_people() {
 }
 
 #[test]
+fn root_s_check_of_a_running_relay_tells_certificates_and_handshakes() {
+    let Some(setting) = Setting::new() else {
+        return;
+    };
+    let facteur = setting.start();
+    shown(facteur.port, "mx.test");
+    let (certs, listen) = (setting.certbot.live(), facteur.address());
+    let relay = ["--hostname", "relay.test", "--spool", "spool"];
+    let own = ["--user", USER, "--certs", &certs, "--listen", &listen];
+    let words = [&["check"][..], &relay, &own, &["--resolver", "127.0.0.1:1"]].concat();
+    let output = command_of(setting.folder.as_ref(), &words).output();
+    let said = said(&output.expect("it runs"));
+    for expected in [
+        "ok: certificate names=\"mx.test default\"",
+        "ok: the running relay: tls entries mx.test=1\n",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    facteur.stop();
+}
+
+#[test]
 fn check_looks_as_the_user() {
     let Some(setting) = Setting::new() else {
         return;

@@ -9,6 +9,7 @@ mod pace;
 pub mod received;
 pub mod session;
 pub mod slots;
+pub mod tls_counters;
 mod transaction;
 pub mod turns;
 
@@ -20,6 +21,7 @@ use smol::channel::Receiver;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use tls_counters::TlsCounters;
 
 /// What all sessions share.
 pub struct Inbound {
@@ -42,7 +44,7 @@ pub struct Inbound {
     /// Turns for handshakes.
     pub handshakes: turns::Turns,
     /// What happened since boot.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// Closed when the relay is to stop.
     pub stop: Receiver<()>,
     /// Closed when open transactions have had their time, too.
@@ -64,6 +66,8 @@ pub struct Counters {
     pub tls_sessions: AtomicU64,
     /// Handshakes that did not.
     pub tls_failures: AtomicU64,
+    /// What they agreed on, and why they did not.
+    pub tls: TlsCounters,
     /// Messages accepted.
     pub messages: AtomicU64,
     /// RCPTs refused.

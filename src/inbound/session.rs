@@ -16,6 +16,7 @@ use crate::smtp::reply::{self, Reply};
 use crate::smtp::server::{Server, Settings, Step};
 use crate::spool::Durable;
 use crate::tls::Established;
+use crate::tls::failure::Failure;
 use crate::tls::server::Config;
 use log::{debug, info};
 use smol::Async;
@@ -235,14 +236,17 @@ impl Session {
         let config = self.inbound.tls().ok_or("no certificate")?;
         let stopping = async {
             let _ = self.inbound.stop.recv().await;
-            Err("TLS: shutting down".to_owned())
+            Err((Failure::Other, "shutting down".to_owned()))
         };
         let done = self.shake_hands(stream, &config).or(stopping).await;
-        count(match done {
-            Ok(_) => &self.inbound.counters.tls_sessions,
-            Err(_) => &self.inbound.counters.tls_failures,
-        });
-        let (stream, proof) = done?;
+        let counters = &self.inbound.counters;
+        let (stream, proof) = done.map_err(|(failure, why)| {
+            count(&counters.tls_failures);
+            counters.tls.count_failure(failure);
+            format!("TLS: {why}")
+        })?;
+        count(&counters.tls_sessions);
+        counters.tls.count(&proof);
         if proof.client().is_some_and(|shown| shown.verdict.is_known()) {
             self.trust = self.trust.with_certificate();
             self.slot.exempt();
@@ -254,7 +258,7 @@ impl Session {
         &self,
         stream: Stream,
         config: &Arc<Config>,
-    ) -> Result<(Stream, Established), String> {
+    ) -> Result<(Stream, Established), (Failure, String)> {
         let turns = &self.inbound.handshakes;
         // Its first octets are waited for without a turn: who says nothing keeps nobody out.
         let patience = match self.crowded() {
@@ -263,18 +267,26 @@ impl Session {
         };
         let since = Instant::now();
         let began = within(patience, stream.wait_readable()).await;
-        began.map_err(|problem| format!("TLS: {problem}"))?;
+        began.map_err(|problem| {
+            let failure = match problem.kind() {
+                io::ErrorKind::TimedOut => Failure::Late,
+                _ => Failure::Lost,
+            };
+            (failure, problem.to_string())
+        })?;
         let left = limits::HANDSHAKE.saturating_sub(since.elapsed());
-        let turn = turns.take().await.ok_or("TLS: no turn for the handshake")?;
+        let late = |why: &str| (Failure::Late, why.to_owned());
+        let turn = turns.take().await;
+        let turn = turn.ok_or_else(|| late("no turn for the handshake"))?;
         let overdue = async {
             turns.overdue().await;
-            Err("TLS: too slow while others wait".to_owned())
+            Err(late("too slow while others wait"))
         };
         let accept = async {
             stream
                 .accept_tls(config, (self.inbound.clock)() / 1_000_000, left)
                 .await
-                .map_err(|problem| format!("TLS: {problem}"))
+                .map_err(|problem| (problem.failure(), problem.to_string()))
         };
         let done = accept.or(overdue).await;
         drop(turn);

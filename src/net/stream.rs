@@ -18,6 +18,7 @@ use super::deadline::within;
 use crate::limits;
 use crate::tls::Established;
 use crate::tls::client::{server_name, sni};
+use crate::tls::failure::Failure;
 use crate::tls::server::Config;
 
 /// A connection with a peer. Small (24 bytes): what TLS needs is behind a box.
@@ -58,6 +59,18 @@ impl fmt::Display for HandshakeError {
 }
 
 impl std::error::Error for HandshakeError {}
+
+impl HandshakeError {
+    /// Its kind, to be counted.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::TimedOut => Failure::Late,
+            Self::Lost(_) => Failure::Lost,
+            Self::Tls(error) => Failure::of(error),
+            Self::AlreadyTls => Failure::Other,
+        }
+    }
+}
 
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {

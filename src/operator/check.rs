@@ -1,5 +1,6 @@
 //! `facteur check`: would `serve` start with these flags, and would mail flow? It changes nothing.
 
+mod certificates;
 mod dns;
 mod next_hops;
 mod policy;
@@ -7,11 +8,9 @@ mod ports;
 mod spool;
 
 use super::ceiling::Ceiling;
-use super::certificates::Certificates;
 use super::client_certificates::ClientCertificates;
 use super::config::Config;
 use super::serve;
-use log::Level;
 use std::fmt::{self, Write as _};
 
 /// How bad it is.
@@ -79,7 +78,7 @@ impl fmt::Display for Report {
 pub fn run(config: &Config, now: u64) -> Report {
     let mut report = Report::default();
     resources(config, &mut report);
-    certificates(config, now, &mut report);
+    certificates::look(config, now, &mut report);
     client_certificates(config, &mut report);
     policy::look(config, &mut report);
     let running = spool::running(&config.spool.dir);
@@ -135,33 +134,3 @@ fn client_certificates(config: &Config, report: &mut Report) {
 
 /// More authorities than an owner has: the system's bundle has more than a hundred.
 const MANY_ROOTS: usize = 20;
-
-/// The compiled-in table and the folders, as at boot.
-fn certificates(config: &Config, now: u64, report: &mut Report) {
-    let Some(certificates) = Certificates::of(config) else {
-        return report.ok("certificates: no listener speaks TLS (--tls-in none)");
-    };
-    let table = match certificates.load() {
-        Ok(table) => table,
-        Err(why) => return report.error(format_args!("certificates: {why}")),
-    };
-    for trouble in table.troubles() {
-        match trouble.level {
-            Level::Info => report.ok(trouble),
-            _ => report.warning(trouble),
-        }
-    }
-    if table.is_development() {
-        report.warning(
-            "certificates: only this build's own for localhost; give --certs DIR, or fill config/domains and build",
-        );
-    }
-    if now < crate::limits::CLOCK_FLOOR.as_secs() {
-        report.warning("certificates: the clock is not set, their dates are not looked at");
-    } else {
-        for trouble in table.out_of_date(now) {
-            report.warning(format_args!("certificate dates {trouble}"));
-        }
-    }
-    report.ok(format_args!("certificates {table}"));
-}

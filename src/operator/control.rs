@@ -12,6 +12,9 @@
 //! facteur-queue 2 now              ->  trying ID MASK
 //!                                      due ID MASK
 //!                                      ok
+//! facteur-queue 2 tls              ->  tls versions TLSv1.3=12
+//!                                      tls entries mx.example.org=12
+//!                                      ok
 //! ```
 //!
 //! **Why `heard`.** A relay that hangs may read a request long after its command has given up. What cannot be answered any
@@ -24,9 +27,10 @@
 mod ask;
 mod words;
 
-pub use ask::{Asked, ask, intake, now};
+pub use ask::{Asked, ask, intake, now, tls};
 pub use words::{Done, Intake, Now, Request};
 
+use crate::inbound::Counters;
 use crate::limits;
 use crate::net::deadline::within;
 use crate::outbound::by_hand::Hand;
@@ -52,6 +56,15 @@ impl Drop for File {
         // It is told stale by the lack of a listener, too.
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// What is within reach of those who ask.
+#[derive(Clone)]
+pub struct Reach {
+    /// The queue.
+    pub hand: Hand,
+    /// What came in.
+    pub counters: Arc<Counters>,
 }
 
 /// The relay's end.
@@ -116,16 +129,16 @@ impl Control {
     }
 
     /// Answers until it is dropped, which removes the socket.
-    pub async fn serve(self, hand: Hand, executor: Arc<Executor<'static>>) {
+    pub async fn serve(self, reach: Reach, executor: Arc<Executor<'static>>) {
         let turns = Arc::new(Semaphore::new(limits::CONTROL_CONNECTIONS));
         loop {
             let turn = turns.acquire_arc().await;
             let accepted = self.listener.read_with(UnixListener::accept).await;
             match accepted.and_then(|(stream, _)| Async::new(stream)) {
                 Ok(stream) => {
-                    let hand = hand.clone();
+                    let reach = reach.clone();
                     let conversation = async move {
-                        converse(stream, &hand).await;
+                        converse(stream, &reach).await;
                         drop(turn);
                     };
                     executor.spawn(conversation).detach();
@@ -139,7 +152,7 @@ impl Control {
     }
 }
 
-async fn converse(mut stream: Async<UnixStream>, hand: &Hand) {
+async fn converse(mut stream: Async<UnixStream>, Reach { hand, counters }: &Reach) {
     if !is_ours(&stream) {
         return;
     }
@@ -159,6 +172,7 @@ async fn converse(mut stream: Async<UnixStream>, hand: &Hand) {
     }
     let answer = match question {
         Question::Now => return tell_now(&mut stream, hand).await,
+        Question::Tls => return tell_tls(&mut stream, counters).await,
         Question::State => intake_of(hand).answer().to_owned(),
         Question::Change(request) => answer(request, hand).await,
     };
@@ -192,6 +206,17 @@ async fn tell_now(stream: &mut Async<UnixStream>, hand: &Hand) {
         }
         lines.clear();
         from = next;
+    }
+    // Whoever does not read it has gone.
+    let _ = say(stream, END).await;
+}
+
+/// Tells the figures of handshakes, a line at a time.
+async fn tell_tls(stream: &mut Async<UnixStream>, counters: &Counters) {
+    for line in counters.tls.lines(usize::MAX) {
+        if say(stream, &line).await.is_err() {
+            return;
+        }
     }
     // Whoever does not read it has gone.
     let _ = say(stream, END).await;

@@ -4,7 +4,7 @@
 use super::ceiling::Ceiling;
 use super::certificates::{Asker, Certificates, Watch};
 use super::config::{Config, Port};
-use super::control::Control;
+use super::control::{Control, Reach};
 use super::spool_key;
 use super::user::User;
 use crate::inbound::session::Door;
@@ -183,23 +183,29 @@ struct Relay {
 impl Relay {
     async fn serve(mut self, bound: Vec<Bound>) -> Result<(), String> {
         let schedule = self.start_outbound(&bound)?;
-        let control = self.control.take().map(|control| {
-            let executor = Arc::clone(&self.executor);
-            self.executor
-                .spawn(control.serve(schedule.hand(), executor))
-        });
         // Nothing is sent on these three: their closing is the news.
         let (stop, stopping) = channel::bounded::<()>(1);
         let (cut_off, cut) = channel::bounded::<()>(1);
         let (alive, ended) = channel::bounded::<()>(1);
         let inbound = Arc::new(self.inbound(stopping, cut));
+        let control = self.control.take().map(|control| {
+            let executor = Arc::clone(&self.executor);
+            let reach = Reach {
+                hand: schedule.hand(),
+                counters: Arc::clone(&inbound.counters),
+            };
+            self.executor.spawn(control.serve(reach, executor))
+        });
         let certificates = self.certificates.take().map(|watch| watch.start(&inbound));
         let certificates = certificates.transpose()?;
         let listeners = self.listen(&inbound, bound, &alive);
         drop(alive);
         while let Some(signal) = self.signals.next().await {
             match signal {
-                Ok(Signal::Hup) => certificates.iter().for_each(Asker::ask),
+                Ok(Signal::Hup) => {
+                    certificates.iter().for_each(Asker::ask);
+                    tell(&inbound.counters);
+                }
                 Ok(signal) => {
                     info!("stopping: {signal:?}");
                     break;
@@ -217,7 +223,7 @@ impl Relay {
             warn!("stopped at once");
         };
         smol::future::or(drained, again).await;
-        info!("inbound {}", inbound.counters);
+        tell(&inbound.counters);
         spool
             .close()
             .await
@@ -238,7 +244,7 @@ impl Relay {
             message_size: self.config.message_size,
             slots: Slots::new(self.config.sessions, self.config.sessions_per_address),
             handshakes: Turns::new(limits::HANDSHAKES),
-            counters: Counters::default(),
+            counters: Arc::default(),
             stop,
             cut,
             clock: unix_micros,
@@ -297,6 +303,14 @@ impl Relay {
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
             counters: attempt::Counters::default(),
         }
+    }
+}
+
+/// What came in since boot.
+fn tell(counters: &Counters) {
+    info!("inbound {counters}");
+    for line in counters.tls.lines(limits::TLS_ENTRIES_TOLD) {
+        info!("inbound {line}");
     }
 }
 

@@ -71,10 +71,21 @@ impl Established {
 
     /// The key exchange group by its IANA name: `X25519MLKEM768`, `x25519`, `secp256r1` …; `None` without one.
     pub fn group(&self) -> Option<&'static str> {
-        match self.group? {
-            NamedGroup::X25519 => Some("x25519"),
-            other => Some(other.as_str().unwrap_or("unknown")),
-        }
+        self.group.map(group_name)
+    }
+
+    /// The versions that [`Self::version`] tells.
+    pub const VERSIONS: [&str; 2] = ["TLSv1.3", "TLSv1.2"];
+
+    /// The suites that [`Self::suite`] tells.
+    pub fn suites() -> impl Iterator<Item = &'static str> {
+        SUITES.into_iter().map(|(_, name)| name)
+    }
+
+    /// The groups that [`Self::group`] tells, the preferred first.
+    pub fn groups() -> impl Iterator<Item = &'static str> {
+        let groups = super::provider().kx_groups.clone();
+        groups.into_iter().map(|group| group_name(group.name()))
     }
 
     /// Which entry of the table gave the certificate, where the connection was accepted.
@@ -130,6 +141,13 @@ const SUITES: [(CipherSuite, &str); 9] = {
         ),
     ]
 };
+
+fn group_name(group: NamedGroup) -> &'static str {
+    match group {
+        NamedGroup::X25519 => "x25519",
+        other => other.as_str().unwrap_or("unknown"),
+    }
+}
 
 fn name(suite: CipherSuite) -> &'static str {
     let known = SUITES.iter().find(|(known, _)| *known == suite);

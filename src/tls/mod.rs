@@ -3,6 +3,7 @@
 //! TLS 1.2 and 1.3 only, no tickets, no resumption. One function, [`provider`], picks the crypto
 //! library for all of it.
 
+pub mod about;
 #[cfg(test)]
 #[path = "../../tests/certificates/mod.rs"]
 mod certificates;
@@ -13,6 +14,7 @@ pub mod compiled;
 #[cfg(test)] // build.rs is its user; here it is tested
 mod domains;
 mod established;
+pub mod failure;
 mod folders;
 pub mod found;
 pub mod handed;

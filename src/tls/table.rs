@@ -19,6 +19,7 @@ pub use troubles::Trouble;
 mod choice;
 mod default;
 mod error;
+pub mod listed;
 mod names;
 mod parsed;
 mod read;

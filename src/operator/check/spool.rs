@@ -65,6 +65,7 @@ fn content(config: &Config, key: Option<&Key>, running: Running, report: &mut Re
     set_aside(dir, report);
     if running == Running::Yes {
         intake(dir, report);
+        handshakes(dir, report);
     }
 }
 
@@ -166,5 +167,20 @@ fn intake(dir: &Path, report: &mut Report) {
             "a relay has the spool open and does not listen at its socket: it is starting or stopping",
         ),
         Err(why) => report.warning(format_args!("the running relay: {why}")),
+    }
+}
+
+/// Its figures since boot.
+fn handshakes(dir: &Path, report: &mut Report) {
+    match control::tls(dir) {
+        Ok(Some(lines)) if lines.is_empty() => report.ok("the running relay: tls no handshake yet"),
+        Ok(Some(lines)) => {
+            for line in lines {
+                report.ok(format_args!("the running relay: {line}"));
+            }
+        }
+        // Told already.
+        Ok(None) => {}
+        Err(why) => report.warning(format_args!("the running relay: no figures of TLS: {why}")),
     }
 }

@@ -1,6 +1,6 @@
 //! The command's end of the control socket.
 
-use super::words::{DoneNow, END, HEARD, Question};
+use super::words::{DoneNow, END, HEARD, Question, TLS};
 use super::{Done, Intake, Now, Request, address, unix_socket};
 use crate::limits;
 use rustix::io::Errno;
@@ -51,15 +51,34 @@ pub fn intake(dir: &Path) -> Result<Option<Intake>, String> {
 /// # Errors
 /// One line.
 pub fn now(dir: &Path) -> Result<Option<Vec<DoneNow>>, String> {
+    lines(dir, Question::Now, Now::parse)
+}
+
+/// The figures of the handshakes of the relay that runs on the spool in `dir`, in lines; None: nobody listens. Blocks,
+/// within limits.
+///
+/// # Errors
+/// One line.
+pub fn tls(dir: &Path) -> Result<Option<Vec<String>>, String> {
+    let figures = |line: &str| line.starts_with(TLS).then(|| line.to_owned());
+    lines(dir, Question::Tls, figures)
+}
+
+/// An answer of several lines, each as `read` reads it.
+fn lines<T>(
+    dir: &Path,
+    question: Question,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<Vec<T>>, String> {
     let late = Instant::now() + limits::QUEUE_NOW;
-    let Some(mut heard) = put(dir, Question::Now, limits::QUEUE_NOW)? else {
+    let Some(mut heard) = put(dir, question, limits::QUEUE_NOW)? else {
         return Ok(None);
     };
     let mut all = Vec::new();
     while Instant::now() < late {
         let line = heard.line()?;
-        match Now::parse(&line) {
-            Some(now) => all.push(now),
+        match read(&line) {
+            Some(read) => all.push(read),
             None if line == END => return Ok(Some(all)),
             None => return Err(format!("the relay answers {line:?}")),
         }
@@ -169,7 +188,7 @@ impl Heard {
     fn silent(&self, patience: Duration) -> String {
         let void = match self.question {
             Question::Change(_) => ": nothing is done",
-            Question::State | Question::Now => "",
+            Question::State | Question::Now | Question::Tls => "",
         };
         let path = self.path.display();
         format!("{path}: the relay does not answer within {patience:?}{void}")

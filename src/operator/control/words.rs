@@ -9,6 +9,8 @@ pub const PROTOCOL: &str = "facteur-queue 2";
 pub const HEARD: &str = "heard";
 /// Behind the last line of an answer of several.
 pub const END: &str = "ok";
+/// How figures of handshakes begin.
+pub const TLS: &str = "tls ";
 
 /// Whether a relay's spool takes new mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum Question {
     State,
     /// What it is trying, and what is due though the disk does not say so: lines, and [`END`].
     Now,
+    /// `check` asks for the figures of its handshakes: lines that begin with [`TLS`], and [`END`].
+    Tls,
 }
 
 impl fmt::Display for Question {
@@ -44,6 +48,7 @@ impl fmt::Display for Question {
             Self::Change(request) => request.fmt(f),
             Self::State => write!(f, "{PROTOCOL} state"),
             Self::Now => write!(f, "{PROTOCOL} now"),
+            Self::Tls => write!(f, "{PROTOCOL} tls"),
         }
     }
 }
@@ -54,7 +59,7 @@ impl Question {
     /// # Errors
     /// One line.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let others = [Self::State, Self::Now];
+        let others = [Self::State, Self::Now, Self::Tls];
         let other = others.into_iter().find(|other| other.to_string() == line);
         other.map_or_else(|| Request::parse(line).map(Self::Change), Ok)
     }
@@ -212,7 +217,7 @@ mod tests {
     fn questions_and_what_is_done_now_are_read_as_they_are_written() {
         let id = Id::parse("1j0t7dfr3v2").expect("an id");
         let retry = Question::Change(Request::Retry(Some(id)));
-        for question in [Question::State, Question::Now, retry] {
+        for question in [Question::State, Question::Now, Question::Tls, retry] {
             assert_eq!(Question::parse(&question.to_string()), Ok(question));
         }
         let mut lines = String::new();

@@ -42,7 +42,7 @@ fn common_name(mut subject: &[u8]) -> Option<&[u8]> {
 }
 
 /// The first element of DER: its tag, its content, and what follows. Lengths of up to four octets, tags of one.
-pub(super) fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(in crate::tls) fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&short, rest) = rest.split_first()?;
     let (length, rest) = match usize::from(short) {

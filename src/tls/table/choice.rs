@@ -106,7 +106,7 @@ impl Table {
     }
 
     /// The `--certs` folders of exactly this name (`.parent` for a wildcard).
-    fn folders_of(&self, name: &str) -> Option<Entry<'_>> {
+    pub(super) fn folders_of(&self, name: &str) -> Option<Entry<'_>> {
         let begin = self.names.partition_point(|(known, _)| **known < *name);
         let rest = &self.names[begin..];
         let found = &rest[..rest.partition_point(|(known, _)| **known == *name)];

@@ -1,0 +1,126 @@
+//! Why handshakes fail, in kinds that can be counted.
+
+use std::fmt;
+
+use async_rustls::rustls::{Error, PeerIncompatible as Lacks};
+
+/// What a handshake failed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The peer knows neither TLS 1.2 nor 1.3.
+    Version,
+    /// No suite in common.
+    Suite,
+    /// No key exchange group in common.
+    Group,
+    /// No certificate that the peer can verify, or none at all.
+    Certificate,
+    /// The peer offered ALPN, and not `smtp`.
+    Alpn,
+    /// The peer's certificate, which is not its own or not to be read.
+    PeerCertificate,
+    /// The peer sent an alert: it refused ours, mostly.
+    Alert,
+    /// What the peer sent is no TLS, or against its rules.
+    Malformed,
+    /// It was not done in time.
+    Late,
+    /// The connection ended first.
+    Lost,
+    /// The rest; the relay's own stop is part of it.
+    Other,
+}
+
+impl Failure {
+    /// All, in the order in which they are told.
+    pub const ALL: [Self; 11] = [
+        Self::Version,
+        Self::Suite,
+        Self::Group,
+        Self::Certificate,
+        Self::Alpn,
+        Self::PeerCertificate,
+        Self::Alert,
+        Self::Malformed,
+        Self::Late,
+        Self::Lost,
+        Self::Other,
+    ];
+
+    /// Of what rustls says.
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::PeerIncompatible(lack) => Self::of_lack(lack),
+            // Its only one in a server: the resolver has no certificate.
+            Error::General(_) => Self::Certificate,
+            Error::NoApplicationProtocol => Self::Alpn,
+            Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Self::PeerCertificate,
+            Error::AlertReceived(_) => Self::Alert,
+            Error::InvalidMessage(_)
+            | Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. }
+            | Error::PeerMisbehaved(_)
+            | Error::DecryptError
+            | Error::PeerSentOversizedRecord => Self::Malformed,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_lack(lack: &Lacks) -> Self {
+        match lack {
+            Lacks::ServerDoesNotSupportTls12Or13
+            | Lacks::ServerTlsVersionIsDisabledByOurConfig
+            | Lacks::SupportedVersionsExtensionRequired
+            | Lacks::Tls12NotOffered
+            | Lacks::Tls12NotOfferedOrEnabled => Self::Version,
+            Lacks::NoCipherSuitesInCommon => Self::Suite,
+            Lacks::NoKxGroupsInCommon
+            | Lacks::NamedGroupsExtensionRequired
+            | Lacks::KeyShareExtensionRequired
+            | Lacks::EcPointsExtensionRequired
+            | Lacks::NoEcPointFormatsInCommon
+            | Lacks::UncompressedEcPointsRequired => Self::Group,
+            Lacks::NoSignatureSchemesInCommon | Lacks::SignatureAlgorithmsExtensionRequired => {
+                Self::Certificate
+            }
+            _ => Self::Malformed,
+        }
+    }
+
+    /// As the log and `check` have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Version => "no-shared-version",
+            Self::Suite => "no-shared-suite",
+            Self::Group => "no-shared-group",
+            Self::Certificate => "no-certificate",
+            Self::Alpn => "no-shared-alpn",
+            Self::PeerCertificate => "client-certificate",
+            Self::Alert => "alert",
+            Self::Malformed => "malformed",
+            Self::Late => "late",
+            Self::Lost => "lost",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_told_in_its_place_and_by_its_own_word() {
+        for (at, failure) in Failure::ALL.into_iter().enumerate() {
+            assert_eq!(failure as usize, at);
+            let same = Failure::ALL.iter().filter(|f| f.word() == failure.word());
+            assert_eq!(same.count(), 1, "{failure}");
+        }
+    }
+}

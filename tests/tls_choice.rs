@@ -115,3 +115,29 @@ fn a_client_that_can_verify_none_gets_an_alert() {
         "the server lives: {said}"
     );
 }
+
+/// A server without an order of its own is what scanners warn of.
+#[test]
+fn of_the_suites_that_a_client_offers_it_gets_our_first_in_whatever_order() {
+    let certs = Folder::new();
+    certs.lineage("mx.example.org", &made(&["mx.example.org"]));
+    let to = serve(&certs);
+    let (aes, chacha) = ("AES256-GCM-SHA384", "CHACHA20-POLY1305");
+    for (first, second) in [(aes, chacha), (chacha, aes)] {
+        let suites = format!("ECDHE-ECDSA-{first}:ECDHE-ECDSA-{second}");
+        let said = s_client(to, "mx.example.org", &["-tls1_2", "-cipher", &suites]);
+        assert!(
+            said.contains(&format!("Cipher is ECDHE-ECDSA-{aes}")),
+            "{suites}: {said}"
+        );
+        let suites = format!("TLS_{first}:TLS_{second}")
+            .replace('-', "_")
+            .replace("AES256", "AES_256")
+            .replace("POLY1305", "POLY1305_SHA256");
+        let said = s_client(to, "mx.example.org", &["-ciphersuites", &suites]);
+        assert!(
+            said.contains("Cipher is TLS_AES_256_GCM_SHA384"),
+            "{suites}: {said}"
+        );
+    }
+}

@@ -12,6 +12,9 @@ mod chain;
 #[allow(dead_code)] // its readers are in the crate
 #[path = "src/tls/compiled.rs"]
 mod compiled;
+#[allow(dead_code)] // as for compiled.rs
+#[path = "src/tls/der.rs"]
+mod der;
 #[path = "src/tls/domains.rs"]
 mod domains;
 #[allow(dead_code)] // the crate has other users of it
@@ -146,7 +149,7 @@ fn generate_domains(path: &Path, certs: &Path) -> Result<(), String> {
     println!("cargo::rerun-if-changed={}", path.display());
     println!("cargo::rerun-if-changed=src/policy/idn.rs");
     for name in [
-        "chain", "compiled", "domains", "kind", "layout", "pair", "validity",
+        "chain", "compiled", "der", "domains", "kind", "layout", "pair", "validity",
     ] {
         println!("cargo::rerun-if-changed=src/tls/{name}.rs");
     }

@@ -3,7 +3,7 @@
 use async_rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
-use super::client_certificate::element;
+use super::der::{self, element};
 use super::validity::Validity;
 use crate::limits;
 
@@ -38,16 +38,17 @@ impl About {
     }
 }
 
-/// The DER of attribute types (RFC 5280 A.1) in the order in which they are preferred: id-at-commonName,
-/// id-at-organizationName.
-const NAMES: [&[u8]; 2] = [&[0x55, 0x04, 0x03], &[0x55, 0x04, 0x0a]];
+/// The attributes that name an issuer, the preferred first.
+const NAMES: [&[u8]; 2] = [der::COMMON_NAME, der::ORGANIZATION];
 
 /// The DER tag of a BMPString, whose characters are UTF-16.
 const BMP_STRING: u8 = 0x1e;
 
 /// Of the content of a Name (RFC 5280 4.1.2.4).
 fn name(rdns: &[u8]) -> Option<String> {
-    let found = NAMES.into_iter().find_map(|kind| attribute(rdns, kind));
+    let found = NAMES
+        .into_iter()
+        .find_map(|kind| der::attribute(rdns, kind));
     let (tag, text) = found?;
     let text = match tag {
         BMP_STRING => {
@@ -63,23 +64,6 @@ fn name(rdns: &[u8]) -> Option<String> {
         _ => String::from_utf8_lossy(text).into_owned(),
     };
     Some(text.chars().take(limits::CERTIFICATE_ISSUER).collect())
-}
-
-/// The first attribute of this type that has a text: its tag and content. A Name is a sequence of sets of sequences of
-/// type and value.
-fn attribute<'a>(mut rdns: &'a [u8], wanted: &[u8]) -> Option<(u8, &'a [u8])> {
-    while let Some((_, mut set, rest)) = element(rdns) {
-        rdns = rest;
-        while let Some((_, attribute, rest)) = element(set) {
-            set = rest;
-            let (_, kind, value) = element(attribute)?;
-            if kind == wanted {
-                let (tag, text, _) = element(value)?;
-                return (!text.is_empty()).then_some((tag, text));
-            }
-        }
-    }
-    None
 }
 
 /// Algorithms by the DER of their identifiers (RFC 3279 2.3, RFC 8410 3).
@@ -108,24 +92,9 @@ fn key(info: &[u8]) -> Option<String> {
                 known.map_or("of another curve", |(_, name)| name)
             ))
         }
-        RSA => {
-            let (_, bits, _) = element(rest)?;
-            let (_, numbers, _) = element(bits.strip_prefix(&[0])?)?; // no unused bits
-            let (_, modulus, _) = element(numbers)?;
-            Some(format!("RSA {}", bit_length(modulus)))
-        }
+        RSA => Some(format!("RSA {}", der::rsa_bits(rest)?)),
         _ => None,
     }
-}
-
-/// Of a positive number, its highest octet first.
-fn bit_length(number: &[u8]) -> usize {
-    let zeros = number.iter().take_while(|&&octet| octet == 0).count();
-    let digits = number.get(zeros..).unwrap_or_default();
-    let first = digits
-        .first()
-        .map_or(0, |octet| octet.leading_zeros() as usize);
-    digits.len() * 8 - first
 }
 
 #[cfg(test)]
@@ -218,11 +187,5 @@ mod tests {
                 }
             }
         }
-        for junk in [&[][..], &[0], &[0, 0, 0], &[1], &[0xff; 3]] {
-            let _ = bit_length(junk);
-        }
-        assert_eq!(bit_length(&[0, 0x80, 0]), 16);
-        assert_eq!(bit_length(&[1, 0]), 9);
-        assert_eq!(bit_length(&[]), 0);
     }
 }

@@ -11,6 +11,8 @@ use std::fmt;
 use async_rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::{EndEntityCert, Error};
 
+use super::der::element;
+
 /// What is wrong with a chain. Its certificates are counted from 1, as they stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -147,43 +149,22 @@ struct Signed<'a> {
 fn parts(certificate: &[u8]) -> Option<Signed<'_>> {
     const SEQUENCE: u8 = 0x30;
     const BIT_STRING: u8 = 0x03;
-    let (certificate, _) = element(certificate, SEQUENCE)?;
-    let (message, rest) = element(certificate.content, SEQUENCE)?;
-    let (algorithm, rest) = element(rest, SEQUENCE)?;
-    let (signature, _) = element(rest, BIT_STRING)?;
+    let [_, certificate, _] = tagged(certificate, SEQUENCE)?;
+    let [message, _, rest] = tagged(certificate, SEQUENCE)?;
+    let [_, algorithm, rest] = tagged(rest, SEQUENCE)?;
+    let [_, signature, _] = tagged(rest, BIT_STRING)?;
     Some(Signed {
-        message: message.whole,
-        algorithm: algorithm.content,
-        signature: signature.content.strip_prefix(&[0])?, // bits that are not used
+        message,
+        algorithm,
+        signature: signature.strip_prefix(&[0])?, // bits that are not used
     })
 }
 
-/// A DER element with its head, and without.
-struct Element<'a> {
-    whole: &'a [u8],
-    content: &'a [u8],
-}
-
-/// The first element of `der`, which is to have this tag, and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(Element<'_>, &[u8])> {
-    let (&[found, short], mut rest) = der.split_first_chunk::<2>()?;
-    if found != tag {
-        return None;
-    }
-    let mut len = usize::from(short);
-    if short >= 0x80 {
-        let octets;
-        (octets, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
-        if octets.len() > 3 {
-            return None;
-        }
-        len = octets
-            .iter()
-            .fold(0, |len, &octet| len << 8 | usize::from(octet));
-    }
-    let (content, after) = rest.split_at_checked(len)?;
-    let whole = &der[..der.len() - after.len()];
-    Some((Element { whole, content }, after))
+/// The first element of `der`, which is to have this tag: itself, its content, and what follows.
+fn tagged(der: &[u8], tag: u8) -> Option<[&[u8]; 3]> {
+    let (found, content, rest) = element(der)?;
+    let whole = &der[..der.len() - rest.len()];
+    (found == tag).then_some([whole, content, rest])
 }
 
 #[cfg(test)]

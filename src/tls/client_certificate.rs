@@ -14,7 +14,6 @@ use super::provider;
 use super::validity::Validity;
 use crate::limits;
 pub use fingerprint::Fingerprint;
-pub(super) use name::element;
 
 mod asking;
 mod fingerprint;

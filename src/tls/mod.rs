@@ -11,6 +11,7 @@ pub mod chain;
 pub mod client;
 pub mod client_certificate;
 pub mod compiled;
+pub mod der;
 #[cfg(test)] // build.rs is its user; here it is tested
 mod domains;
 mod established;

@@ -13,8 +13,8 @@ use async_rustls::rustls::{
 };
 use webpki::EndEntityCert;
 
-use super::name::element;
 use crate::limits;
+use crate::tls::der::{element, rsa_bits};
 
 /// Asks for a certificate, takes any and none: what it is worth is judged after the handshake, so that a client with an
 /// unknown one is served like one without.
@@ -114,17 +114,7 @@ pub(super) fn provable<'a>(
     }
 }
 
-/// Whether the bit string holds an RSA key (RFC 8017 A.1.1) of a size that both crypto libraries take.
+/// Whether the bit string holds an RSA key of a size that both crypto libraries take.
 fn is_fit_rsa(bits: &[u8]) -> bool {
-    let modulus = || {
-        let (_, bits, _) = element(bits)?;
-        let (_, numbers, _) = element(bits.strip_prefix(&[0])?)?; // no unused bits
-        let (_, modulus, _) = element(numbers)?;
-        Some(modulus.strip_prefix(&[0]).unwrap_or(modulus))
-    };
-    let bits = modulus().and_then(|modulus| {
-        let first = modulus.first()?;
-        Some(8 * modulus.len() - first.leading_zeros() as usize)
-    });
-    bits.is_some_and(|bits| (2048..=8192).contains(&bits))
+    rsa_bits(bits).is_some_and(|bits| (2048..=8192).contains(&bits))
 }

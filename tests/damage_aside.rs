@@ -1,58 +1,21 @@
 //! A segment that the disk damages does not cost the spool its room for ever: once its mail is gone and people are told, it
 //! is set aside, and another takes its place.
 
+mod damaged;
 mod support;
 
 use std::fs;
-use std::io::{Seek, SeekFrom, Write};
 
+use damaged::{MARK, damage, flags, start};
+use support::Folder;
 use support::facteur::{Facteur, command_of};
 use support::smtp::Client;
-use support::{Folder, free_port};
-
-/// Somewhere in the message's body.
-const MARK: &[u8] = b"something that the disk will not give back";
-
-fn flags() -> Vec<String> {
-    [
-        "--hostname",
-        "relay.test",
-        "--domain",
-        "home.test=maildir:mail/{user}",
-        "--postmaster",
-        "chief@home.test",
-        "--relay",
-        &format!("[127.0.0.1]:{}", free_port()),
-        "--spool-size",
-        "24M",
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
-
-fn start(folder: &Folder, flags: &[String]) -> Facteur {
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    Facteur::start(folder.as_ref(), &flags)
-}
 
 fn send(facteur: &Facteur, to: &str, body: &[u8]) {
     let mut client = Client::connect(facteur.port).expect("a session");
     client.say("EHLO client.test", "250").expect("EHLO");
     let sent = client.submit("ann@home.test", to, body);
     sent.expect("acknowledged");
-}
-
-/// Changes an octet of the message where it is kept: in the first segment.
-fn damage(folder: &Folder) -> Vec<u8> {
-    let path = folder.join("facteur-spool/000001.seg");
-    let octets = fs::read(&path).expect("a segment");
-    let place = octets.windows(MARK.len()).position(|part| part == MARK);
-    let at = place.expect("it holds the message");
-    let mut file = fs::OpenOptions::new().write(true).open(&path);
-    let file = file.as_mut().expect("a segment");
-    file.seek(SeekFrom::Start(at as u64)).expect("a place");
-    file.write_all(b"S").expect("written");
-    fs::read(&path).expect("a segment")
 }
 
 fn check(folder: &Folder, flags: &[String]) -> String {

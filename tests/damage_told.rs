@@ -1,59 +1,14 @@
 //! A message that the disk damages while it waits: its sender and the postmaster are told, once.
 
+mod damaged;
 mod support;
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use support::facteur::Facteur;
+use damaged::{MARK, damage, flags, start};
 use support::smtp::Client;
-use support::{Folder, free_port, until};
-
-/// Somewhere in the message's body.
-const MARK: &[u8] = b"something that the disk will not give back";
-
-fn flags(nowhere: u16) -> Vec<String> {
-    [
-        "--hostname",
-        "relay.test",
-        "--domain",
-        "home.test=maildir:mail/{user}",
-        "--postmaster",
-        "chief@home.test",
-        "--relay",
-        &format!("[127.0.0.1]:{nowhere}"),
-        "--spool-size",
-        "24M",
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
-
-fn start(folder: &Folder, flags: &[String]) -> Facteur {
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    Facteur::start(folder.as_ref(), &flags)
-}
-
-/// Changes an octet of the message where it is kept.
-fn damage(folder: &Folder) {
-    for entry in fs::read_dir(folder.join("facteur-spool")).expect("readable") {
-        let path = entry.expect("readable").path();
-        if !path.is_file() {
-            continue;
-        }
-        let mut octets = Vec::new();
-        let mut both = fs::OpenOptions::new();
-        let mut file = both.read(true).write(true).open(path).expect("a segment");
-        file.read_to_end(&mut octets).expect("readable");
-        if let Some(at) = octets.windows(MARK.len()).position(|part| part == MARK) {
-            file.seek(SeekFrom::Start(at as u64)).expect("a place");
-            file.write_all(b"S").expect("written");
-            return;
-        }
-    }
-    panic!("the message is in no segment");
-}
+use support::{Folder, until};
 
 fn mail_of(folder: &Folder, user: &str) -> Vec<PathBuf> {
     let new = fs::read_dir(folder.join(&format!("mail/{user}/new")));
@@ -68,7 +23,7 @@ fn mail_of(folder: &Folder, user: &str) -> Vec<PathBuf> {
 #[test]
 fn sender_and_postmaster_are_told_of_damage_once() {
     let folder = Folder::new();
-    let flags = flags(free_port());
+    let flags = flags();
     let facteur = start(&folder, &flags);
     let mut client = Client::connect(facteur.port).expect("a session");
     client.say("EHLO client.test", "250").expect("EHLO");

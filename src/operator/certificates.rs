@@ -5,13 +5,11 @@ mod fence;
 mod source;
 
 use super::client_certificates::ClientCertificates;
-use super::config::Config;
+use super::config::{self, Config};
 use super::serve::unix_micros;
 use super::user::User;
 use crate::inbound::Inbound;
-use crate::inbound::session::Door;
 use crate::limits;
-use crate::policy::level::Level;
 use crate::tls::table::COMPILED;
 use crate::tls::{self, Found, Table};
 pub(super) use child::{COMMAND, run as read_apart};
@@ -35,9 +33,7 @@ pub(super) struct Certificates {
 impl Certificates {
     /// None where no listener speaks TLS.
     pub fn of(config: &Config) -> Option<Self> {
-        let in_clear = Door::Smtp(Level::None);
-        let needed = config.ports.iter().any(|port| port.door != in_clear);
-        needed.then(|| Self {
+        config::any_tls(&config.ports).then(|| Self {
             dirs: config.certs.clone(),
             default: config.default_cert.clone(),
             hostname: config.hostname.clone(),
@@ -88,7 +84,7 @@ impl Watch {
     ///
     /// # Errors
     /// One line.
-    pub fn begin(certificates: Certificates, user: Option<&User>) -> Result<Self, String> {
+    pub fn begin(mut certificates: Certificates, user: Option<&User>) -> Result<Self, String> {
         certificates.clients.read()?;
         let mut found = Found::nothing(&certificates.dirs);
         let mut source = match user {
@@ -185,15 +181,15 @@ impl Watch {
             Telling::All => HashSet::new(),
             Telling::News => std::mem::take(&mut self.told),
         };
+        let dates = self.table.date_troubles(unix_micros() / 1_000_000);
         let mut told = HashSet::new();
-        for trouble in self.table.troubles() {
+        for trouble in self.table.troubles().iter().chain(&dates) {
             let line = trouble.to_string();
             if !known.contains(&line) {
                 log::log!(trouble.level, "{line}");
             }
             told.insert(line);
         }
-        tell_dates(&self.table, &known, &mut told);
         self.told = told;
         info!("certificates {}", self.table);
     }
@@ -206,36 +202,4 @@ enum Telling {
     All,
     /// What was not wrong before.
     News,
-}
-
-/// Clients that check dates refuse such certificates, or soon will.
-fn tell_dates(table: &Table, known: &HashSet<String>, told: &mut HashSet<String>) {
-    let now = unix_micros() / 1_000_000;
-    if now < limits::CLOCK_FLOOR.as_secs() {
-        let line = "certificates: the clock is not set, their dates are not looked at";
-        if !known.contains(line) {
-            warn!("{line}");
-        }
-        told.insert(line.to_owned());
-        return;
-    }
-    let mut more = 0;
-    for (count, trouble) in table.out_of_date(now).enumerate() {
-        if count >= limits::CERTIFICATE_WARNINGS {
-            more += 1;
-            continue;
-        }
-        let line = format!("certificate dates {trouble}");
-        if !known.contains(&line) {
-            warn!("{line}");
-        }
-        told.insert(line);
-    }
-    if more > 0 {
-        let line = format!("certificate dates: the same of {more} more");
-        if !known.contains(&line) {
-            warn!("{line}");
-        }
-        told.insert(line);
-    }
 }

@@ -4,13 +4,13 @@ use super::config::Config;
 use crate::tls::client_certificate::{Clients, Fingerprint};
 use log::{error, info};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The flags, and what was read by them last.
 pub struct ClientCertificates {
     ca: Option<PathBuf>,
     fingerprints: Vec<Fingerprint>,
-    read: Mutex<Option<Arc<Clients>>>,
+    read: Option<Arc<Clients>>,
 }
 
 impl ClientCertificates {
@@ -20,7 +20,7 @@ impl ClientCertificates {
         Self {
             ca: config.client_ca.clone(),
             fingerprints: config.relay_clientcerts.clone(),
-            read: Mutex::default(),
+            read: None,
         }
     }
 
@@ -28,18 +28,18 @@ impl ClientCertificates {
     ///
     /// # Errors
     /// One line that names the flag, the file and what is wrong. What was read before stays.
-    pub fn read(&self) -> Result<Option<Arc<Clients>>, String> {
+    pub fn read(&mut self) -> Result<Option<Arc<Clients>>, String> {
         if self.ca.is_none() && self.fingerprints.is_empty() {
             return Ok(None);
         }
         let read = Clients::read(self.ca.as_deref(), self.fingerprints.clone());
         let clients = Arc::new(read.map_err(|problem| format!("--client-ca {problem}"))?);
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&clients));
+        self.read = Some(Arc::clone(&clients));
         Ok(Some(clients))
     }
 
     /// SIGHUP: where the file is bad now, those that it told of before are still known.
-    pub fn read_again(&self) {
+    pub fn read_again(&mut self) {
         match self.read() {
             Ok(Some(clients)) => info!("client certificates roots={}", clients.roots()),
             Ok(None) => {}
@@ -50,9 +50,6 @@ impl ClientCertificates {
     /// What was read last.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Clients>> {
-        self.read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.read.clone()
     }
 }

@@ -189,6 +189,13 @@ fn ports(flags: &Flags) -> Result<Vec<Port>, String> {
     Ok(ports)
 }
 
+/// Whether TLS is spoken on any port.
+#[must_use]
+pub fn any_tls(ports: &[Port]) -> bool {
+    let in_clear = Door::Smtp(Level::None);
+    ports.iter().any(|port| port.door != in_clear)
+}
+
 /// The ports; one of them with TLS, if clients are to show certificates.
 fn ports_for_clients(flags: &Flags) -> Result<Vec<Port>, String> {
     let ports = ports(flags)?;
@@ -197,10 +204,7 @@ fn ports_for_clients(flags: &Flags) -> Result<Vec<Port>, String> {
         (Some(_), _) => "--client-ca",
         (None, _) => "--relay-clientcert",
     };
-    match ports
-        .iter()
-        .any(|port| port.door != Door::Smtp(Level::None))
-    {
+    match any_tls(&ports) {
         true => Ok(ports),
         false => Err(format!(
             "{flag} and --tls-in none: no listener has TLS, so no client can show a certificate; give --tls-in may, \

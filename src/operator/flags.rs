@@ -42,7 +42,8 @@ pub struct Flags {
     #[argh(option, arg_name = "level")]
     pub tls_in: Option<Level>,
 
-    /// folder of certificates, DIR/NAME/fullchain.pem and privkey.pem as certbot lays them, over the compiled-in table;
+    /// folder of certificates, DIR/NAME/fullchain.pem and privkey.pem as certbot lays them, over the compiled-in table; a
+    /// renewal is noticed within seconds;
     /// repeat for more (default: none)
     #[argh(option, arg_name = "dir")]
     pub certs: Vec<PathBuf>,

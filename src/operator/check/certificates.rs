@@ -15,7 +15,7 @@ pub fn look(config: &Config, now: u64, report: &mut Report) {
         Ok(table) => table,
         Err(why) => return report.error(format_args!("certificates: {why}")),
     };
-    for trouble in table.troubles() {
+    for trouble in table.troubles().iter().chain(&table.date_troubles(now)) {
         match trouble.level {
             log::Level::Info => report.ok(trouble),
             _ => report.warning(trouble),
@@ -27,16 +27,6 @@ pub fn look(config: &Config, now: u64, report: &mut Report) {
         );
     }
     let clock = (now >= limits::CLOCK_FLOOR.as_secs()).then_some(now);
-    match clock {
-        None => {
-            report.warning("certificates: the clock is not set, their dates are not looked at");
-        }
-        Some(now) => {
-            for trouble in table.out_of_date(now) {
-                report.warning(format_args!("certificate dates {trouble}"));
-            }
-        }
-    }
     report.ok(format_args!("certificates {table}"));
     let listed = table.listed();
     for certificate in listed.iter().take(limits::CHECK_CERTIFICATES) {

@@ -8,6 +8,7 @@ use log::Level;
 use super::super::compiled::{Source, Span};
 use super::names::Clash;
 use super::{Table, TableError};
+use crate::limits;
 
 /// A line for people: what is wrong, and what serves instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,25 @@ impl fmt::Display for Trouble {
 }
 
 impl Table {
+    /// What clients that check dates hold against the certificates at `now` (seconds since 1970), or will soon. Beyond
+    /// [`limits::CERTIFICATE_WARNINGS`] the rest is counted.
+    pub fn date_troubles(&self, now: u64) -> Vec<Trouble> {
+        if now < limits::CLOCK_FLOOR.as_secs() {
+            let line = "certificates: the clock is not set, their dates are not looked at";
+            return vec![Trouble::warning(line.to_owned())];
+        }
+        let mut all = self.out_of_date(now);
+        let first = all.by_ref().take(limits::CERTIFICATE_WARNINGS);
+        let mut lines: Vec<_> = first
+            .map(|one| format!("certificate dates {one}"))
+            .collect();
+        match all.count() {
+            0 => {}
+            more => lines.push(format!("certificate dates: the same of {more} more")),
+        }
+        lines.into_iter().map(Trouble::warning).collect()
+    }
+
     /// A folder that gives way to another.
     pub(super) fn clash(&self, clash: &Clash) -> Trouble {
         let [loser, winner] =

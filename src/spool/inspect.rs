@@ -74,6 +74,7 @@ pub struct Inspector {
     shared: Arc<Shared>,
     queued: Vec<Queued>,
     segments: u32,
+    keeps_up: bool,
 }
 
 impl Inspector {
@@ -97,11 +98,11 @@ impl Inspector {
         let sealer = open::sealer(key, path, salt, &headers)?;
         let start = || Follower::new((salt, sealer.as_ref()), history);
         let mut follower = start();
-        follow(&mut follower, &folder, &mut headers)?;
+        let mut keeps_up = follow(&mut follower, &folder, &mut headers)?;
         if follower.is_in_doubt() {
             // What is a gap again is damage, or was torn.
             follower = start();
-            follow(&mut follower, &folder, &mut headers)?;
+            keeps_up = follow(&mut follower, &folder, &mut headers)?;
         }
         let queued = follower.into_queued(&headers);
         let state = State {
@@ -121,6 +122,7 @@ impl Inspector {
             shared: Arc::new(shared),
             queued,
             segments,
+            keeps_up,
         };
         let reader = inspector.shared.clone();
         thread::Builder::new()
@@ -133,6 +135,13 @@ impl Inspector {
     #[must_use]
     pub fn queued(&self) -> &[Queued] {
         &self.queued
+    }
+
+    /// Whether the log was read to its end. Where the relay writes faster than that can be read, messages that it has moved
+    /// on meanwhile may be missing.
+    #[must_use]
+    pub fn keeps_up(&self) -> bool {
+        self.keeps_up
     }
 
     /// Octets that the spool has, or is to have.
@@ -172,20 +181,20 @@ impl Drop for Inspector {
     }
 }
 
-/// Reads the log until no segment has been begun meanwhile.
+/// Reads the log until no segment has been begun meanwhile; false: one always had.
 fn follow(
     follower: &mut Follower<'_>,
     folder: &Folder,
     headers: &mut Vec<SegmentHeader>,
-) -> Result<(), OpenError> {
+) -> Result<bool, OpenError> {
     for _ in 0..limits::QUEUE_LOOK_AGAIN {
         follower.read(folder, headers)?;
         *headers = settled_headers(folder)?;
         if follower.is_up_to_date(headers) {
-            break;
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The headers as they are at one moment: what two readings agree on. In one alone, a segment that was begun could be

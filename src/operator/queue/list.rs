@@ -37,7 +37,7 @@ pub fn list(
     }
     match form {
         Form::Json => Ok(()),
-        _ => Ok(total.write(&present, out)?),
+        _ => Ok(total.write(inspector, &present, out)?),
     }
 }
 
@@ -63,8 +63,13 @@ impl Total {
         self.damaged += usize::from(shown.envelope.is_err());
     }
 
-    fn write(&self, present: &Present, out: &mut impl Write) -> io::Result<()> {
-        if self.messages == 0 {
+    fn write(
+        &self,
+        inspector: &Inspector,
+        present: &Present,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        if self.messages == 0 && inspector.keeps_up() {
             return writeln!(out, "the queue is empty");
         }
         write!(
@@ -80,6 +85,12 @@ impl Total {
         }
         if self.damaged > 0 {
             write!(out, ", {} damaged", self.damaged)?;
+        }
+        if !inspector.keeps_up() {
+            write!(
+                out,
+                "; the relay writes faster than this reads: some may be missing"
+            )?;
         }
         match &present.unknown {
             None => writeln!(out),

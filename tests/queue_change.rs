@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use support::facteur::Facteur;
 use support::smtp::Client;
-use support::{Folder, free_port, only_message, until};
+use support::{Folder, free_port, only_message_and_copies, until};
 
 #[test]
 fn retry_delivers_at_once_what_the_next_hop_takes_now() {
@@ -94,7 +94,7 @@ fn a_dropped_message_is_gone_for_good_and_its_sender_is_told_if_asked() {
         // Killed: what is dropped must be so on the disk.
         facteur.into_iter().for_each(Facteur::kill);
         let facteur = lab.start();
-        let dsn = only_message(&lab.mail());
+        let dsn = only_message_and_copies(&lab.mail());
         for part in [
             "\nFinal-Recipient: rfc822; eve@two.example\n",
             "\nStatus: 5.0.0\n",
@@ -148,7 +148,7 @@ fn a_dropped_message_has_one_dsn_however_many_tries_it_waits_for() {
         );
         facteur.into_iter().for_each(Facteur::kill);
         let facteur = lab.start();
-        let dsn = only_message(&lab.mail());
+        let dsn = only_message_and_copies(&lab.mail());
         for name in ["bob@one", "eve@two", "joe@two"] {
             let told = format!("\nFinal-Recipient: rfc822; {name}.example\n");
             assert_eq!(dsn.matches(&told).count(), 1, "{dsn}");
@@ -156,7 +156,7 @@ fn a_dropped_message_has_one_dsn_however_many_tries_it_waits_for() {
         until("the queue's end", || {
             (lab.told(&["list"]) == "the queue is empty\n").then_some(())
         });
-        only_message(&lab.mail());
+        only_message_and_copies(&lab.mail());
         facteur.stop();
         std::fs::remove_dir_all(lab.mail()).expect("a Maildir");
     }

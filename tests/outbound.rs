@@ -222,13 +222,8 @@ fn the_schedule_outlives_the_process() {
     });
     relay.stop();
 
-    let relay = Relay::start(
-        &folder.0,
-        &Setup {
-            ahead: 3700,
-            ..setup
-        },
-    );
+    setup.time.passes(3700);
+    let relay = Relay::start(&folder.0, &setup);
     assert_eq!(peer.messages(2)[1].to, ["<late@one.test>"]);
     relay.until_empty();
     relay.stop();

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::net::deadline::within;
 use crate::net::dns::Resolver;
 use crate::outbound::attempt::{self, Connector};
+use crate::outbound::clocks;
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
 use crate::policy::routes::Routes;
@@ -283,6 +284,7 @@ impl Relay {
             connector: self.connector(),
             executor: Arc::clone(&self.executor),
             clock: Arc::new(unix_micros),
+            steady: clocks::steady(),
         };
         let settings = schedule::Settings {
             hostname: self.config.hostname.clone(),

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod by_hand;
+pub mod clocks;
 mod damage;
 mod destinations;
 pub mod dsn;

@@ -5,11 +5,9 @@ use super::destinations::Destination;
 use super::dsn::{Cause, Failure};
 use super::report::Reporter;
 use super::schedule::Shared;
-use crate::limits;
 use crate::spool::{Deferral, Info, Message, Note, Outcome, ReadError, Recipient, Ticket};
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 /// An attempt's results.
 #[derive(Debug)]
@@ -22,18 +20,6 @@ pub struct Attempt<'a> {
     pub bits: Vec<u128>,
     /// One for each of them; fewer where the attempt was cut off, and those without one are tried as if they had not been.
     pub outcomes: Vec<attempt::Outcome>,
-}
-
-/// Whether a message may be given up as too old: an attempt has just failed, and the clock is not one of a box that does
-/// not know the time, nor was when the message came.
-fn is_too_old(accepted: u64, now: u64, lifetime: u64) -> bool {
-    known_age(accepted, now).is_some_and(|age| age.as_secs() >= lifetime)
-}
-
-/// How old a message is, where the clocks of then and now can tell.
-fn known_age(accepted: u64, now: u64) -> Option<Duration> {
-    let age = now.checked_sub(accepted).map(Duration::from_secs);
-    age.filter(|_| accepted >= limits::CLOCK_FLOOR.as_secs())
 }
 
 /// The recipients' bits by what is to be done with them.
@@ -104,7 +90,7 @@ impl Shared {
         attempt: Attempt<'_>,
     ) {
         let now = self.now();
-        let too_old = is_too_old(info.accepted, now, self.settings.lifetime.as_secs());
+        let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
         let next = self.next_try(&info, now);
         log_outcomes(&info, message, &attempt, too_old, next - now);
         let (masks, failures) = sort(&message.recipients, &attempt, too_old);
@@ -178,7 +164,7 @@ impl Shared {
     pub(super) async fn cannot_read(&self, ticket: Ticket, problem: &ReadError) {
         let info = self.spool.info(&ticket);
         let now = self.now();
-        let too_old = is_too_old(info.accepted, now, self.settings.lifetime.as_secs());
+        let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
         let outcome = if too_old && matches!(problem, ReadError::Damaged { .. }) {
             log::error!(
                 "dropped id={} reason=\"{problem}; its envelope cannot be read, so nobody can be told\"",
@@ -212,16 +198,13 @@ impl Shared {
         Reporter {
             spool: &self.spool,
             hostname: &self.settings.hostname,
-            micros: (self.clock)(),
+            micros: self.clocks.micros(),
         }
     }
 
     fn next_try(&self, info: &Info, now: u64) -> u64 {
         let (schedule, attempts) = (&self.settings.retry, info.attempts.saturating_add(1));
-        let step = match known_age(info.accepted, now) {
-            Some(age) => schedule.step(attempts, age),
-            None => attempts,
-        };
+        let step = schedule.step(attempts, self.clocks.age(info.id, now));
         now + schedule.wait(step, fastrand::u8(..)).as_secs().max(1)
     }
 }
@@ -413,21 +396,6 @@ mod tests {
                 (failure.status.as_str(), failure.cause),
                 ("4.4.7", Cause::Expired)
             );
-        }
-    }
-
-    #[test]
-    fn nothing_is_too_old_by_a_clock_that_does_not_know_the_time() {
-        let floor = limits::CLOCK_FLOOR.as_secs();
-        for (accepted, now, old) in [
-            (floor, floor + 99, false),
-            (floor, floor + 100, true),
-            (floor + 500, floor, false),
-            (0, 1000, false),
-            (0, floor + 1000, false),
-            (floor, 1000, false),
-        ] {
-            assert_eq!(is_too_old(accepted, now, 100), old, "{accepted} {now}");
         }
     }
 }

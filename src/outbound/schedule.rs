@@ -2,6 +2,7 @@
 
 use super::attempt::{Connector, Reason};
 use super::by_hand::Hand;
+use super::clocks::{Clock, Clocks, Steady};
 use super::damage;
 use super::destinations::Destination;
 use super::dsn;
@@ -54,10 +55,9 @@ pub struct Parts {
     pub executor: Arc<Executor<'static>>,
     /// Microseconds since 1970.
     pub clock: Clock,
+    /// Tells when that one is set.
+    pub steady: Steady,
 }
-
-/// The wall clock, in microseconds since 1970.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What has happened since start.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ pub(super) struct Shared {
     pub routes: Arc<Routes>,
     pub router: Router,
     pub connector: Connector,
-    pub clock: Clock,
+    pub clocks: Clocks,
     pub settings: Settings,
     pub maildir: Option<Maildir>,
     pub counters: Counters,
@@ -130,11 +130,11 @@ impl Schedule {
         let shared = Arc::new(Shared {
             lanes: Mutex::new(Lanes::new(settings.outbound, limits::QUEUE_ENTRIES)),
             trying: Trying::new(settings.outbound),
+            clocks: Clocks::start(parts.clock, parts.steady, settings.retry.last, &parts.spool),
             spool: parts.spool,
             routes: parts.routes,
             router: parts.router,
             connector: parts.connector,
-            clock: parts.clock,
             executor: Arc::clone(&parts.executor),
             settings,
             maildir,
@@ -228,7 +228,7 @@ impl Shared {
 
     /// Seconds since 1970.
     pub(super) fn now(&self) -> u64 {
-        (self.clock)() / 1_000_000
+        self.clocks.now()
     }
 
     /// A worker for a lane in which it is counted already.

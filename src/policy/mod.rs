@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits, reads a clock or a file: what a decision needs is an argument, so each can be tested by a table.
 
+pub mod clock;
 pub mod idn;
 pub mod level;
 pub mod relay;

@@ -293,6 +293,28 @@ impl Spool {
         Ok(Transaction::new(id, class, claim, source))
     }
 
+    /// The newest message's id, given in this life or found on the disk; that of 1970 if there is none.
+    #[must_use]
+    pub fn newest(&self) -> Id {
+        Id(self.handle.shared.state().queue.newest())
+    }
+
+    /// Shifts each next try by so many seconds, because the clock was set; one that would be later than `longest_wait` from
+    /// now is due at once. Returns the first id of the time since, and how far ahead of the clock ids are from now on.
+    pub fn clock_was_set(
+        &self,
+        by: i64,
+        now_micros: u64,
+        longest_wait: Duration,
+    ) -> (Id, Duration) {
+        let shared = &self.handle.shared;
+        let mut state = shared.state();
+        let (first, ahead) = state.queue.clock_was_set(by, now_micros, longest_wait);
+        drop(state);
+        shared.due_changed();
+        (Id(first), Duration::from_micros(ahead))
+    }
+
     /// Waits for an entry that is due, and takes it. `now` gives unix seconds.
     pub async fn next_due(&self, now: impl Fn() -> u64) -> Ticket {
         loop {

@@ -8,6 +8,7 @@ use super::record::Place;
 use crate::limits;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::time::Duration;
 
 /// All entries and their due order. Memory is reserved once, and touched as it is used.
 pub struct Queue {
@@ -25,6 +26,8 @@ pub struct Queue {
     /// Recipients of all entries, and those of open transactions: a split can never want for a slot.
     recipients: usize,
     last_id: u64,
+    /// Microseconds that ids are ahead of the clock, because they never go back when it does.
+    ahead: u64,
 }
 
 impl Queue {
@@ -39,13 +42,48 @@ impl Queue {
             lifted: HashMap::new(),
             recipients: 0,
             last_id,
+            ahead: 0,
         }
     }
 
     /// An id never given before.
     pub fn new_id(&mut self, now_micros: u64) -> u64 {
-        self.last_id = now_micros.max(self.last_id + 1);
+        self.last_id = now_micros.saturating_add(self.ahead).max(self.last_id + 1);
         self.last_id
+    }
+
+    /// The newest id given, or found by recovery; 0: none.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.last_id
+    }
+
+    /// Shifts each next try by so many seconds, because the clock was set and shows `now_micros`; one that would be later
+    /// than `longest_wait` from now is due at once. Returns the first id of the time since, and how many microseconds ids
+    /// are ahead of the clock from now on. Linear in the index.
+    pub fn clock_was_set(
+        &mut self,
+        by: i64,
+        now_micros: u64,
+        longest_wait: Duration,
+    ) -> (u64, u64) {
+        let latest = now_micros / 1_000_000 + longest_wait.as_secs();
+        for entry in self.slots.iter_mut().filter(|entry| entry.next != 0) {
+            let next = u64::from(entry.next).saturating_add_signed(by);
+            entry.set_next(if next > latest { 0 } else { next });
+        }
+        let mut keys = std::mem::take(&mut self.due).into_vec();
+        for Reverse((next, slot)) in &mut keys {
+            *next = self.slots.get(*slot as usize).map_or(0, |entry| entry.next);
+        }
+        self.due = keys.into();
+        // Mail that came after the clock was set, and before anybody saw it, is of the time since.
+        let unset = now_micros
+            .saturating_add(self.ahead)
+            .saturating_add_signed(by.saturating_mul(-1_000_000));
+        let first = (self.last_id + 1).min(unset.saturating_add(1_000_000));
+        self.ahead = self.last_id.saturating_sub(now_micros);
+        (first, self.ahead)
     }
 
     /// Is there room for one more recipient?
@@ -345,120 +383,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(id: u64, next: u64) -> Entry {
-        let place = Place {
-            generation: 1,
-            segment: 1,
-            offset: 4096,
-        };
-        let mut entry = Entry::new(id, place, 3);
-        entry.set_next(next);
-        entry
-    }
-
-    fn run() -> Generations {
-        Generations::of(1)
-    }
-
-    #[test]
-    fn a_message_keeps_its_generations_until_its_last_entry_leaves() {
-        let mut spread = Generations::of(1);
-        spread.add(7);
-        for generations in [spread, run()] {
-            let mut queue = Queue::new(0);
-            let (slot, _) = queue.insert(entry(1, 0), &generations);
-            for _ in 0..2 {
-                queue.insert_beside(slot, entry(1, 0));
-            }
-            for left in [2, 1, 0] {
-                let (slot, _) = queue.take_due(1).unwrap();
-                let expected = (left == 0).then(|| generations.clone());
-                assert_eq!(queue.remove(slot).unwrap().1, expected);
-                assert_eq!(queue.entries().count(), left);
-            }
-            assert_eq!(queue.sparse.len(), 0);
-        }
-    }
-
-    #[test]
-    fn a_lifted_message_is_not_given_out_and_one_in_flight_not_lifted() {
-        let mut queue = Queue::new(0);
-        let (first, _) = queue.insert(entry(1, 0), &run());
-        queue.insert_beside(first, entry(1, 5));
-        let (flies, _) = queue.take_due(0).unwrap();
-        assert_eq!((flies, queue.lift(first, 1)), (first, None));
-        queue.put_back(first);
-        assert_eq!(queue.lift(first, 2), None, "another message has the slot");
-        let slots = queue.lift(first, 1).unwrap();
-        assert_eq!((slots.len(), queue.lift(first, 1)), (2, None));
-        assert!(queue.take_due(9).is_none());
-        assert_eq!((queue.waiting(), queue.in_flight()), (2, 0));
-        let place = Place {
-            generation: 9,
-            segment: 3,
-            offset: 8192,
-        };
-        let to = Generations::of(9);
-        assert_eq!(queue.relocate(&slots, place, &to), Some(run()));
-        assert!(queue.put_down(&slots));
-        for _ in 0..2 {
-            let (_, entry) = queue.take_due(9).unwrap();
-            assert_eq!((entry.generation, entry.offset), (9, 8192));
-        }
-    }
-
-    #[test]
-    fn entries_come_when_they_are_due_and_once() {
-        let mut queue = Queue::new(0);
-        assert!(queue.insert(entry(1, 50), &run()).1);
-        assert!(queue.insert(entry(2, 40), &run()).1);
-        assert!(!queue.insert(entry(3, 60), &run()).1);
-        assert_eq!(queue.next_due(), Some(40));
-        assert!(queue.take_due(39).is_none());
-        let (slot, first) = queue.take_due(100).unwrap();
-        assert_eq!(first.id, 2);
-        assert_eq!(queue.take_due(100).unwrap().1.id, 1);
-        assert_eq!(queue.take_due(59).map(|(_, entry)| entry.id), None);
-        assert!(queue.put_back(slot));
-        assert_eq!(queue.take_due(100).unwrap().1.id, 2);
-        assert_eq!((queue.waiting(), queue.in_flight()), (1, 2));
-        assert_eq!(queue.remove(slot).unwrap().0.id, 2);
-        queue.insert(entry(4, 0), &run());
-        assert_eq!(queue.take_due(1).unwrap().0, slot, "the slot is used again");
-    }
-
-    #[test]
-    fn one_message_is_hastened_or_taken_and_the_others_keep_their_time() {
-        let mut queue = Queue::new(0);
-        for (id, next) in [(1, 50), (2, 40), (1, 60), (3, 0)] {
-            queue.insert(entry(id, next), &run());
-        }
-        let mut changed = Vec::new();
-        queue.hasten(Some(1), |entry| changed.push(entry.id));
-        assert_eq!(changed, [1, 1]);
-        let due = |queue: &mut Queue| queue.take_due(1).map(|(slot, entry)| (entry.id, slot));
-        let mut first: Vec<_> = (0..3).filter_map(|_| due(&mut queue)).collect();
-        first.sort_unstable();
-        assert_eq!(first, [(1, 0), (1, 2), (3, 3)]);
-        assert_eq!((due(&mut queue), queue.next_due()), (None, Some(40)));
-        queue.put_back(2);
-        assert_eq!(queue.take(1), [2], "the other one is in flight");
-        assert_eq!((queue.waiting(), queue.in_flight()), (1, 3));
-        queue.hasten(None, |_| {});
-        assert_eq!(due(&mut queue), Some((2, 1)));
-    }
-
-    #[test]
-    fn room_is_counted_in_recipients() {
-        let mut queue = Queue::new(0);
-        for _ in 0..limits::QUEUE_ENTRIES {
-            assert!(queue.reserve());
-        }
-        assert!(!queue.reserve());
-        queue.unreserve(1);
-        assert!(queue.reserve());
-    }
-}
+mod tests;

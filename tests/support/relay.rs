@@ -4,8 +4,9 @@
 
 use facteur::net::dns::Resolver;
 use facteur::outbound::attempt::{Connector, Counters};
+use facteur::outbound::clocks::Clock;
 use facteur::outbound::route::Router;
-use facteur::outbound::schedule::{Clock, Parts, Schedule, Settings};
+use facteur::outbound::schedule::{Parts, Schedule, Settings};
 use facteur::policy::level::Level;
 use facteur::policy::routes::Routes;
 use facteur::spool::disk::Real;
@@ -14,7 +15,7 @@ use smol::{Executor, block_on};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,8 +49,43 @@ pub struct Setup {
     pub spool_size: u64,
     pub retry: &'static str,
     pub lifetime: Duration,
-    /// Seconds that its clock is ahead.
-    pub ahead: u64,
+    pub time: Time,
+}
+
+/// A relay's time, which the test moves.
+#[derive(Clone, Default)]
+pub struct Time(Arc<Offsets>);
+
+#[derive(Default)]
+struct Offsets {
+    /// Seconds that the wall clock is ahead.
+    wall: AtomicI64,
+    /// Seconds that the steady one is.
+    steady: AtomicU64,
+}
+
+impl Time {
+    /// Time goes by.
+    pub fn passes(&self, seconds: u64) {
+        self.0.steady.fetch_add(seconds, Ordering::SeqCst);
+        self.is_set_by(seconds.try_into().unwrap());
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn is_set_by(&self, seconds: i64) {
+        self.0.wall.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Microseconds since 1970.
+    pub fn wall(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let micros = u64::try_from(now.as_micros()).unwrap();
+        micros.saturating_add_signed(self.0.wall.load(Ordering::SeqCst) * 1_000_000)
+    }
+
+    fn steady(&self, begin: Instant) -> Duration {
+        begin.elapsed() + Duration::from_secs(self.0.steady.load(Ordering::SeqCst))
+    }
 }
 
 impl Setup {
@@ -66,7 +102,7 @@ impl Setup {
             spool_size: 32 << 20,
             retry: "1h..1h",
             lifetime: Duration::from_secs(5 * 86_400),
-            ahead: 0,
+            time: Time::default(),
         }
     }
 }
@@ -86,12 +122,9 @@ impl Relay {
             routes.add(name, target.parse().unwrap()).unwrap();
         }
         let routes = Arc::new(routes);
-        let ahead = setup.ahead;
-        let clock: Clock = Arc::new(move || {
-            let now =
-                SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(ahead);
-            u64::try_from(now.as_micros()).unwrap()
-        });
+        let (time, begin) = (setup.time.clone(), Instant::now());
+        let clock: Clock = Arc::new(move || time.wall());
+        let time = setup.time.clone();
         let options = Options {
             dir: folder.join("spool"),
             size: setup.spool_size,
@@ -120,6 +153,7 @@ impl Relay {
             },
             executor: Arc::clone(&executor),
             clock: Arc::clone(&clock),
+            steady: Arc::new(move || time.steady(begin)),
         };
         let settings = Settings {
             postmaster: None,

@@ -42,6 +42,7 @@ fn parts(spool: &Spool, routes: Arc<Routes>, executor: &Arc<Executor<'static>>) 
         },
         executor: Arc::clone(executor),
         clock: Arc::new(|| NOW * 1_000_000),
+        steady: Arc::new(|| Duration::ZERO),
     }
 }
 

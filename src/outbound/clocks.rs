@@ -1,0 +1,98 @@
+//! The time for the schedule: what the wall clock says, and what it means for mail that came before it was set.
+
+use crate::limits;
+use crate::policy::clock::Eras;
+use crate::spool::{Id, Spool};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The wall clock, in microseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A clock that nobody sets; it counts from whenever.
+pub type Steady = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// The system's steady clock.
+#[must_use]
+pub fn steady() -> Steady {
+    let begin = Instant::now();
+    Arc::new(move || begin.elapsed())
+}
+
+/// Both clocks, and what has happened to them.
+pub(super) struct Clocks {
+    wall: Clock,
+    steady: Steady,
+    eras: Mutex<Eras>,
+    /// No stored time can mean a later one from now than this.
+    longest_wait: Duration,
+    spool: Spool,
+}
+
+impl Clocks {
+    /// Where the newest message in the queue is from a later time than the clock's, the clock does not know the time, and
+    /// what was noted is shifted by as much.
+    pub(super) fn start(
+        wall: Clock,
+        steady: Steady,
+        longest_wait: Duration,
+        spool: &Spool,
+    ) -> Self {
+        let now = wall() / 1_000_000;
+        let this = Self {
+            eras: Mutex::new(Eras::new(now, steady())),
+            wall,
+            steady,
+            longest_wait,
+            spool: spool.clone(),
+        };
+        let newest = spool.newest().seconds();
+        let by = i64::try_from(now).unwrap_or(i64::MAX) - i64::try_from(newest).unwrap_or(i64::MAX);
+        if by < 0 && by.unsigned_abs() > limits::CLOCK_JUMP.as_secs() {
+            this.shift(&mut this.eras(), by);
+        } else {
+            spool.clock_was_set(0, this.micros(), longest_wait);
+        }
+        this
+    }
+
+    /// Seconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        // Locked over both readings, so that a thread held up between them sees no jump.
+        let mut eras = self.eras();
+        let now = self.micros() / 1_000_000;
+        if let Some(by) = eras.look(now, (self.steady)()) {
+            self.shift(&mut eras, by);
+        }
+        now
+    }
+
+    /// Microseconds since 1970.
+    pub(super) fn micros(&self) -> u64 {
+        (self.wall)()
+    }
+
+    /// How old a message is at `now`, in unix seconds.
+    pub(super) fn age(&self, id: Id, now: u64) -> Duration {
+        self.eras().age(id.number(), now, (self.steady)())
+    }
+
+    /// Whether a message of which an attempt has just failed may be given up as too old.
+    pub(super) fn is_too_old(&self, id: Id, now: u64, lifetime: Duration) -> bool {
+        self.eras()
+            .is_too_old(id.number(), now, (self.steady)(), lifetime)
+    }
+
+    fn shift(&self, eras: &mut Eras, by: i64) {
+        let (first, ahead) = self
+            .spool
+            .clock_was_set(by, self.micros(), self.longest_wait);
+        eras.jumped(by, first.number(), ahead.as_secs());
+        log::warn!("clock set by={by}s: the times of queued mail are shifted with it");
+    }
+
+    fn eras(&self) -> MutexGuard<'_, Eras> {
+        // Whole between any two of its calls.
+        self.eras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,172 @@
+//! A box without a clock, or with one that is set while it runs: nothing bounces by mistake, and nothing waits for years.
+
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/relay.rs"]
+mod relay;
+
+use peer::{Answer, Event, Peer};
+use relay::{Folder, Relay, Setup, Time};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+/// From 1970 to 2026 and some.
+const YEARS: i64 = 56 * 365 * DAY as i64 + 200 * DAY as i64;
+const TEXT: &str = "Subject: x\r\n\r\nhi\r\n";
+
+/// A next hop that puts every message off until it is told to take them.
+struct Later {
+    peer: Peer,
+    takes: Arc<AtomicBool>,
+}
+
+impl Later {
+    fn start() -> Self {
+        let takes = Arc::new(AtomicBool::new(false));
+        let at_peer = Arc::clone(&takes);
+        let peer = Peer::start(move |_, asked| {
+            let off = asked.starts_with("RCPT") && !at_peer.load(Ordering::SeqCst);
+            off.then_some(Answer::Say("451 4.7.1 later"))
+        });
+        Self { peer, takes }
+    }
+
+    fn setup(&self, time: &Time) -> Setup {
+        let target = format!("smtp:{}", self.peer.address);
+        Setup {
+            time: time.clone(),
+            ..Setup::to(&[("*", target)])
+        }
+    }
+
+    /// The local parts of those it was asked about.
+    fn tries(&self) -> Vec<String> {
+        let asked = |event| match event {
+            Event::Command(_, line) => line
+                .strip_prefix("RCPT TO:<")
+                .and_then(|rest| Some(rest.split_once('@')?.0.to_owned())),
+            _ => None,
+        };
+        self.peer.seen().into_iter().filter_map(asked).collect()
+    }
+
+    fn takes(&self) {
+        self.takes.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Waits for the end of the attempt that put a message off for that many times in all.
+fn put_off(relay: &Relay, times: u64) {
+    relay.until("put off", |counts| {
+        counts.in_flight == 0 && relay.counted(|counters| &counters.deferred) == times
+    });
+}
+
+fn try_again(relay: &Relay) -> usize {
+    smol::block_on(relay.schedule.hand().retry(None)).unwrap()
+}
+
+/// A message comes, the clock is set, and hours later it is still too young to be given up.
+fn is_as_old_as_the_time_that_has_passed(test: &str, boots_behind: i64) {
+    let folder = Folder::new(test);
+    let (later, time) = (Later::start(), Time::default());
+    time.is_set_by(-boots_behind);
+    let relay = Relay::start(&folder.0, &later.setup(&time));
+    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+    put_off(&relay, 1);
+    time.is_set_by(boots_behind);
+    ages_by_five_days(&relay, &time);
+}
+
+/// Not yet, and then.
+fn ages_by_five_days(relay: &Relay, time: &Time) {
+    for (passes, tries) in [(2 * HOUR, 2), (4 * DAY, 3)] {
+        time.passes(passes);
+        assert_eq!(try_again(relay), 1);
+        put_off(relay, tries);
+    }
+    assert_eq!(relay.counted(|counters| &counters.failed), 0);
+    time.passes(DAY);
+    try_again(relay);
+    relay.until("given up", |_| {
+        relay.counted(|counters| &counters.failed) == 1
+    });
+}
+
+#[test]
+fn mail_that_came_in_1970_is_not_56_years_old_when_the_clock_is_set() {
+    is_as_old_as_the_time_that_has_passed("clock-1970", YEARS);
+}
+
+#[test]
+fn a_clock_that_starts_where_the_box_was_switched_off_a_week_ago_makes_nothing_older() {
+    is_as_old_as_the_time_that_has_passed("clock-saved", 7 * DAY as i64);
+}
+
+#[test]
+fn a_next_try_noted_before_the_clock_was_set_is_neither_lost_nor_early() {
+    let folder = Folder::new("clock-next");
+    let (later, time) = (Later::start(), Time::default());
+    let setup = later.setup(&time);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+    put_off(&relay, 1);
+    // A year ahead, and another message to make the schedule look: the first still has its hour to wait.
+    time.is_set_by(365 * DAY as i64);
+    relay.submit("ann@example.org", &["eve@one.test"], TEXT);
+    put_off(&relay, 2);
+    assert_eq!(later.tries(), ["bob", "eve"]);
+    // And back again: in an hour, not in a year.
+    time.is_set_by(-365 * (DAY as i64));
+    relay.submit("ann@example.org", &["joe@one.test"], TEXT);
+    put_off(&relay, 3);
+    assert_eq!(later.tries(), ["bob", "eve", "joe"]);
+    later.takes();
+    time.passes(HOUR);
+    relay.submit("ann@example.org", &["now@one.test"], TEXT);
+    relay.until_empty();
+    assert_eq!(later.peer.messages(4).len(), 4);
+    relay.stop();
+}
+
+#[test]
+fn a_box_that_boots_in_1970_ages_what_it_had_deferred_by_the_time_that_it_runs() {
+    let folder = Folder::new("clock-boot");
+    let (later, time) = (Later::start(), Time::default());
+    let setup = later.setup(&time);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+    put_off(&relay, 1);
+    relay.stop();
+    time.is_set_by(-YEARS);
+    let relay = Relay::start(&folder.0, &setup);
+    time.passes(HOUR);
+    try_again(&relay);
+    put_off(&relay, 1);
+    time.is_set_by(YEARS);
+    ages_by_five_days(&relay, &time);
+    relay.stop();
+}
+
+#[test]
+fn a_box_that_was_off_for_a_week_does_not_give_up_at_its_first_failure() {
+    let folder = Folder::new("clock-week");
+    let (later, time) = (Later::start(), Time::default());
+    let setup = later.setup(&time);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+    put_off(&relay, 1);
+    relay.stop();
+    time.passes(7 * DAY);
+    let relay = Relay::start(&folder.0, &setup);
+    put_off(&relay, 1);
+    assert_eq!(relay.counted(|counters| &counters.failed), 0);
+    time.passes(HOUR);
+    try_again(&relay);
+    relay.until("given up", |_| {
+        relay.counted(|counters| &counters.failed) == 1
+    });
+    relay.stop();
+}

@@ -158,6 +158,11 @@ fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
     facteur.stop();
     let found = lab.check(&["--spool", "small"]);
     found.is_an_error(&["--spool-size", "only grows"]);
+    assert!(!found.text.contains("not there"), "{}", found.text);
+    std::fs::remove_file(lab.folder.as_ref().join("small/000003.seg")).expect("a segment");
+    let found = lab.check(&["--spool", "small"]);
+    let line = found.line(&["4 MiB of its 28 MiB are not there"]);
+    assert!(line.starts_with("warning: "), "{line}");
 }
 
 #[test]

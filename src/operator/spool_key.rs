@@ -46,8 +46,8 @@ fn unsafe_for_a_key(file: &fs::Metadata, user: Option<&User>) -> Option<String> 
             "it belongs to user {owner}: root or user {own} should own it"
         ));
     }
-    let others = mode & 0o077 != 0;
-    others.then(|| format!("its mode is {mode:04o}, others have a part in it: chmod 600"))
+    let more = mode & !0o600 != 0;
+    more.then(|| format!("its mode is {mode:04o}, more than 0600: chmod 600"))
 }
 
 /// Fills the buffer as far as the file goes; the octets it had.

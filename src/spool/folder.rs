@@ -150,9 +150,17 @@ impl Folder {
     /// [`OpenError`] for another format or a foreign file.
     pub fn header(&self, disk: &dyn Disk, number: u32) -> Result<Option<SegmentHeader>, OpenError> {
         let path = self.segment(number);
-        let file = disk
-            .open(&path)
-            .map_err(|problem| OpenError::io(&path, &problem))?;
+        let file = match disk.open(&path) {
+            // Somebody's folder: left alone, and the segment counts as damaged.
+            Err(problem) if problem.kind() == io::ErrorKind::IsADirectory => {
+                log::error!(
+                    "spool file={} error=\"a folder, no segment\": move it away",
+                    path.display()
+                );
+                return Ok(None);
+            }
+            file => file.map_err(|problem| OpenError::io(&path, &problem))?,
+        };
         let mut block = [0; BLOCK];
         let mut best: Option<SegmentHeader> = None;
         let mut other = None;

@@ -8,7 +8,7 @@ use super::question::{OwnName, Question};
 use crate::limits;
 use domain::base::iana::{Class, Opcode, OptRcode, Rcode};
 use domain::base::wire::ParseError;
-use domain::base::{Message, Rtype, ToName, Ttl};
+use domain::base::{Message, ToName, Ttl};
 use domain::rdata::{Cname, Soa};
 use std::time::Duration;
 
@@ -209,7 +209,7 @@ fn is_referral(message: &Message<&[u8]>) -> bool {
 mod tests {
     use super::super::question::Edns;
     use super::*;
-    use domain::base::{MessageBuilder, Name};
+    use domain::base::{MessageBuilder, Name, Rtype};
     use domain::rdata::{A, AllRecordData, Mx};
     use proptest::prelude::*;
 

@@ -111,7 +111,7 @@ async fn by_tcp(
     let framed = [&length.to_be_bytes()[..], &octets].concat();
     stream.write_all(&framed).await?;
     let mut length = [0; 2];
-    stream.read_exact(&mut length).await?;
+    stream.read_exact(&mut length).await.map_err(ended)?;
     let length = usize::from(u16::from_be_bytes(length));
     if length > limits::DNS_TCP_ANSWER {
         return Err(Failure::Useless(format!(
@@ -120,8 +120,17 @@ async fn by_tcp(
         )));
     }
     let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
+    stream.read_exact(&mut answer).await.map_err(ended)?;
     Ok(question.read(id, &answer))
+}
+
+fn ended(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Failure::Useless("ends its answer by TCP before it is whole".into())
+        }
+        _ => error.into(),
+    }
 }
 
 fn octets(question: &Question, id: u16, edns: Edns) -> Result<Vec<u8>, Failure> {

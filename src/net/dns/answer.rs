@@ -304,6 +304,60 @@ mod tests {
         assert_eq!(read(&[("bank.test", a(9))]), said(Answer::NoRecords, 0));
     }
 
+    /// An answer without records, with the SOA of this zone: its own TTL and what it allows.
+    fn denial(asked: &Question, zone: &str, ttl: u32, minimum: u32) -> Reading {
+        let mut builder = MessageBuilder::new_vec();
+        let header = builder.header_mut();
+        header.set_id(ID);
+        header.set_qr(true);
+        header.set_ra(true);
+        header.set_rcode(Rcode::NXDOMAIN);
+        let mut builder = builder.question();
+        builder.push((&asked.name, asked.rtype)).unwrap();
+        let mut builder = builder.authority();
+        let some = Ttl::from_secs(86_400);
+        let minimum = Ttl::from_secs(minimum);
+        let serial = domain::base::Serial(1);
+        let (ns, root) = (name("ns.test"), name("root.test"));
+        let soa = Soa::new(ns, root, serial, some, some, some, minimum);
+        builder.push((name(zone), ttl, soa)).unwrap();
+        asked.read(ID, &builder.finish())
+    }
+
+    #[test]
+    fn how_long_there_is_none_is_what_the_soa_of_a_zone_above_says() {
+        let asked = question("www.a.test", Rtype::A);
+        for (zone, ttl, minimum, kept) in [
+            ("a.test", 300, 60, 60),
+            ("A.test", 60, 300, 60),
+            (".", 60, 60, 60),
+            ("www.a.test", 0, 60, 0),
+            ("a.test", 300, 0, 0),
+            ("b.test", 60, 60, 0),
+            ("x.www.a.test", 60, 60, 0),
+            ("a.test", u32::MAX, 60, 0),
+        ] {
+            assert_eq!(
+                denial(&asked, zone, ttl, minimum),
+                said(Answer::NoSuchName, kept),
+                "{zone} {ttl} {minimum}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_ad_bit_proves() {
+        let asked = question("a.test", Rtype::A);
+        let mut octets = answer_to(&asked, Rcode::NOERROR, &[("a.test", a(1))]);
+        let proved = |octets: &[u8]| match asked.read(ID, octets) {
+            Reading::Answer(heard) => heard.dnssec,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(proved(&octets), Dnssec::NotValidated);
+        domain::base::Header::for_message_slice_mut(&mut octets).set_ad(true);
+        assert_eq!(proved(&octets), Dnssec::Validated);
+    }
+
     #[test]
     fn a_chain_in_a_circle_ends() {
         let asked = question("a.test", Rtype::A);

@@ -155,6 +155,15 @@ impl Resolver {
         self.servers.known()
     }
 
+    /// Whether a server answers, where there is no name to ask it about.
+    ///
+    /// # Errors
+    /// [`DnsError::Temporary`].
+    pub async fn reachable(&self) -> Result<(), DnsError> {
+        let deadline = Instant::now() + self.patience.look_up;
+        self.hear(&Question::of_root(), deadline).await.map(drop)
+    }
+
     /// Drops the answers kept, also those to questions under way: for a postmaster who has mended a zone and wants his mail
     /// tried now.
     pub fn forget(&self) {
@@ -355,8 +364,9 @@ impl Dnssec {
     }
 }
 
-/// RFC 6761 6.3: never asked, always this machine.
-fn is_localhost(name: &str) -> bool {
+/// RFC 6761 6.3: never asked about, always this machine.
+#[must_use]
+pub fn is_localhost(name: &str) -> bool {
     host_name(name).is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
 }
 

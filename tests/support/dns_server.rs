@@ -445,8 +445,9 @@ impl Question {
     }
 }
 
+/// The root writes itself as nothing.
 fn name(text: &str) -> OwnName {
-    Name::vec_from_str(text).unwrap()
+    Name::vec_from_str(if text.is_empty() { "." } else { text }).unwrap()
 }
 
 /// Of the zone that a name's last label names.

@@ -28,6 +28,14 @@ impl Question {
         Some(Self { name, rtype })
     }
 
+    /// What any server that looks things up can answer: who serves the root.
+    pub(super) fn of_root() -> Self {
+        Self {
+            name: OwnName::root_vec(),
+            rtype: Rtype::NS,
+        }
+    }
+
     /// The same question about another name.
     pub(super) fn about(&self, name: OwnName) -> Self {
         Self {

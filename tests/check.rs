@@ -40,9 +40,13 @@ impl Lab {
 
     fn check(&self, flags: &[&str]) -> Found {
         let (listen, resolver) = (self.own(), self.dns.address().to_string());
-        let common = ["check", "--hostname", "mx.test", "--spool-size", "24M"];
+        let common = ["check", "--spool-size", "24M"];
         let own = ["--listen", &listen, "--resolver", &resolver];
-        let words = [&common[..], &own, flags].concat();
+        let name = match flags.contains(&"--hostname") {
+            true => &[][..],
+            false => &["--hostname", "mx.test"],
+        };
+        let words = [&common[..], &own, name, flags].concat();
         let output = command_of(self.folder.as_ref(), &words).output();
         let output = output.expect("facteur runs");
         assert!(output.stderr.is_empty(), "{output:?}");
@@ -99,6 +103,21 @@ fn a_next_hop_is_greeted() {
     let found = lab.check(&["--route", &format!("x.test=smtp:{address}")]);
     found.is_an_error(&["next hop", "where 220 was expected"]);
     closes.join().expect("no panic").expect("a connection");
+}
+
+#[test]
+fn a_dns_server_that_does_not_answer_is_found_whatever_the_host_is_called() {
+    let lab = Lab::new();
+    lab.check(&[]).is_fine(&["dns ", ": answers"]);
+    lab.check(&["--hostname", "localhost"])
+        .is_fine(&["dns ", ": answers"]);
+    lab.dns.set_zone("* does servfail");
+    for hostname in ["mx.test", "localhost", "box.localhost"] {
+        let found = lab.check(&["--hostname", hostname]);
+        found.is_an_error(&["dns: no server answers"]);
+        let line = found.line(&["dns 127.0.0.1:"]);
+        assert!(line.starts_with("warning: ") && line.ends_with("answers SERVFAIL"));
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub struct Ceiling {
     per_session: usize,
     handshakes: usize,
     index: usize,
+    dns: usize,
     outbound: usize,
     /// While the queue is read at start, before there are sessions and attempts.
     recovery: usize,
@@ -44,6 +45,7 @@ impl Ceiling {
             per_session: PER_SESSION + client_chain,
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
             index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY + parts * size_of::<u64>(),
+            dns: limits::DNS_CACHE,
             outbound: Schedule::most_memory(config.outbound)
                 + config.outbound * limits::CONNECTION_TLS,
             recovery: limits::QUEUE_ENTRIES * limits::RECOVERY_ENTRY,
@@ -57,7 +59,7 @@ impl Ceiling {
     /// Octets in all.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.base + self.index + self.at_work().max(self.recovery)
+        self.base + self.index + self.dns + self.at_work().max(self.recovery)
     }
 }
 
@@ -66,10 +68,11 @@ impl fmt::Display for Ceiling {
         let kib = |octets: usize| octets.div_ceil(1024);
         write!(
             f,
-            "memory ceiling {} KiB = base {} + queue index {} + ",
+            "memory ceiling {} KiB = base {} + queue index {} + dns answers {} + ",
             kib(self.total()),
             kib(self.base),
-            kib(self.index)
+            kib(self.index),
+            kib(self.dns)
         )?;
         if self.at_work() < self.recovery {
             return write!(f, "reading the queue at start {}", kib(self.recovery));

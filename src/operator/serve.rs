@@ -189,6 +189,7 @@ impl Relay {
         let (cut_off, cut) = channel::bounded::<()>(1);
         let (alive, ended) = channel::bounded::<()>(1);
         let inbound = Arc::new(self.inbound(stopping, cut));
+        let hand = schedule.hand();
         let control = self.control.take().map(|control| {
             let executor = Arc::clone(&self.executor);
             let reach = Reach {
@@ -205,6 +206,7 @@ impl Relay {
             match signal {
                 Ok(Signal::Hup) => {
                     certificates.iter().for_each(Asker::ask);
+                    hand.renew_dns();
                     tell(&inbound.counters);
                 }
                 Ok(signal) => {

@@ -115,7 +115,10 @@ impl Stream {
                     let established = config.established(connection, now);
                     finished(Self(Side::Server(Box::new(tls))), established)
                 }
-                Ok(Err((error, socket))) => Err(failed(error, socket).await),
+                Ok(Err((error, socket))) => {
+                    alert(&error, &socket).await;
+                    Err(failed(error, socket).await)
+                }
                 Err(_) => Err(HandshakeError::TimedOut),
             }
         })
@@ -183,6 +186,18 @@ fn acknowledge(socket: &Async<TcpStream>) {
     let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = socket;
+}
+
+/// Sends a client the alert that rustls leaves out. In clear: what it fails with so happens before keys are in use, but for
+/// a client of TLS 1.3 that breaks the rules in cipher, which takes this record for the end as well.
+async fn alert(error: &io::Error, mut socket: &Async<TcpStream>) {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(owed) = tls.and_then(Failure::owed_alert) else {
+        return;
+    };
+    // An alert of TLS 1.2 with two octets: fatal, and why (RFC 8446 6).
+    let record = [21, 3, 3, 0, 2, 2, u8::from(owed)];
+    let _ = within(limits::CLOSE_DRAIN, socket.write_all(&record)).await; // it may be gone
 }
 
 /// rustls has written its alert. Unread bytes would turn the close into a reset, which can eat the alert on its way.

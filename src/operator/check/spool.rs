@@ -35,6 +35,11 @@ pub fn look(config: &Config, running: Running, report: &mut Report) {
         }
         become_user(user, report);
     }
+    if let Some(user) = user.as_ref().filter(|_| !is_there)
+        && let Err(why) = user.can_come_to(dir)
+    {
+        report.error(why);
+    }
     match key.transpose() {
         Ok(key) => content(config, key.as_ref(), running, report),
         Err(why) => report.error(why),

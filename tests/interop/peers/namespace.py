@@ -3,7 +3,6 @@ compiled in, laid over this machine's for this process and its children. Nothing
 
 import fcntl
 import os
-import pathlib
 import socket
 import struct
 import subprocess
@@ -25,28 +24,23 @@ def enter():
 def furnish(folder, unpacked):
     """`folder`: a new one for copies; `unpacked`: where fetch.sh unpacked the packages."""
     loopback_up()
-    passwd, group = pathlib.Path("/etc/passwd").read_text(), pathlib.Path("/etc/group").read_text()
-    known = {line.split(":")[0] for line in passwd.splitlines()}
-    for name, number in USERS.items():
-        if name not in known:
-            passwd += f"{name}:x:{number}:{number}::{folder}:/bin/sh\n"
-            group += f"{name}:x:{number}:\n"
-    lay(folder, "/etc/passwd", passwd)
-    lay(folder, "/etc/group", group)
+    # All of /etc: a mount on one file in it ends when somebody outside renames another over that.
+    etc = folder / "etc"
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    with open(etc / "passwd", "a") as passwd, open(etc / "group", "a") as group:
+        for name, number in USERS.items():
+            passwd.write(f"{name}:x:{number}:{number}::{folder}:/bin/sh\n")
+            group.write(f"{name}:x:{number}:\n")
     # The stub of __main__, which is on port 53 here.
-    lay(folder, "/etc/resolv.conf", "nameserver 127.0.0.1\n")
+    (etc / "resolv.conf").unlink(missing_ok=True)
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    mount("--bind", etc, "/etc")
     for place in ("/var/spool", "/var/lib"):
         mount("-t", "tmpfs", "none", place)
     mount("--bind", unpacked / "usr/libexec", "/usr/libexec")
     for place in ("/var/spool/smtpd", "/var/lib/opensmtpd/empty", "/var/lib/exim4"):
         os.makedirs(place)
     os.chmod("/var/spool/smtpd", 0o711)
-
-
-def lay(folder, place, text):
-    copy = folder / place.replace("/", "_")
-    copy.write_text(text)
-    mount("--bind", copy, place)
 
 
 def mount(*words):

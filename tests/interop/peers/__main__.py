@@ -4,10 +4,11 @@ and without. What is sent arrives once, and unchanged.
     python3 tests/interop/peers BINARY UNPACKED COUNT [PEER…]
 
 UNPACKED is where tests/interop/fetch.sh unpacked the packages. COUNT messages go each way. A line for each way that
-held; exit status 1 if one did not. Takes root: it works in namespaces of its own.
+held; exit status 1 if one did not. The PEER `hostile` is smtp-sink with its bad manners. Takes root: it works in namespaces of its own.
 """
 
 import collections
+import functools
 import os
 import pathlib
 import re
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 
+import hostile
 import mail
 import namespace
 from relay import Facteur
@@ -25,7 +27,6 @@ from servers import PEERS
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 import dns_stub  # noqa: E402
 
-STARTTLS = ["clear", "STARTTLS"]
 
 
 class Lab:
@@ -81,6 +82,26 @@ class Lab:
         return f"{self.count} messages, {len(wanted)} deliveries, none lost, none twice, none changed, {taken:.1f} s"
 
 
+def ways(kind):
+    """What is to be tried with a peer: a title and a function for each way."""
+
+    def rows(lab):
+        for way in (lab.as_next_hop, lab.as_client):
+            for tls in (False, True):
+                title = f"{kind.name} {way.__name__.replace('_', ' ')}, {'STARTTLS' if tls else 'clear'}"
+                yield title, functools.partial(way, kind, tls)
+
+    return rows
+
+
+def bad_manners(lab):
+    yield "smtp-sink's bad manners", functools.partial(hostile.check, lab)
+
+
+ROWS = {name: ways(kind) for name, kind in PEERS.items()}
+ROWS["hostile"] = bad_manners
+
+
 def security(facteur, pattern, tls, lenient):
     """With which TLS versions, by facteur's log, the sessions were that carried mail."""
     sessions = collections.Counter(version.strip('"') for version in re.findall(pattern, facteur.said()))
@@ -106,8 +127,8 @@ def main():
     binary, unpacked, count, *names = sys.argv[1:]
     binary, unpacked = pathlib.Path(binary).resolve(), pathlib.Path(unpacked).resolve()
     for name in names:
-        if name not in PEERS:
-            sys.exit(f"peers: {name}: one of {' '.join(PEERS)}")
+        if name not in ROWS:
+            sys.exit(f"peers: {name}: one of {' '.join(ROWS)}")
     namespace.enter()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="facteur-peers.", dir=os.environ.get("TMPDIR", "/tmp")))
     os.chmod(folder, 0o755)
@@ -116,15 +137,13 @@ def main():
         namespace.furnish(folder, unpacked)
         dns_stub.Stub(known, port=53)
         lab = Lab(binary, unpacked, int(count), folder)
-        for name in names or PEERS:
-            for way in (lab.as_next_hop, lab.as_client):
-                for tls in (False, True):
-                    title = f"{PEERS[name].name} {way.__name__.replace('_', ' ')}, {STARTTLS[tls]}"
-                    try:
-                        print(f"{title}: {way(PEERS[name], tls)}", flush=True)
-                    except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
-                        failed += 1
-                        print(f"{title}: FAILED: {problem}", flush=True)
+        for name in names or ROWS:
+            for title, row in ROWS[name](lab):
+                try:
+                    print(f"{title}: {row()}", flush=True)
+                except (RuntimeError, OSError, subprocess.SubprocessError) as problem:
+                    failed += 1
+                    print(f"{title}: FAILED: {problem}", flush=True)
         return 1 if failed else 0
     finally:
         if failed and os.environ.get("PEERS_KEEP"):

@@ -9,7 +9,7 @@ import subprocess
 
 from relay import Facteur, free_port
 
-LOST = "deferred .*(connection|closed|lost|reset|end)"
+LOST = r"deferred status=4\.4\.2 .*connection lost awaiting"
 CLOSING = r"deferred .*reply=.*421"
 SOFT = r"deferred status=4\.3\.0 .*reply=.*450 4\.3\.0 Error: command failed"
 HARD = r"failed status=5\.3\.0 .*reply=.*500 5\.3\.0 Error: command failed"

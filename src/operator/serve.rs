@@ -165,6 +165,7 @@ pub(super) fn router(config: &Config, own_addresses: Vec<SocketAddr>) -> Router 
         resolver,
         smtp_port: config.smtp_port,
         mx_loopback: config.mx_loopback,
+        family: config.outbound_family,
         own_name: config.hostname.clone(),
         own_addresses,
     }
@@ -301,6 +302,7 @@ impl Relay {
             level: self.config.tls_out,
             tls: tls::client::config(),
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
+            sources: self.config.outbound_sources,
             counters: attempt::Counters::default(),
         }
     }

@@ -11,6 +11,7 @@ mod outcome;
 mod walk;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,7 +19,8 @@ use async_rustls::rustls::ClientConfig;
 
 use crate::limits;
 use crate::net::deadline::within;
-use crate::net::stream::Stream;
+use crate::net::source::Sources;
+use crate::net::stream::{ConnectError, Stream};
 use crate::policy::level::Level;
 use crate::smtp::client::{Failure, Phase, StartTls};
 
@@ -37,6 +39,8 @@ pub struct Connector {
     pub level: Level,
     /// How TLS is spoken; the level says what of it is required.
     pub tls: Arc<ClientConfig>,
+    /// `--outbound-address`.
+    pub sources: Sources,
     /// Numbers sessions, so that inbound and outbound ones differ in the log.
     pub next_session: Box<dyn Fn() -> u64 + Send + Sync>,
     /// What happened since boot.
@@ -196,6 +200,13 @@ impl Connector {
         }
     }
 
+    async fn dial(&self, address: SocketAddr) -> Result<Stream, ConnectError> {
+        let source = self.sources.towards(address.ip());
+        let connect = async { Ok(Stream::connect_from(source, address).await) };
+        let connected = within(limits::CONNECT, connect).await;
+        connected.map_err(ConnectError::Peer)?
+    }
+
     /// From the TCP connection to the last EHLO.
     async fn greet(
         &self,
@@ -203,8 +214,7 @@ impl Connector {
         starttls: StartTls,
         peer: &mut Peer,
     ) -> Result<Link, Trouble> {
-        let connect = within(limits::CONNECT, Stream::connect(place.address));
-        let mut stream = connect.await.map_err(|error| Trouble {
+        let mut stream = self.dial(place.address).await.map_err(|error| Trouble {
             reason: Reason::of_host("4.4.1", format!("no connection: {error}"), &place.host),
             onward: Onward::NextAddress,
             tls: false,

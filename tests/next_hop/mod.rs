@@ -238,6 +238,7 @@ pub fn connector(level: Level) -> Connector {
         level,
         tls: tls::client::config(),
         next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed)),
+        sources: Default::default(),
         counters: Counters::default(),
     }
 }

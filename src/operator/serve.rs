@@ -138,7 +138,8 @@ pub(super) fn unix_micros() -> u64 {
 /// Each session and each attempt needs a descriptor, the spool and the rest a few more.
 pub(super) fn allow_descriptors(config: &Config) -> Result<(), String> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let needed = (config.sessions + config.outbound + limits::DESCRIPTORS) as u64;
+    let outbound = config.outbound * limits::CONNECTS_AT_ONCE;
+    let needed = (config.sessions + outbound + limits::DESCRIPTORS) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());

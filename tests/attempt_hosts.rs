@@ -144,3 +144,37 @@ fn the_last_host_of_a_long_list_is_tried_too() {
         good.done().await;
     });
 }
+
+#[test]
+fn a_host_that_refused_is_left_alone_and_its_reason_told() {
+    block_on(async {
+        let dead = closed();
+        let connector = connector(Level::None);
+        let first = try_hops(&connector, vec![host("dead", &[dead])]).await;
+        let why = told(&first)[0].clone();
+        assert!(why.starts_with("deferred 4.4.1 no connection: "), "{why}");
+        // It has come up, and is not dialled yet.
+        let up = TcpListener::bind(dead).unwrap();
+        up.set_nonblocking(true).unwrap();
+        let second = try_hops(&connector, vec![host("dead", &[dead])]).await;
+        assert_eq!(
+            told(&second),
+            [format!(
+                "{why} (a moment ago; it is left alone for a while)"
+            )]
+        );
+        assert!(up.accept().is_err(), "it was dialled");
+        assert!(second.session.is_none());
+        // Its neighbour is.
+        let good = NextHop::start(vec![accepting()]);
+        let hops = vec![host("dead", &[dead]), good.hop()];
+        let third = try_hops(&connector, hops).await;
+        assert_eq!(told(&third), ["delivered 250 2.0.0 kept"]);
+        third.connection.unwrap().quit().await;
+        good.done().await;
+        connector.resting.forget_all();
+        drop(up);
+        let fourth = try_hops(&connector, vec![host("dead", &[dead])]).await;
+        assert_eq!(told(&fourth), [why]);
+    });
+}

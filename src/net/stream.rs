@@ -57,6 +57,19 @@ pub enum ConnectError {
     Peer(io::Error),
 }
 
+impl ConnectError {
+    /// Whether the peer has refused or has not answered: a fault of this machine or its link says nothing of the peer.
+    #[must_use]
+    pub fn is_the_peer_s(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, TimedOut};
+        let Self::Peer(why) = self else { return false };
+        matches!(
+            why.kind(),
+            ConnectionRefused | ConnectionReset | HostUnreachable | TimedOut
+        )
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

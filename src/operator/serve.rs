@@ -304,6 +304,7 @@ impl Relay {
             tls: tls::client::config(),
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
             sources: self.config.outbound_sources,
+            resting: attempt::Resting::default(),
             counters: attempt::Counters::default(),
         }
     }

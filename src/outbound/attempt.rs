@@ -9,11 +9,13 @@ mod connection;
 mod link;
 mod outcome;
 mod race;
+mod resting;
 mod walk;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use async_rustls::rustls::ClientConfig;
 
@@ -28,6 +30,7 @@ pub use connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
 use link::{Broken, Link};
 pub use outcome::{Outcome, Reason};
 use race::{Race, Ran};
+pub use resting::Resting;
 use walk::{Host, Onward, Place, Walk};
 
 /// Makes connections to next hops. One is made at boot and shared.
@@ -40,6 +43,8 @@ pub struct Connector {
     pub tls: Arc<ClientConfig>,
     /// `--outbound-address`.
     pub sources: Sources,
+    /// Addresses that are left alone for a while.
+    pub resting: Resting,
     /// Numbers sessions, so that inbound and outbound ones differ in the log.
     pub next_session: Box<dyn Fn() -> u64 + Send + Sync>,
     /// What happened since boot.
@@ -159,7 +164,7 @@ impl Connector {
 
     /// The first of a host's addresses that takes a connection; the reason of the last, where none does.
     async fn dial(&self, host: &mut Host) -> Result<(Place, Stream), Reason> {
-        let mut last = None;
+        let mut last = self.leave_alone(host);
         let mut race = Race::new(self.sources, &mut host.waiting);
         while let Some(Ran { address, result }) = race.next().await {
             let place = Place {
@@ -168,16 +173,40 @@ impl Connector {
                 implicit_tls: host.implicit_tls,
             };
             match result {
-                Ok(stream) => return Ok((place, stream)),
+                Ok(stream) => {
+                    self.resting.works(address);
+                    return Ok((place, stream));
+                }
                 Err(error) => {
                     self.counters.unopened.fetch_add(1, Ordering::Relaxed);
                     let reason = no_connection(&error, &place.host);
+                    if error.is_the_peer_s() {
+                        self.resting.failed(address, &reason.text, Instant::now());
+                    }
                     log_failed(&self.peer(&place), &reason);
                     last = Some(reason);
                 }
             }
         }
         Err(last.unwrap_or_else(|| Reason::ours("4.4.4", "there is no host to try")))
+    }
+
+    /// Passes over the addresses that took no connection lately; why the last one of them did not.
+    fn leave_alone(&self, host: &mut Host) -> Option<Reason> {
+        let (mut last, now) = (None, Instant::now());
+        host.waiting.retain(|&address| {
+            let Some(why) = self.resting.why(address, now) else {
+                return true;
+            };
+            log::debug!(
+                "connection host={} address={address} result=left-alone reason={why:?}",
+                host.name
+            );
+            let text = format!("{why} (a moment ago; it is left alone for a while)");
+            last = Some(Reason::of_host("4.4.1", text, &host.name));
+            false
+        });
+        last
     }
 
     /// Goes on to a connection that is ready for mail, with the TLS that the level asks for.

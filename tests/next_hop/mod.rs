@@ -239,6 +239,7 @@ pub fn connector(level: Level) -> Connector {
         tls: tls::client::config(),
         next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed)),
         sources: Default::default(),
+        resting: Default::default(),
         counters: Counters::default(),
     }
 }

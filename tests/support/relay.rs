@@ -118,6 +118,7 @@ impl Relay {
                 tls: facteur::tls::client::config(),
                 next_session: Box::new(|| 1),
                 sources: Default::default(),
+                resting: Default::default(),
                 counters: Counters::default(),
             },
             executor: Arc::clone(&executor),

@@ -40,6 +40,7 @@ fn parts(spool: &Spool, routes: Arc<Routes>, executor: &Arc<Executor<'static>>) 
             tls: crate::tls::client::config(),
             next_session: Box::new(|| 1),
             sources: Default::default(),
+            resting: Default::default(),
             counters: Default::default(),
         },
         executor: Arc::clone(executor),

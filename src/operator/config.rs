@@ -3,6 +3,7 @@
 use super::flags::Flags;
 use super::values::Size;
 use crate::inbound::session::Door;
+use crate::net::source::{Family, Sources};
 use crate::policy::level::Level;
 use crate::policy::relay::{Network, Relay};
 use crate::policy::retry::Schedule;
@@ -58,6 +59,10 @@ pub struct Config {
     pub lifetime: Duration,
     /// Outbound connections at once.
     pub outbound: usize,
+    /// Which addresses of next hops are dialled.
+    pub outbound_family: Family,
+    /// From where.
+    pub outbound_sources: Sources,
     /// Empty: /etc/resolv.conf.
     pub resolvers: Vec<SocketAddr>,
     /// Port of next hops found by MX.
@@ -101,6 +106,7 @@ impl Config {
                 spool_size / 4
             ));
         }
+        let outbound_family = flags.outbound_family.unwrap_or_default();
         let sessions = flags.sessions.map_or(256, usize::from);
         Ok(Self {
             ports: ports_for_clients(&flags)?,
@@ -120,6 +126,8 @@ impl Config {
             retry: flags.retry.unwrap_or(DEFAULT_RETRY),
             lifetime: flags.lifetime.unwrap_or(Duration::from_secs(5 * 86_400)),
             outbound: flags.outbound.map_or(32, usize::from),
+            outbound_family,
+            outbound_sources: Sources::of(outbound_family, &flags.outbound_address)?,
             resolvers: flags.resolver,
             smtp_port: flags.smtp_port.unwrap_or(25),
             mx_loopback: flags.mx_loopback,
@@ -324,6 +332,10 @@ mod tests {
                 "two targets",
             ),
             ("--relay a.example --route *=smtp:[b]", "both take the rest"),
+            (
+                "--outbound-family 6 --outbound-address 192.0.2.1",
+                "nothing would go out from it",
+            ),
             (
                 "--client-ca ca.pem --tls-in none",
                 "--client-ca and --tls-in none",

@@ -139,7 +139,8 @@ pub(super) fn unix_micros() -> u64 {
 /// Each session and each attempt needs a descriptor, the spool and the rest a few more.
 pub(super) fn allow_descriptors(config: &Config) -> Result<(), String> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let needed = (config.sessions + config.outbound + limits::DESCRIPTORS) as u64;
+    let outbound = config.outbound * limits::CONNECTS_AT_ONCE;
+    let needed = (config.sessions + outbound + limits::DESCRIPTORS) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
@@ -166,6 +167,7 @@ pub(super) fn router(config: &Config, own_addresses: Vec<SocketAddr>) -> Router 
         resolver,
         smtp_port: config.smtp_port,
         mx_loopback: config.mx_loopback,
+        family: config.outbound_family,
         own_name: config.hostname.clone(),
         own_addresses,
     }
@@ -305,6 +307,8 @@ impl Relay {
             level: self.config.tls_out,
             tls: tls::client::config(),
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
+            sources: self.config.outbound_sources,
+            resting: attempt::Resting::default(),
             counters: attempt::Counters::default(),
         }
     }

@@ -87,6 +87,7 @@ impl Hand {
     /// [`Refusal::Unknown`].
     pub async fn retry(&self, id: Option<Id>) -> Result<usize, Refusal> {
         self.0.router.resolver.forget();
+        self.0.connector.resting.forget_all();
         retry(&self.0.spool, id, Lasting::WhileOpen).await
     }
 

@@ -13,6 +13,8 @@ pub struct Ceiling {
     per_session: usize,
     handshakes: usize,
     index: usize,
+    /// `--recipients` and `--alias`, while they are read again and the old ones still serve.
+    directory: usize,
     outbound: usize,
     /// While the queue is read at start, before there are sessions and attempts.
     recovery: usize,
@@ -25,6 +27,13 @@ const PER_SESSION: usize = limits::SESSION_FIXED
     + limits::REPLIES_WAITING
     + 2 * limits::REPLY
     + limits::SPOOL_PART;
+
+/// The old ones and the new: a list that grows is twice in memory for a moment.
+fn directory(config: &Config) -> usize {
+    let list = 4 * limits::RECIPIENTS_LISTED * size_of::<u64>();
+    let aliases = limits::ALIAS_FILE + 2 * limits::ALIAS_ITEMS * limits::ALIAS_ITEM;
+    config.recipients.as_ref().map_or(0, |_| list) + config.alias.as_ref().map_or(0, |_| aliases)
+}
 
 impl Ceiling {
     /// The ceiling of a relay with this configuration.
@@ -44,6 +53,7 @@ impl Ceiling {
             per_session: PER_SESSION + client_chain,
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
             index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY + parts * size_of::<u64>(),
+            directory: directory(config),
             outbound: Schedule::most_memory(config.outbound)
                 + config.outbound * limits::CONNECTION_TLS,
             recovery: limits::QUEUE_ENTRIES * limits::RECOVERY_ENTRY,
@@ -57,7 +67,7 @@ impl Ceiling {
     /// Octets in all.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.base + self.index + self.at_work().max(self.recovery)
+        self.base + self.index + self.directory + self.at_work().max(self.recovery)
     }
 }
 
@@ -71,6 +81,9 @@ impl fmt::Display for Ceiling {
             kib(self.base),
             kib(self.index)
         )?;
+        if self.directory > 0 {
+            write!(f, "names {} + ", kib(self.directory))?;
+        }
         if self.at_work() < self.recovery {
             return write!(f, "reading the queue at start {}", kib(self.recovery));
         }

@@ -5,6 +5,7 @@ use super::ceiling::Ceiling;
 use super::certificates::{Asker, Certificates, Watch};
 use super::config::{Config, Port};
 use super::control::{Control, Reach};
+use super::directory::{self, Files};
 use super::spool_key;
 use super::user::User;
 use crate::inbound::session::Door;
@@ -17,6 +18,7 @@ use crate::net::dns::Resolver;
 use crate::outbound::attempt::{self, Connector};
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
+use crate::policy::directory::Directory;
 use crate::policy::routes::Routes;
 use crate::spool::{self, Spool};
 use crate::tls;
@@ -56,6 +58,8 @@ pub fn run(config: Config) -> Result<(), String> {
         .map_err(|e| format!("signals: {e}"))?;
     let bound = listening(bound)?;
     let routes = Arc::new(config.routes.clone());
+    // As the user that is to read them at SIGHUP.
+    let directory = directory(&config, &routes)?;
     let spool = open_spool(&options, &routes)?;
     let control = control(&config);
     info!("{}", Ceiling::of(&config));
@@ -77,6 +81,7 @@ pub fn run(config: Config) -> Result<(), String> {
         config,
         certificates,
         routes,
+        directory,
         spool,
         control,
         signals,
@@ -117,6 +122,16 @@ fn open_spool(options: &spool::Options, routes: &Arc<Routes>) -> Result<Spool, S
     let lane_of: spool::LaneOf = Box::new(move |address| lanes.lane(address));
     let now = unix_micros() / 1_000_000;
     Spool::open(options, spool::disk::Real, lane_of, now).map_err(|problem| problem.to_string())
+}
+
+/// Who exists, and whether that leaves Postmaster to nobody.
+fn directory(config: &Config, routes: &Arc<Routes>) -> Result<Arc<Directory>, String> {
+    let directory = Files::of(config, Arc::clone(routes)).read()?;
+    directory::tell(&directory);
+    if config.relay.postmaster(&directory).is_none() {
+        warn!("{}", directory::NO_POSTMASTER);
+    }
+    Ok(Arc::new(directory))
 }
 
 /// Mail goes on without it.
@@ -175,6 +190,7 @@ struct Relay {
     config: Config,
     certificates: Option<Watch>,
     routes: Arc<Routes>,
+    directory: Arc<Directory>,
     spool: Spool,
     control: Option<Control>,
     signals: Signals,
@@ -198,12 +214,15 @@ impl Relay {
         });
         let certificates = self.certificates.take().map(|watch| watch.start(&inbound));
         let certificates = certificates.transpose()?;
+        let names = Files::of(&self.config, Arc::clone(&self.routes)).watch(&inbound)?;
         let listeners = self.listen(&inbound, bound, &alive);
         drop(alive);
         while let Some(signal) = self.signals.next().await {
             match signal {
                 Ok(Signal::Hup) => {
                     certificates.iter().for_each(Asker::ask);
+                    // Full: it has not begun to do what was asked before.
+                    let _ = names.as_ref().map(|names| names.try_send(()));
                     tell(&inbound.counters);
                 }
                 Ok(signal) => {
@@ -237,6 +256,7 @@ impl Relay {
         Inbound {
             hostname: self.config.hostname.clone(),
             relay: self.config.relay.clone(),
+            directory: RwLock::new(Arc::clone(&self.directory)),
             routes: Arc::clone(&self.routes),
             spool: self.spool.clone(),
             has_tls: tls.is_some(),
@@ -284,9 +304,11 @@ impl Relay {
             executor: Arc::clone(&self.executor),
             clock: Arc::new(unix_micros),
         };
+        // A note goes to one: the first of an alias's targets.
+        let postmaster = self.config.relay.postmaster(&self.directory);
         let settings = schedule::Settings {
             hostname: self.config.hostname.clone(),
-            postmaster: self.config.relay.postmaster.clone(),
+            postmaster: postmaster.and_then(|all| all.into_iter().next()),
             outbound: self.config.outbound,
             retry: self.config.retry,
             lifetime: self.config.lifetime,

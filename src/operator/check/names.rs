@@ -4,6 +4,7 @@ use super::Report;
 use crate::operator::config::Config;
 use crate::operator::directory::{Files, NO_POSTMASTER};
 use crate::policy::directory::Directory;
+use crate::policy::target::Target;
 use std::sync::Arc;
 
 pub fn look(config: &Config, report: &mut Report) {
@@ -37,12 +38,15 @@ pub fn look(config: &Config, report: &mut Report) {
     }
 }
 
-/// What a mailbox server behind us refuses later becomes a bounce to a sender that may be forged.
+/// Whoever writes to nobody gets a bounce, and may not be who wrote; or a folder that nobody reads.
 fn without_recipients(config: &Config, report: &mut Report) {
     for domain in config.relay.domains.iter().filter(|it| *it != "localhost") {
+        let then = match config.routes.target(domain) {
+            Target::Maildir(_) => "makes a Maildir for each",
+            _ => "bounces what its mailboxes refuse later to senders who may be forged",
+        };
         report.warning(format_args!(
-            "--domain {domain}: takes every local part, and what its mailboxes refuse later is bounced to senders who may be \
-             forged; list them with --recipients FILE"
+            "--domain {domain}: takes every local part and {then}; list those that exist with --recipients FILE"
         ));
     }
 }

@@ -138,6 +138,7 @@ fn what_an_alias_stands_for_counts_as_recipients() {
     client
         .say("RCPT TO:<u7@else.test>", "250")
         .expect("room for one");
+    drop(client);
     lab.facteur.stop();
 }
 

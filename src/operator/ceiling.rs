@@ -26,7 +26,15 @@ const PER_SESSION: usize = limits::SESSION_FIXED
     + limits::READ_CHUNK
     + limits::REPLIES_WAITING
     + 2 * limits::REPLY
-    + limits::SPOOL_PART;
+    + limits::SPOOL_PART
+    + MAILBOXES;
+
+/// Which mailboxes its message has, a vector that grows by doubling.
+const MAILBOXES: usize = 3 * limits::RECIPIENTS * size_of::<u64>();
+
+/// What an alias stands for, while it goes into the spool.
+const EXPANSION: usize =
+    limits::ALIAS_ADDRESSES + limits::RECIPIENTS * (size_of::<String>() + size_of::<(&str, u64)>());
 
 /// The old ones and the new: a list that grows is twice in memory for a moment.
 fn directory(config: &Config) -> usize {
@@ -50,7 +58,9 @@ impl Ceiling {
         Self {
             base: limits::BASE_MEMORY,
             sessions: config.sessions,
-            per_session: PER_SESSION + client_chain,
+            per_session: PER_SESSION
+                + client_chain
+                + config.alias.as_ref().map_or(0, |_| EXPANSION),
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
             index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY + parts * size_of::<u64>(),
             directory: directory(config),

@@ -104,6 +104,7 @@ impl Aliases {
     fn addresses(&self, number: usize) -> Result<Vec<&str>, String> {
         let (mut found, mut keys) = (Vec::new(), Vec::new());
         let (mut passed, mut next) = (vec![number], 0);
+        let mut octets = 0;
         while let Some(&number) = passed.get(next) {
             next += 1;
             for lead in self
@@ -127,6 +128,11 @@ impl Aliases {
                             return Err(format!(
                                 "leads to more than {most} recipients, which no message can have"
                             ));
+                        }
+                        octets += address.len();
+                        if octets > limits::ALIAS_ADDRESSES {
+                            let most = limits::ALIAS_ADDRESSES;
+                            return Err(format!("leads to addresses of more than {most} octets"));
                         }
                         keys.push(key);
                         found.push(&**address);

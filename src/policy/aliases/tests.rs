@@ -108,6 +108,10 @@ fn more_than_a_message_can_have_is_an_error() {
     let bad = parse(&text).unwrap_err();
     assert_eq!(bad.line, 1);
     assert!(bad.why.contains("more than 100 recipients"), "{}", bad.why);
+    let long = |n: usize| format!("{}{n}@{}.example", "l".repeat(200), "d".repeat(60));
+    let long: Vec<String> = (0..40).map(long).collect();
+    let bad = parse(&format!("long: {}", long.join(", "))).unwrap_err();
+    assert!(bad.why.contains("octets"), "{}", bad.why);
     // The same mailbox again is no further recipient.
     assert!(parse(&text.replace("one-more", "last")).is_ok());
 }

@@ -159,6 +159,29 @@ fn flags_that_are_hardly_meant_are_warned_of() {
 }
 
 #[test]
+fn files_of_names_are_read_and_their_lack_is_warned_of() {
+    let lab = Lab::new();
+    let domain = ["--domain", "a.test=maildir:mail/{user}"];
+    let found = lab.check(&domain);
+    let line = found.line(&["--domain a.test: takes every local part", "--recipients"]);
+    assert!(line.starts_with("warning: "), "{line}");
+    lab.folder.file("list", "ann@a.test\npostmaster@a.test\n");
+    lab.folder.file("aliases", "root: ann@b.test\n");
+    let files = ["--recipients", "list", "--alias", "aliases"];
+    let found = lab.check(&[&domain[..], &files].concat());
+    found.is_fine(&["recipients addresses=2"]);
+    found.is_fine(&["aliases names=1"]);
+    assert!(!found.text.contains("every local part") && !found.text.contains("--postmaster"));
+    lab.folder.file("aliases", "root: /dev/null\n");
+    let found = lab.check(&[&domain[..], &files].concat());
+    found.is_an_error(&["--alias aliases:1: ", "is a file"]);
+    lab.folder.file("list", "ann@a.test\n");
+    let found = lab.check(&[&domain[..], &files[..2]].concat());
+    let line = found.line(&["--postmaster: none"]);
+    assert!(line.starts_with("warning: "), "{line}");
+}
+
+#[test]
 fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
     let lab = Lab::new();
     lab.check(&[]).is_fine(&["spool", "24 MiB will be made"]);

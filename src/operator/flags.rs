@@ -88,7 +88,17 @@ pub struct Flags {
     #[argh(option, arg_name = "name[=target]", from_str_fn(values::domain))]
     pub domain: Vec<Named>,
 
-    /// where Postmaster's mail goes (default: postmaster@ the first --domain)
+    /// file of the addresses that exist in the --domains, one a line, user@name or @name for all; others get 550 5.1.1 at
+    /// RCPT; read again at SIGHUP (default: none, and each --domain takes every local part)
+    #[argh(option, arg_name = "file")]
+    pub recipients: Option<PathBuf>,
+
+    /// file of aliases(5) for localhost, the hostname and each --domain with a maildir target; addresses only, no programs
+    /// and no files; read again at SIGHUP (default: none)
+    #[argh(option, arg_name = "file")]
+    pub alias: Option<PathBuf>,
+
+    /// where Postmaster's mail and the relay's own notes go (default: the alias, else postmaster@ the first --domain)
     #[argh(option, arg_name = "address", from_str_fn(values::mailbox))]
     pub postmaster: Option<String>,
 
@@ -267,6 +277,8 @@ impl Flags {
             message_size: self.message_size.or(lower.message_size),
             relay_from: all(self.relay_from, lower.relay_from),
             domain: all(self.domain, lower.domain),
+            recipients: self.recipients.or(lower.recipients),
+            alias: self.alias.or(lower.alias),
             postmaster: self.postmaster.or(lower.postmaster),
             relay: self.relay.or(lower.relay),
             route: all(self.route, lower.route),

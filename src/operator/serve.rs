@@ -5,6 +5,7 @@ use super::ceiling::Ceiling;
 use super::certificates::{Asker, Certificates, Watch};
 use super::config::{Config, Port};
 use super::control::{Control, Reach};
+use super::directory::{self, Files};
 use super::spool_key;
 use super::user::User;
 use crate::inbound::session::Door;
@@ -18,6 +19,7 @@ use crate::outbound::attempt::{self, Connector};
 use crate::outbound::clocks;
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
+use crate::policy::directory::Directory;
 use crate::policy::routes::Routes;
 use crate::spool::{self, Spool};
 use crate::tls;
@@ -57,6 +59,8 @@ pub fn run(config: Config) -> Result<(), String> {
         .map_err(|e| format!("signals: {e}"))?;
     let bound = listening(bound)?;
     let routes = Arc::new(config.routes.clone());
+    // As the user that is to read them at SIGHUP.
+    let directory = directory(&config, &routes)?;
     let spool = open_spool(&options, &routes)?;
     let control = control(&config);
     info!("{}", Ceiling::of(&config));
@@ -78,6 +82,7 @@ pub fn run(config: Config) -> Result<(), String> {
         config,
         certificates,
         routes,
+        directory,
         spool,
         control,
         signals,
@@ -118,6 +123,16 @@ fn open_spool(options: &spool::Options, routes: &Arc<Routes>) -> Result<Spool, S
     let lane_of: spool::LaneOf = Box::new(move |address| lanes.lane(address));
     let now = unix_micros() / 1_000_000;
     Spool::open(options, spool::disk::Real, lane_of, now).map_err(|problem| problem.to_string())
+}
+
+/// Who exists, and whether that leaves Postmaster to nobody.
+fn directory(config: &Config, routes: &Arc<Routes>) -> Result<Arc<Directory>, String> {
+    let directory = Files::of(config, Arc::clone(routes)).read()?;
+    directory::tell(&directory);
+    if config.relay.postmaster(&directory).is_none() {
+        warn!("{}", directory::NO_POSTMASTER);
+    }
+    Ok(Arc::new(directory))
 }
 
 /// Mail goes on without it.
@@ -178,6 +193,7 @@ struct Relay {
     config: Config,
     certificates: Option<Watch>,
     routes: Arc<Routes>,
+    directory: Arc<Directory>,
     spool: Spool,
     control: Option<Control>,
     signals: Signals,
@@ -202,6 +218,7 @@ impl Relay {
         });
         let certificates = self.certificates.take().map(|watch| watch.start(&inbound));
         let certificates = certificates.transpose()?;
+        let names = Files::of(&self.config, Arc::clone(&self.routes)).watch(&inbound)?;
         let listeners = self.listen(&inbound, bound, &alive);
         drop(alive);
         while let Some(signal) = self.signals.next().await {
@@ -209,6 +226,8 @@ impl Relay {
                 Ok(Signal::Hup) => {
                     certificates.iter().for_each(Asker::ask);
                     hand.renew_dns();
+                    // Full: it has not begun to do what was asked before.
+                    let _ = names.as_ref().map(|names| names.try_send(()));
                     tell(&inbound.counters);
                 }
                 Ok(signal) => {
@@ -242,6 +261,7 @@ impl Relay {
         Inbound {
             hostname: self.config.hostname.clone(),
             relay: self.config.relay.clone(),
+            directory: RwLock::new(Arc::clone(&self.directory)),
             routes: Arc::clone(&self.routes),
             spool: self.spool.clone(),
             has_tls: tls.is_some(),
@@ -290,9 +310,11 @@ impl Relay {
             clock: Arc::new(unix_micros),
             steady: clocks::steady(),
         };
+        // A note goes to one: the first of an alias's targets.
+        let postmaster = self.config.relay.postmaster(&self.directory);
         let settings = schedule::Settings {
             hostname: self.config.hostname.clone(),
-            postmaster: self.config.relay.postmaster.clone(),
+            postmaster: postmaster.and_then(|all| all.into_iter().next()),
             outbound: self.config.outbound,
             retry: self.config.retry,
             lifetime: self.config.lifetime,

@@ -11,11 +11,6 @@ pub fn look(config: &Config, report: &mut Report) {
     hostname(config, report);
     open_relay(config, report);
     required_tls(config, report);
-    if config.relay.postmaster.is_none() {
-        report.warning(
-            "--postmaster: none, and no --domain to have one: mail to Postmaster gets 550 5.1.1 (RFC 5321 4.5.1)",
-        );
-    }
 }
 
 fn hostname(config: &Config, report: &mut Report) {

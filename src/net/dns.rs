@@ -302,7 +302,11 @@ impl Resolver {
                 return Ok(heard);
             }
             match self.asking.turn(question) {
-                Turn::Ask(asker) => return asker.tell(self.ask(question, deadline).await),
+                Turn::Ask(asker) => {
+                    // Boxed: what is kept needs no room for it, and while it is needed there is no connection yet.
+                    let outcome = Box::pin(self.ask(question, deadline)).await;
+                    return asker.tell(outcome);
+                }
                 Turn::Wait(asked) => {
                     let late = async {
                         smol::Timer::at(deadline).await;

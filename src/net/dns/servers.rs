@@ -60,15 +60,18 @@ impl Servers {
         patience: Patience,
         deadline: Instant,
     ) -> (Result<Heard, DnsError>, Asked) {
-        let known = self.known();
-        let first = self.in_turn(&known, question, patience, deadline).await;
-        if first.is_err()
-            && let Some(others) = self.read_again()
-        {
-            let second = self.in_turn(&others, question, patience, deadline).await;
-            return (second, Asked::Others);
+        let mut known = self.known();
+        let mut asked = Asked::TheSame;
+        loop {
+            let outcome = self.in_turn(&known, question, patience, deadline).await;
+            if outcome.is_ok() || asked == Asked::Others {
+                return (outcome, asked);
+            }
+            let Some(others) = self.read_again() else {
+                return (outcome, asked);
+            };
+            (known, asked) = (others, Asked::Others);
         }
-        (first, Asked::TheSame)
     }
 
     async fn in_turn(

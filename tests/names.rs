@@ -222,5 +222,6 @@ fn boot_warns_where_nobody_is_postmaster() {
     ] {
         client.say(line, answer).expect(line);
     }
+    drop(client);
     facteur.stop();
 }

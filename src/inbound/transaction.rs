@@ -8,8 +8,7 @@ use crate::policy::routes::{self, Routes};
 use crate::policy::target::Target;
 use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
-use crate::smtp::parameters::Notify;
-use crate::smtp::parameters::{MailParameters, RcptParameters};
+use crate::smtp::parameters::{MailParameters, Notify, RcptParameters};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::xtext;
 use crate::spool::{

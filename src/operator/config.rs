@@ -8,6 +8,7 @@ use crate::policy::level::Level;
 use crate::policy::relay::{Network, Relay};
 use crate::policy::retry::Schedule;
 use crate::policy::routes::Routes;
+use crate::policy::sender::{FromField, Senders};
 use crate::policy::target::Target;
 use crate::spool::{self, Spool};
 use crate::tls::client_certificate::Fingerprint;
@@ -51,6 +52,8 @@ pub struct Config {
     pub relay: Relay,
     /// Where mail goes.
     pub routes: Routes,
+    /// Whose senders are replaced on the way out.
+    pub senders: Senders,
     /// The outbound security level.
     pub tls_out: Level,
     /// When to try again.
@@ -112,6 +115,7 @@ impl Config {
             ports: ports_for_clients(&flags)?,
             relay: relay(&flags),
             routes: routes(&flags)?,
+            senders: senders(&flags, &hostname)?,
             hostname,
             certs: flags.certs,
             default_cert: flags.default_cert,
@@ -245,6 +249,14 @@ fn relay(flags: &Flags) -> Relay {
             .or_else(|| domains.first().map(|domain| format!("postmaster@{domain}"))),
         domains,
     }
+}
+
+fn senders(flags: &Flags, hostname: &str) -> Result<Senders, String> {
+    let from_field = match flags.relay_sender_header {
+        true => FromField::Replaced,
+        false => FromField::Kept,
+    };
+    Senders::new(hostname, flags.relay_sender.clone(), from_field)
 }
 
 fn routes(flags: &Flags) -> Result<Routes, String> {

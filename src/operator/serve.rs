@@ -292,6 +292,7 @@ impl Relay {
             outbound: self.config.outbound,
             retry: self.config.retry,
             lifetime: self.config.lifetime,
+            senders: self.config.senders.clone(),
         };
         Schedule::start(parts, settings).map_err(|problem| format!("outbound: {problem}"))
     }

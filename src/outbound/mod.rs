@@ -5,6 +5,7 @@ pub mod by_hand;
 mod damage;
 mod destinations;
 pub mod dsn;
+mod from_field;
 pub mod lanes;
 mod local;
 pub mod maildir;

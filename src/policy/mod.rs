@@ -7,4 +7,5 @@ pub mod level;
 pub mod relay;
 pub mod retry;
 pub mod routes;
+pub mod sender;
 pub mod target;

@@ -130,6 +130,7 @@ impl Relay {
             outbound: setup.outbound,
             retry: setup.retry.parse().unwrap(),
             lifetime: setup.lifetime,
+            senders: Default::default(),
         };
         let schedule = Schedule::start(parts, settings).unwrap();
         let (stop, stopped) = smol::channel::bounded::<()>(1);

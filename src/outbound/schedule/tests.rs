@@ -79,6 +79,7 @@ fn a_maildir_whose_disk_stalls_does_not_hold_the_stop() {
         outbound: 8,
         retry: "1h..1h".parse().unwrap(),
         lifetime: Duration::from_secs(86_400),
+        senders: Default::default(),
     };
     let (maildir, asked) = Maildir::stalled();
     let parts = parts(&spool, routes, &executor);

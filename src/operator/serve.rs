@@ -29,7 +29,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A bound listener.
 type Bound = (Async<TcpListener>, Port);
@@ -306,6 +306,7 @@ impl Relay {
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
             sources: self.config.outbound_sources,
             resting: attempt::Resting::default(),
+            longest_wait: Duration::MAX,
             counters: attempt::Counters::default(),
         }
     }

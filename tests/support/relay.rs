@@ -119,6 +119,7 @@ impl Relay {
                 next_session: Box::new(|| 1),
                 sources: Default::default(),
                 resting: Default::default(),
+                longest_wait: std::time::Duration::MAX,
                 counters: Counters::default(),
             },
             executor: Arc::clone(&executor),

@@ -41,6 +41,7 @@ fn parts(spool: &Spool, routes: Arc<Routes>, executor: &Arc<Executor<'static>>) 
             next_session: Box::new(|| 1),
             sources: Default::default(),
             resting: Default::default(),
+            longest_wait: std::time::Duration::MAX,
             counters: Default::default(),
         },
         executor: Arc::clone(executor),

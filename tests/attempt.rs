@@ -401,3 +401,67 @@ fn a_kept_connection_that_was_closed_costs_no_deferral() {
         hop.done().await;
     });
 }
+
+/// RFC 5321 4.5.3.1.10: hosts say so by 452, older ones by 552.
+#[test]
+fn too_many_recipients_are_deferred_and_the_others_delivered() {
+    let group = "MAIL FROM:<s@x>\r\nRCPT TO:<a@y>\r\nRCPT TO:<b@y>\r\nDATA\r\n";
+    for (second, expected) in [
+        ("552 too many", "deferred 4.5.3 552 too many"),
+        ("552 5.5.3 too many", "deferred 4.5.3 552 5.5.3 too many"),
+        ("452 4.5.3 too many", "deferred 4.5.3 452 4.5.3 too many"),
+        (
+            "451 4.7.1 greylisted",
+            "deferred 4.7.1 451 4.7.1 greylisted",
+        ),
+        (
+            "552 5.2.2 mailbox full",
+            "failed 5.2.2 552 5.2.2 mailbox full",
+        ),
+        ("550 who", "failed 5.0.0 550 who"),
+    ] {
+        block_on(async {
+            let replies = format!("250 ok\r\n250 ok\r\n{second}\r\n354 go\r\n");
+            let mut script = accepting();
+            script[3] = Hear(group);
+            script[4] = Say(replies.leak());
+            let hop = NextHop::start(vec![script]);
+            let mut letter = letter(&["a@y", "b@y"]);
+            let delivery = deliver(&connector(Level::May), &mut letter, vec![hop]).await;
+            assert_eq!(told(&delivery), ["delivered 250 2.0.0 kept", expected]);
+        });
+    }
+}
+
+#[test]
+fn without_an_accepted_recipient_552_is_a_verdict() {
+    block_on(async {
+        let mut script = accepting();
+        script[4] = Say("250 ok\r\n552 no room\r\n503 no\r\n");
+        script.splice(5..7, []);
+        let hop = NextHop::start(vec![script]);
+        let delivery = deliver(&connector(Level::May), &mut letter(&["a@y"]), vec![hop]).await;
+        assert_eq!(told(&delivery), ["failed 5.0.0 552 no room"]);
+    });
+}
+
+/// Every recipient is put off, and the connection is of use for the next message.
+#[test]
+fn a_host_that_greylists_keeps_its_connection() {
+    block_on(async {
+        let mut script = accepting()[..3].to_vec();
+        script.extend([
+            Hear("MAIL FROM:<s@x>\r\nRCPT TO:<a@y>\r\nDATA\r\n"),
+            Say("250 ok\r\n450 4.7.1 greylisted\r\n503 no\r\n"),
+            Hear("QUIT\r\n"),
+        ]);
+        let hop = NextHop::start(vec![script]);
+        let (connector, dot) = (connector(Level::May), FinalDot::default());
+        let mut hops = Hops::fixed(vec![hop.hop()]);
+        let mut letter = letter(&["a@y"]);
+        let delivery = connector.deliver(None, &mut hops, &mut letter, &dot).await;
+        assert_eq!(told(&delivery), ["deferred 4.7.1 450 4.7.1 greylisted"]);
+        delivery.connection.expect("it is kept").quit().await;
+        hop.done().await;
+    });
+}

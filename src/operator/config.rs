@@ -8,6 +8,7 @@ use crate::policy::level::Level;
 use crate::policy::relay::{Network, Relay};
 use crate::policy::retry::Schedule;
 use crate::policy::routes::Routes;
+use crate::policy::sender::{FromField, Senders};
 use crate::policy::target::Target;
 use crate::spool::{self, Spool};
 use crate::tls::client_certificate::Fingerprint;
@@ -55,6 +56,8 @@ pub struct Config {
     pub alias: Option<PathBuf>,
     /// Where mail goes.
     pub routes: Routes,
+    /// Whose senders are replaced on the way out.
+    pub senders: Senders,
     /// The outbound security level.
     pub tls_out: Level,
     /// When to try again.
@@ -118,6 +121,7 @@ impl Config {
             recipients: recipients(&flags)?,
             alias: flags.alias.clone(),
             routes: routes(&flags)?,
+            senders: senders(&flags, &hostname)?,
             hostname,
             certs: flags.certs,
             default_cert: flags.default_cert,
@@ -261,6 +265,14 @@ fn recipients(flags: &Flags) -> Result<Option<PathBuf>, String> {
         )),
         file => Ok(file.clone()),
     }
+}
+
+fn senders(flags: &Flags, hostname: &str) -> Result<Senders, String> {
+    let from_field = match flags.relay_sender_header {
+        true => FromField::Replaced,
+        false => FromField::Kept,
+    };
+    Senders::new(hostname, flags.relay_sender.clone(), from_field)
 }
 
 fn routes(flags: &Flags) -> Result<Routes, String> {

@@ -5,6 +5,7 @@ use crate::net::source::Family;
 use crate::policy::level::Level;
 use crate::policy::relay::Network;
 use crate::policy::retry::{self, Schedule};
+use crate::policy::sender::Rule;
 use crate::policy::target::Target;
 use crate::tls::client_certificate::Fingerprint;
 use argh::FromArgs;
@@ -105,6 +106,19 @@ pub struct Flags {
     /// smarthost for what no route names, HOST[:PORT] or smtps:HOST[:PORT], never by MX (default: none, MX by DNS)
     #[argh(option, arg_name = "host[:port]", from_str_fn(Target::smarthost))]
     pub relay: Option<Target>,
+
+    /// envelope sender in place of one without a domain or at the host's name, or of MATCH, which is an address or @domain,
+    /// for mail that goes out by SMTP; repeat for more (default: none)
+    #[argh(option, arg_name = "[match=]address")]
+    pub relay_sender: Vec<Rule>,
+
+    /// replace such addresses in the From field, too (default: off)
+    #[argh(switch)]
+    pub relay_sender_header: bool,
+
+    /// undo --relay-sender-header of a flags file
+    #[argh(switch)]
+    pub no_relay_sender_header: bool,
 
     /// next hop for NAME, .name for its subdomains, * for the rest; repeat for more (default: none)
     #[argh(option, arg_name = "name=target", from_str_fn(values::route))]
@@ -281,6 +295,10 @@ impl Flags {
             alias: self.alias.or(lower.alias),
             postmaster: self.postmaster.or(lower.postmaster),
             relay: self.relay.or(lower.relay),
+            relay_sender: all(self.relay_sender, lower.relay_sender),
+            relay_sender_header: self.relay_sender_header
+                || (lower.relay_sender_header && !self.no_relay_sender_header),
+            no_relay_sender_header: self.no_relay_sender_header || lower.no_relay_sender_header,
             route: all(self.route, lower.route),
             tls_out: self.tls_out.or(lower.tls_out),
             retry: self.retry.or(lower.retry),
@@ -404,8 +422,9 @@ mod tests {
         };
         let flags = help.lines().filter(|line| line.starts_with("  --")).count();
         let defaults = help.matches("(default:").count();
-        // --help itself and --no-mx-loopback have none.
-        assert_eq!(flags, defaults + 2, "{help}");
+        // --help itself and what undoes a switch have none.
+        let undoing = help.matches("  --no-").count();
+        assert_eq!(flags, defaults + 1 + undoing, "{help}");
         assert!(help.contains("--message-size") && help.contains("25M"));
     }
 }

@@ -32,7 +32,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A bound listener.
 type Bound = (Async<TcpListener>, Port);
@@ -318,6 +318,7 @@ impl Relay {
             outbound: self.config.outbound,
             retry: self.config.retry,
             lifetime: self.config.lifetime,
+            senders: self.config.senders.clone(),
         };
         Schedule::start(parts, settings).map_err(|problem| format!("outbound: {problem}"))
     }
@@ -331,6 +332,7 @@ impl Relay {
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
             sources: self.config.outbound_sources,
             resting: attempt::Resting::default(),
+            longest_wait: Duration::MAX,
             counters: attempt::Counters::default(),
         }
     }

@@ -15,7 +15,7 @@ mod walk;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_rustls::rustls::ClientConfig;
 
@@ -45,6 +45,8 @@ pub struct Connector {
     pub sources: Sources,
     /// Addresses that are left alone for a while.
     pub resting: Resting,
+    /// No wait for a peer's words is longer, whatever its own deadline: for tests; [`Duration::MAX`] otherwise.
+    pub longest_wait: Duration,
     /// Numbers sessions, so that inbound and outbound ones differ in the log.
     pub next_session: Box<dyn Fn() -> u64 + Send + Sync>,
     /// What happened since boot.
@@ -289,7 +291,7 @@ impl Connector {
             stream = inside;
             peer.tls = Some(established);
         }
-        let mut link = Link::new(stream, starttls);
+        let mut link = Link::new(stream, starttls, self.longest_wait);
         let phase = match link.open(&self.own_name).await {
             Ok(phase) => phase,
             Err(broken) => return Err(trouble(&link, peer, broken)),

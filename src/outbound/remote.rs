@@ -3,9 +3,12 @@
 use super::attempt::{Connection, Delivery, FinalDot, Mail};
 use super::attempt::{Outcome, Reason};
 use super::destinations::Destination;
+use super::from_field::Filter;
 use super::local::unreadable;
 use super::route::{Hops, RouteError};
 use super::schedule::Shared;
+use crate::policy::sender::{FromField, Senders};
+use crate::policy::target::Target;
 use crate::smtp::client::Envelope;
 use crate::smtp::parameters::{Notify, Ret};
 use crate::spool::{Message, ReadError};
@@ -57,11 +60,7 @@ impl Shared {
         to: &Destination,
         dot: &FinalDot,
     ) -> (Option<Line>, Handed) {
-        let mut mail = Watched {
-            message,
-            problem: None,
-            reading: Reading::NotBegun,
-        };
+        let mut mail = Watched::new(message, &self.settings.senders, &to.target).await;
         let mut put_off = None;
         if let Some(line) = kept {
             let host = line.connection.peer().host.clone();
@@ -184,6 +183,53 @@ struct Watched<'m> {
     message: &'m mut Message,
     problem: Option<ReadError>,
     reading: Reading,
+    senders: &'m Senders,
+    /// Set where the sender is replaced.
+    sender: Option<&'m str>,
+    /// Set where the From field is changed.
+    filter: Option<Filter>,
+    /// Octets as they go out.
+    size: u64,
+}
+
+impl<'m> Watched<'m> {
+    /// A message as it goes to this target. Its sender in the queue stays: that is who is told of failures.
+    async fn new(message: &'m mut Message, senders: &'m Senders, target: &Target) -> Self {
+        let far = matches!(target, Target::Mx | Target::Smtp(_));
+        let sender = senders.instead_of(&message.sender).filter(|_| far);
+        let changes_from =
+            far && !message.sender.is_empty() && senders.from_field() == FromField::Replaced;
+        let mut mail = Self {
+            size: message.size,
+            message,
+            problem: None,
+            reading: Reading::NotBegun,
+            senders,
+            sender,
+            filter: None,
+        };
+        if changes_from {
+            mail.look_at_header().await;
+        }
+        mail
+    }
+
+    /// SIZE is told before the message is: so its header is read twice, once to see what it becomes.
+    async fn look_at_header(&mut self) {
+        let mut filter = Filter::default();
+        // What cannot be read now will be told when it is sent.
+        while let Ok(Some(chunk)) = self.message.next_chunk().await
+            && !filter.is_done()
+        {
+            filter.pass(chunk, self.senders);
+        }
+        filter.finish(self.senders);
+        self.message.rewind();
+        if filter.has_replaced() {
+            self.size = filter.size(self.message.size);
+            self.filter = Some(Filter::default());
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +241,7 @@ enum Reading {
 
 impl Envelope for Watched<'_> {
     fn sender(&self) -> &str {
-        self.message.sender()
+        self.sender.unwrap_or_else(|| self.message.sender())
     }
     fn recipients(&self) -> usize {
         Envelope::recipients(self.message)
@@ -204,7 +250,7 @@ impl Envelope for Watched<'_> {
         self.message.recipient(index)
     }
     fn size(&self) -> u64 {
-        Envelope::size(self.message)
+        self.size
     }
     fn has_8bit_body(&self) -> bool {
         self.message.has_8bit_body()
@@ -239,12 +285,18 @@ impl Mail for Watched<'_> {
     async fn next_chunk(&mut self) -> Result<Option<&[u8]>, &'static str> {
         match self.message.next_chunk().await {
             Ok(None) => {
+                if let Some(filter) = self.filter.as_mut().filter(|filter| !filter.is_done()) {
+                    return Ok(Some(filter.finish(self.senders)));
+                }
                 self.reading = Reading::HasEnded;
                 Ok(None)
             }
-            Ok(chunk) => {
+            Ok(Some(chunk)) => {
                 self.reading = Reading::Goes;
-                Ok(chunk)
+                match &mut self.filter {
+                    Some(filter) if !filter.is_done() => Ok(Some(filter.pass(chunk, self.senders))),
+                    _ => Ok(Some(chunk)),
+                }
             }
             Err(problem) => {
                 self.problem = Some(problem);
@@ -255,6 +307,7 @@ impl Mail for Watched<'_> {
 
     fn rewind(&mut self) {
         self.reading = Reading::NotBegun;
+        self.filter = self.filter.take().map(|_| Filter::default());
         self.message.rewind();
     }
 }

@@ -14,6 +14,7 @@ use super::worker;
 use crate::limits;
 use crate::policy::retry;
 use crate::policy::routes::Routes;
+use crate::policy::sender::Senders;
 use crate::policy::target::Target;
 use crate::spool::{Spool, Ticket};
 use smol::Executor;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub retry: retry::Schedule,
     /// `--lifetime`.
     pub lifetime: Duration,
+    /// `--relay-sender`.
+    pub senders: Senders,
 }
 
 /// What the schedule works with.

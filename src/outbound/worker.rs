@@ -2,6 +2,7 @@
 
 use super::attempt::{Connection, FinalDot, Outcome, Reason};
 use super::destinations::{Destination, groups, merge_twins};
+use super::from_field::Filter;
 use super::lanes::{Key, Left, Taken};
 use super::local;
 use super::outcome::Attempt;
@@ -28,6 +29,7 @@ pub(super) const MOST_MEMORY: usize = TASK
     // Told to as many at once as ask.
     + (1 + 2 * limits::CONTROL_CONNECTIONS) * size_of::<trying::Attempt>()
     + 2 * limits::SPOOL_PART
+    + Filter::MEMORY
     + limits::RECIPIENTS * (2 * limits::MAILBOX + limits::ORCPT + 2 * limits::PEER_REPLY_TEXT);
 
 /// A place among `--outbound`. Given back when the worker ends, however it ends.

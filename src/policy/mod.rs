@@ -11,4 +11,5 @@ pub mod recipients;
 pub mod relay;
 pub mod retry;
 pub mod routes;
+pub mod sender;
 pub mod target;

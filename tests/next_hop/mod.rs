@@ -240,6 +240,7 @@ pub fn connector(level: Level) -> Connector {
         next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed)),
         sources: Default::default(),
         resting: Default::default(),
+        longest_wait: std::time::Duration::MAX,
         counters: Counters::default(),
     }
 }

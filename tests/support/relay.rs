@@ -152,6 +152,7 @@ impl Relay {
                 next_session: Box::new(|| 1),
                 sources: Default::default(),
                 resting: Default::default(),
+                longest_wait: std::time::Duration::MAX,
                 counters: Counters::default(),
             },
             executor: Arc::clone(&executor),
@@ -164,6 +165,7 @@ impl Relay {
             outbound: setup.outbound,
             retry: setup.retry.parse().unwrap(),
             lifetime: setup.lifetime,
+            senders: Default::default(),
         };
         let schedule = Schedule::start(parts, settings).unwrap();
         let (stop, stopped) = smol::channel::bounded::<()>(1);

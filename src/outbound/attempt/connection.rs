@@ -87,6 +87,8 @@ struct Ballot<'a> {
     outcomes: Vec<Option<Outcome>>,
     /// The recipients that are offered to the host.
     offered: Vec<usize>,
+    /// How many of them the host takes so far.
+    accepted: usize,
     /// MAIL was refused, for now.
     sender_deferred: Option<Reason>,
 }
@@ -314,6 +316,7 @@ impl<'a> Ballot<'a> {
             peer,
             outcomes: vec![None; recipients],
             offered: Vec::new(),
+            accepted: 0,
             sender_deferred: None,
         }
     }
@@ -347,11 +350,15 @@ impl<'a> Ballot<'a> {
             }
             Event::Recipient {
                 class: Class::Done, ..
-            } => {}
+            } => self.accepted += 1,
             Event::Recipient { index, class } => {
+                let outcome = match self.accepted {
+                    0 => None,
+                    _ => Outcome::of_too_many(reply, host),
+                };
                 let place = offered.get(index).and_then(|&at| self.outcomes.get_mut(at));
                 if let Some(place @ None) = place {
-                    *place = Some(Outcome::of_reply(class, reply, host));
+                    *place = Some(outcome.unwrap_or_else(|| Outcome::of_reply(class, reply, host)));
                 }
             }
             Event::SenderRefused | Event::DataRefused => {

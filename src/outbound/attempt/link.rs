@@ -24,6 +24,8 @@ pub(super) struct Link {
     stream: Stream,
     talk: Box<Talk>,
     starttls_at: Option<Instant>,
+    /// No wait is longer, whatever its own deadline.
+    longest: Duration,
 }
 
 /// What a link holds on the heap beside its TLS: apart, because links move through futures that wait.
@@ -60,11 +62,12 @@ impl From<Failure> for Broken {
 }
 
 impl Link {
-    pub fn new(stream: Stream, starttls: StartTls) -> Self {
+    pub fn new(stream: Stream, starttls: StartTls, longest: Duration) -> Self {
         Self {
             stream,
             talk: Box::new(Talk::new(starttls)),
             starttls_at: None,
+            longest,
         }
     }
 
@@ -100,7 +103,9 @@ impl Link {
         let spent = self
             .starttls_at
             .map_or_else(Default::default, |at| at.elapsed());
-        let left = limits::PEER_STARTTLS.saturating_sub(spent);
+        let left = limits::PEER_STARTTLS
+            .saturating_sub(spent)
+            .min(self.longest);
         let handshake = self.stream.connect_tls(config, host);
         let (stream, established) = within(left, async { Ok(handshake.await) })
             .await
@@ -112,6 +117,7 @@ impl Link {
             stream,
             talk,
             starttls_at: None,
+            longest: self.longest,
         };
         Ok((link, established))
     }
@@ -142,7 +148,7 @@ impl Link {
     }
 
     async fn event_within(&mut self, patience: Duration) -> Result<Event, Broken> {
-        let event = within(patience, async {
+        let event = within(patience.min(self.longest), async {
             loop {
                 if let Some(event) = self.talk.next_event() {
                     return Ok(event);
@@ -181,7 +187,7 @@ impl Link {
     /// Writes what [`Link::put`] has gathered.
     pub async fn write_out(&mut self) -> Result<Option<Event>, Broken> {
         loop {
-            let event = within(limits::PEER_BLOCK, async {
+            let event = within(limits::PEER_BLOCK.min(self.longest), async {
                 poll_fn(|cx| self.talk.poll_out_or_in(&mut self.stream, cx)).await
             });
             event.await?;
@@ -197,7 +203,7 @@ impl Link {
     /// Writes a large piece, within the time for one block, however few octets the peer takes at once.
     async fn write_through(&mut self, piece: &[u8]) -> Result<Option<Event>, Broken> {
         let mut written = 0;
-        let event = within(limits::PEER_BLOCK, async {
+        let event = within(limits::PEER_BLOCK.min(self.longest), async {
             while written < piece.len() {
                 let rest = &piece[written..];
                 written += poll_fn(|cx| self.talk.poll_through(&mut self.stream, rest, cx)).await?;
@@ -385,7 +391,7 @@ mod tests {
         smol::block_on(async {
             let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let stream = Stream::connect(silent.local_addr().unwrap()).await.unwrap();
-            let mut link = Link::new(stream, StartTls::Never);
+            let mut link = Link::new(stream, StartTls::Never, Duration::MAX);
             assert!(link.client().patience() >= Duration::from_secs(60));
             let end = Instant::now() + Duration::from_millis(10);
             let Err(Broken::Lost(error)) = link.envelope_event(&NoMail, end).await else {

@@ -100,6 +100,18 @@ impl Outcome {
         }
     }
 
+    /// 552 to a recipient behind others that were taken: too many for one transaction, by the words of RFC 821, so the rest
+    /// are to come again (RFC 5321 4.5.3.1.10). None, also where the enhanced code says that it is the mailbox or its address.
+    pub(super) fn of_too_many(reply: &Reply, host: &str) -> Option<Self> {
+        let mut reason = Reason::of_reply(reply, host);
+        let of_mailbox = ["5.1.", "5.2."];
+        if reason.code != 552 || of_mailbox.iter().any(|s| reason.status.starts_with(s)) {
+            return None;
+        }
+        reason.status = "4.5.3".to_owned();
+        Some(Self::Deferred(reason))
+    }
+
     pub(in crate::outbound) fn of_route(error: &RouteError) -> Self {
         let reason = Reason::ours(error.code(), error.text());
         match error {

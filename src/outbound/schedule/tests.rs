@@ -41,6 +41,7 @@ fn parts(spool: &Spool, routes: Arc<Routes>, executor: &Arc<Executor<'static>>) 
             next_session: Box::new(|| 1),
             sources: Default::default(),
             resting: Default::default(),
+            longest_wait: std::time::Duration::MAX,
             counters: Default::default(),
         },
         executor: Arc::clone(executor),
@@ -80,6 +81,7 @@ fn a_maildir_whose_disk_stalls_does_not_hold_the_stop() {
         outbound: 8,
         retry: "1h..1h".parse().unwrap(),
         lifetime: Duration::from_secs(86_400),
+        senders: Default::default(),
     };
     let (maildir, asked) = Maildir::stalled();
     let parts = parts(&spool, routes, &executor);

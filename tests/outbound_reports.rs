@@ -5,6 +5,7 @@ mod peer;
 #[path = "support/relay.rs"]
 mod relay;
 
+use facteur::spool::{Addressee, Facts, Sender};
 use peer::{Answer, Event, Peer};
 use relay::{Folder, Relay, Setup, maildir};
 use std::io::Write;
@@ -76,6 +77,85 @@ fn nobody_is_told_of_a_failure_without_a_sender() {
     relay.until_empty();
     assert_eq!(relay.counted(|counters| &counters.failed), 1);
     assert_eq!(relay.counted(|counters| &counters.dsns), 0);
+    relay.stop();
+}
+
+/// A next hop that refuses everybody, and Maildirs for home.example.
+fn refusing(folder: &Folder) -> (Peer, Setup) {
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT")
+            .then_some(Answer::Say("550 5.1.1 no such user"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let setup = Setup {
+        postmaster: Some("postmaster@home.example".to_owned()),
+        ..Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)])
+    };
+    (peer, setup)
+}
+
+#[test]
+fn the_postmaster_gets_a_note_of_a_failure_without_a_sender() {
+    let folder = Folder::new("note");
+    let (_peer, setup) = refusing(&folder);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("", &["nobody@one.test", "none@one.test"], TEXT);
+    relay.until("a note", |_| relay.counted(|counters| &counters.notes) == 1);
+    relay.until_empty();
+    let notes = maildir(&folder.0.join("postmaster"));
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].starts_with("Return-Path: <>\nDelivered-To: postmaster@home.example\n"));
+    let found = python(&notes[0], "
+people, status, header = m.iter_parts()
+print(m['Subject'], '|', m.get_content_type(), [b['Final-Recipient'] for b in status.get_payload()[1:]])
+print(' '.join(people.get_content().split())[:99])
+");
+    assert_eq!(
+        found,
+        "A message without a sender could not be delivered | multipart/report ['rfc822; nobody@one.test', 'rfc822; none@one.test']
+This is the mail relay at relay.example. This goes to you, the postmaster, because the message belo
+"
+    );
+    relay.stop();
+}
+
+#[test]
+fn no_note_is_about_a_note_and_a_flood_gets_few() {
+    let folder = Folder::new("flood");
+    let (peer, mut setup) = refusing(&folder);
+    setup.postmaster = Some("postmaster@elsewhere.test".to_owned());
+    let relay = Relay::start(&folder.0, &setup);
+    const FLOOD: usize = 60;
+    for _ in 0..FLOOD {
+        relay.submit("", &["nobody@one.test"], TEXT);
+    }
+    let refused = |peer: &Peer, to: &str| {
+        let is = |event: &Event| matches!(event, Event::Command(_, line) if line.starts_with(to));
+        peer.seen().iter().filter(|event| is(event)).count()
+    };
+    relay.until("all tried", |_| refused(&peer, "RCPT TO:<nobody@") == FLOOD);
+    relay.until_empty();
+    // The notes fail, too, and that is the end of it.
+    let notes = relay.counted(|counters| &counters.notes);
+    assert_eq!(notes, facteur::limits::NOTES_AT_ONCE as u64);
+    assert_eq!(refused(&peer, "RCPT TO:<postmaster@") as u64, notes);
+    assert_eq!(relay.counted(|counters| &counters.dsns), 0);
+    relay.stop();
+    // One that waits for another postmaster's time is still a note.
+    setup.postmaster = Some("postmaster@home.example".to_owned());
+    let relay = Relay::start(&folder.0, &setup);
+    let facts = Facts {
+        note: true,
+        ..Facts::default()
+    };
+    let to = [Addressee::from("postmaster@elsewhere.test")];
+    relay.submit_with(&Sender::default(), &to, facts, TEXT);
+    relay.until("refused", |_| {
+        relay.counted(|counters| &counters.failed) == 1
+    });
+    relay.until_empty();
+    assert!(maildir(&folder.0.join("postmaster")).is_empty());
     relay.stop();
 }
 

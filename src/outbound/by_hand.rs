@@ -1,10 +1,10 @@
 //! What a postmaster does to messages by hand: try now, take out of the queue, with word to the sender or without.
 
 use super::destinations::merge_twins;
-use super::dsn::{Cause, Failure};
+use super::dsn::{Cause, Report};
 use super::report::Reporter;
 use super::schedule::Shared;
-use crate::spool::{Counts, Id, Lasting, Message, Outcome, Spool, Ticket};
+use crate::spool::{Counts, Id, Lasting, Message, Outcome, Settles, Spool, Ticket};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -201,18 +201,18 @@ async fn report(reporter: &Reporter<'_>, tickets: &[Ticket], all: u128) -> Resul
         return Ok(0);
     }
     reporter
-        .report(ticket, mask, &mut message, &failures)
+        .report(Settles::Recipients(ticket, mask), &mut message, &failures)
         .await?;
     Ok(mask.count_ones())
 }
 
-fn failures(message: &Message, bits: &[u128], hostname: &str) -> (u128, Vec<Failure>) {
+fn failures(message: &Message, bits: &[u128], hostname: &str) -> (u128, Vec<Report>) {
     let with_bits = message.recipients.iter().zip(bits);
     let told = with_bits.filter(|(recipient, _)| recipient.wants_failure_told());
     let mut mask = 0;
     let failure = |(recipient, bits): (&crate::spool::Recipient, &u128)| {
         mask |= bits;
-        Failure {
+        Report {
             address: recipient.address.clone(),
             original: recipient.orcpt.clone(),
             status: "5.0.0".to_owned(),
@@ -220,6 +220,7 @@ fn failures(message: &Message, bits: &[u128], hostname: &str) -> (u128, Vec<Fail
             code: 0,
             diagnostic: format!("the postmaster of {hostname} removed it from the queue"),
             cause: Cause::Impossible,
+            tried: None,
         }
     };
     let failures = told.map(failure).collect();

@@ -47,6 +47,8 @@ pub struct Facts {
     pub utf8_address: bool,
     /// MAIL said REQUIRETLS (RFC 8689): every hop must promise TLS.
     pub require_tls: bool,
+    /// It is a note to the postmaster: nobody is told what becomes of it.
+    pub note: bool,
 }
 
 /// The end of a transaction.

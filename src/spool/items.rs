@@ -147,7 +147,8 @@ pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Opti
     content[16] = u8::from(summary.facts.eight_bit_body)
         | u8::from(summary.facts.utf8_headers) << 1
         | u8::from(summary.facts.utf8_address) << 2
-        | u8::from(summary.facts.require_tls) << 3;
+        | u8::from(summary.facts.require_tls) << 3
+        | u8::from(summary.facts.note) << 4;
     content[17] = summary.recipients;
     put(out, FACTS, &content);
     if let Some((id, mask)) = finishes {
@@ -302,6 +303,7 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
                     utf8_headers: bits & 2 != 0,
                     utf8_address: bits & 4 != 0,
                     require_tls: bits & 8 != 0,
+                    note: bits & 16 != 0,
                 }
             },
             recipients: *content.get(17)?,
@@ -366,6 +368,7 @@ mod tests {
             facts: Facts {
                 utf8_headers: true,
                 require_tls: true,
+                note: true,
                 ..Facts::default()
             },
             accepted: 5,

@@ -2,14 +2,15 @@
 
 #[path = "support/peer.rs"]
 mod peer;
+#[path = "support/python.rs"]
+mod python;
 #[path = "support/relay.rs"]
 mod relay;
 
 use facteur::spool::{Addressee, Facts, Sender};
 use peer::{Answer, Event, Peer};
+use python::python;
 use relay::{Folder, Relay, Setup, maildir};
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const TEXT: &str = "Subject: hello\r\nTo: somebody\r\n\r\nOne line.\r\n.A dot.\r\n";
@@ -214,26 +215,4 @@ fn what_only_the_relay_says_is_no_answer_of_the_host() {
     }
     assert!(!dsns[0].contains("smtp;"));
     relay.stop();
-}
-
-/// What Python's email package finds in a message from a Maildir.
-fn python(message: &str, script: &str) -> String {
-    let program = format!(
-        "import sys, email, email.policy\nm = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)\n{script}"
-    );
-    let mut child = Command::new("python3")
-        .args(["-c", &program])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3 is there: scripts/test installs it");
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(message.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -26,7 +26,7 @@ use super::route::Hops;
 use connection::undecided;
 pub use connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
 use link::{Broken, Link};
-pub use outcome::{Outcome, Reason};
+pub use outcome::{Duty, Outcome, Reason};
 use walk::{Onward, Place, Walk};
 
 /// Makes connections to next hops. One is made at boot and shared.

@@ -1,27 +1,32 @@
 //! What became of each recipient in an attempt, and what is to be told of it.
 
-use super::attempt;
+use super::attempt::{self, Duty};
 use super::dsn::{Cause, Report};
 use super::outcome::Attempt;
+use crate::policy::target::Target;
 use crate::spool::Recipient;
 
 /// The recipients' bits by what is to be done with them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Masks {
     pub delivered: u128,
+    /// Of these, those of which the sender is to be told.
+    pub confirmed: u128,
     pub failed: u128,
     /// Failed, and nobody wants to be told.
     pub silent: u128,
     pub deferred: u128,
 }
 
-/// The moment at which an attempt ended.
+/// The moment at which an attempt ended, and what it means.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     /// Unix seconds.
     pub now: u64,
     /// Whether the message is not tried again.
     pub too_old: bool,
+    /// Whether there is a sender to be told of anything but a failure.
+    pub has_sender: bool,
 }
 
 /// Sorts an attempt's results. A deferral of a message that is too old is a failure, of its own kind.
@@ -34,36 +39,76 @@ pub(super) fn sort(
     let mut reports = Vec::new();
     let with_bits = recipients.iter().zip(attempt.bits.iter().copied());
     for ((recipient, bits), outcome) in with_bits.zip(&attempt.outcomes) {
-        let (why, cause) = match outcome {
-            attempt::Outcome::Delivered { .. } => {
+        let report = match outcome {
+            attempt::Outcome::Delivered { host, reply, duty } => {
                 masks.delivered |= bits;
-                continue;
+                if !recipient.wants_success_told() || *duty != Duty::Ours || !moment.has_sender {
+                    continue;
+                }
+                masks.confirmed |= bits;
+                of_success(recipient, &attempt.target.target, (host, reply))
             }
             attempt::Outcome::Deferred(_) if !moment.too_old => {
                 masks.deferred |= bits;
                 continue;
             }
-            attempt::Outcome::Deferred(why) => (why, Cause::Expired),
-            attempt::Outcome::Failed(why) if why.code != 0 => (why, Cause::Refused),
-            attempt::Outcome::Failed(why) => (why, Cause::Impossible),
+            attempt::Outcome::Failed(_) | attempt::Outcome::Deferred(_)
+                if !recipient.wants_failure_told() =>
+            {
+                masks.silent |= bits;
+                continue;
+            }
+            attempt::Outcome::Failed(why) => {
+                masks.failed |= bits;
+                let cause = match why.code {
+                    0 => Cause::Impossible,
+                    _ => Cause::Refused,
+                };
+                of_trouble(recipient, why, cause)
+            }
+            attempt::Outcome::Deferred(why) => {
+                masks.failed |= bits;
+                of_trouble(recipient, why, Cause::Expired)
+            }
         };
-        if !recipient.wants_failure_told() {
-            masks.silent |= bits;
-            continue;
-        }
-        masks.failed |= bits;
         reports.push(Report {
-            address: recipient.address.clone(),
-            original: recipient.orcpt.clone(),
-            status: final_status(&why.status, cause),
-            host: why.host.clone(),
-            code: why.code,
-            diagnostic: why.text.clone(),
-            cause,
             tried: Some(moment.now),
+            ..report
         });
     }
     (masks, reports)
+}
+
+fn of_trouble(recipient: &Recipient, why: &attempt::Reason, cause: Cause) -> Report {
+    Report {
+        address: recipient.address.clone(),
+        original: recipient.orcpt.clone(),
+        status: final_status(&why.status, cause),
+        host: why.host.clone(),
+        code: why.code,
+        diagnostic: why.text.clone(),
+        cause,
+        tried: None,
+    }
+}
+
+/// A next hop without DSN ends what can be told of a message (RFC 3461 5.2.7.3, "relayed").
+fn of_success(recipient: &Recipient, target: &Target, (host, reply): (&str, &str)) -> Report {
+    let (cause, host, diagnostic) = match target {
+        Target::Maildir(_) => (Cause::Delivered, None, "it is in the mailbox"),
+        Target::Mx | Target::Smtp(_) => (Cause::Relayed, Some(host.to_owned()), reply),
+    };
+    let code = reply.get(..3).and_then(|code| code.parse().ok());
+    Report {
+        address: recipient.address.clone(),
+        original: recipient.orcpt.clone(),
+        status: "2.0.0".to_owned(),
+        host,
+        code: code.unwrap_or(0),
+        diagnostic: diagnostic.to_owned(),
+        cause,
+        tried: None,
+    }
 }
 
 /// What has expired says so (RFC 3463 3.5, X.4.7, a persistent transient failure); its last answer stands in the
@@ -80,7 +125,6 @@ fn final_status(status: &str, cause: Cause) -> String {
 mod tests {
     use super::super::destinations::Destination;
     use super::*;
-    use crate::policy::target::Target;
     use crate::smtp::parameters::Notify;
 
     fn recipients(count: u8) -> Vec<Recipient> {
@@ -122,7 +166,11 @@ mod tests {
             bits,
             outcomes,
         };
-        let moment = Moment { now: 7, too_old };
+        let moment = Moment {
+            now: 7,
+            too_old,
+            has_sender: true,
+        };
         sort(recipients, &attempt, moment)
     }
 
@@ -132,6 +180,7 @@ mod tests {
             attempt::Outcome::Delivered {
                 host: "h".to_owned(),
                 reply: String::new(),
+                duty: Duty::Ours,
             },
             attempt::Outcome::Failed(why("5.1.1", 550)),
             attempt::Outcome::Deferred(why("4.2.2", 550)),
@@ -145,6 +194,7 @@ mod tests {
             masks,
             Masks {
                 delivered: 0b10,
+                confirmed: 0,
                 failed: 0b1011_0100,
                 silent: 0,
                 deferred: 0b100_1000
@@ -196,6 +246,7 @@ mod tests {
             masks,
             Masks {
                 delivered: 0,
+                confirmed: 0,
                 failed: 0b11,
                 silent: 0,
                 deferred: 0

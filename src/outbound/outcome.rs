@@ -3,11 +3,12 @@
 use super::attempt;
 use super::destinations::Destination;
 use super::dsn::Report;
-use super::fates::{Moment, sort};
+use super::fates::{Masks, Moment, sort};
 use super::report::Reporter;
 use super::schedule::Shared;
 use crate::spool::{Deferral, Info, Message, Note, Outcome, ReadError, Settles, Ticket};
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -24,9 +25,18 @@ pub struct Attempt<'a> {
     pub outcomes: Vec<attempt::Outcome>,
 }
 
+/// Whether what is to be told is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// Or nobody is to be told.
+    Yes,
+    /// What failed stays, until somebody can be told.
+    No,
+}
+
 impl Shared {
-    /// Settles a ticket by an attempt's results. What failed is told to the sender in the same commit that marks it; if
-    /// that cannot be, it is tried again later, because a failure that nobody learns of would be a lost message.
+    /// Settles a ticket by an attempt's results. What the sender is told is queued in the same commit that marks it. What
+    /// failed and cannot be told is tried again later, because a failure that nobody learns of would be a lost message.
     pub(super) async fn conclude(
         &self,
         ticket: Ticket,
@@ -38,55 +48,72 @@ impl Shared {
         let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
         let next = self.next_try(&info, now);
         log_outcomes(&info, message, &attempt, too_old, next - now);
-        let moment = Moment { now, too_old };
+        let moment = Moment {
+            now,
+            too_old,
+            has_sender: !message.sender.is_empty(),
+        };
         let (masks, reports) = sort(&message.recipients, &attempt, moment);
-        self.counters
-            .delivered
-            .fetch_add(u64::from(masks.delivered.count_ones()), Relaxed);
-        let mut done = masks.delivered | masks.silent;
-        let mut deferred = masks.deferred;
-        if masks.silent != 0 {
-            log::info!(
-                "untold id={} sender={:?} recipients={} reason=\"failed, and NOTIFY asks for no report\"",
-                info.id,
-                message.sender,
-                masks.silent.count_ones()
-            );
-        }
-        self.counters
-            .failed
-            .fetch_add(u64::from(masks.silent.count_ones()), Relaxed);
-        if masks.failed != 0 {
-            let settles = Settles::Recipients(&ticket, masks.failed);
-            if message.sender.is_empty() {
-                // RFC 5321 6.1: never a DSN about a DSN.
-                let told = self.tell_postmaster(settles, message, &reports).await;
-                log::warn!(
-                    "dropped id={} sender=<> recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
-                    info.id,
-                    reports.len()
-                );
-                done |= masks.failed;
-            } else if let Err(problem) = self.tell_sender(settles, message, &reports).await {
-                log::warn!(
-                    "dsn for={} to={:?} result=deferred reason={problem:?}",
-                    info.id,
-                    message.sender
-                );
-                deferred |= masks.failed;
-            }
-            let failed = masks.failed & !deferred;
-            self.counters
-                .failed
-                .fetch_add(u64::from(failed.count_ones()), Relaxed);
-        }
-        self.counters
-            .deferred
-            .fetch_add(u64::from(deferred.count_ones()), Relaxed);
+        let failed = match self.tell(&ticket, &masks, message, &reports).await {
+            Told::Yes => masks.failed,
+            Told::No => 0,
+        };
+        let done = masks.delivered | masks.silent | failed;
+        let deferred = masks.deferred | masks.failed & !failed;
+        let count = |counter: &AtomicU64, mask: u128| {
+            counter.fetch_add(mask.count_ones().into(), Relaxed);
+        };
+        count(&self.counters.delivered, masks.delivered);
+        count(&self.counters.failed, masks.silent | failed);
+        count(&self.counters.deferred, deferred);
         let defer = (deferred != 0).then_some(Deferral { next });
         let outcome = Outcome { done, defer };
         let note = note(&attempt, now);
         self.spool.settle_noting(ticket, outcome, &note).await;
+    }
+
+    /// Tells who is to be told.
+    async fn tell(
+        &self,
+        ticket: &Ticket,
+        masks: &Masks,
+        message: &mut Message,
+        reports: &[Report],
+    ) -> Told {
+        let (id, silent) = (message.id, masks.silent.count_ones());
+        if silent != 0 {
+            log::info!(
+                "untold id={id} sender={:?} recipients={silent} reason=\"failed, and NOTIFY asks for no report\"",
+                message.sender
+            );
+        }
+        if reports.is_empty() {
+            return Told::Yes;
+        }
+        let settles = Settles::Recipients(ticket, masks.failed | masks.confirmed);
+        if message.sender.is_empty() {
+            // RFC 5321 6.1: never a DSN about a DSN.
+            let told = self.tell_postmaster(settles, message, reports).await;
+            log::warn!(
+                "dropped id={id} sender=<> recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
+                reports.len()
+            );
+            return Told::Yes;
+        }
+        match self.tell_sender(settles, message, reports).await {
+            Ok(()) => Told::Yes,
+            Err(problem) => {
+                let result = match masks.failed {
+                    0 => "dropped",
+                    _ => "deferred",
+                };
+                log::warn!(
+                    "dsn for={id} to={:?} result={result} reason={problem:?}",
+                    message.sender
+                );
+                Told::No
+            }
+        }
     }
 
     /// Queues a DSN to the sender; when this returns, what it settles is marked with it.
@@ -213,7 +240,7 @@ fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: 
     for (recipient, outcome) in message.recipients.iter().zip(&attempt.outcomes) {
         let about = about(info.id, &recipient.address, attempt);
         match outcome {
-            attempt::Outcome::Delivered { host, reply } => {
+            attempt::Outcome::Delivered { host, reply, .. } => {
                 log::info!("{about} result=delivered host={host} reply={reply:?}");
             }
             attempt::Outcome::Deferred(why) if too_old => {

@@ -99,6 +99,12 @@ impl Recipient {
         1 << self.ordinal
     }
 
+    /// Whether the sender is to be told of success: only where NOTIFY asks for it.
+    #[must_use]
+    pub fn wants_success_told(&self) -> bool {
+        self.notify.is_some_and(|notify| notify.success)
+    }
+
     /// Whether the sender is to be told of a failure: yes, unless NOTIFY leaves it out (RFC 3461 4.1).
     #[must_use]
     pub fn wants_failure_told(&self) -> bool {

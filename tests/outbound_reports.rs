@@ -7,6 +7,7 @@ mod python;
 #[path = "support/relay.rs"]
 mod relay;
 
+use facteur::smtp::parameters::Notify;
 use facteur::spool::{Addressee, Facts, Sender};
 use peer::{Answer, Event, Peer};
 use python::python;
@@ -157,6 +158,88 @@ fn no_note_is_about_a_note_and_a_flood_gets_few() {
     });
     relay.until_empty();
     assert!(maildir(&folder.0.join("postmaster")).is_empty());
+    relay.stop();
+}
+
+#[test]
+fn who_asks_for_it_hears_of_a_delay_after_four_hours_once() {
+    let folder = Folder::new("delay");
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT")
+            .then_some(Answer::Say("451 4.7.1 later"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let setup = Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)]);
+    let mut relay = Relay::start(&folder.0, &setup);
+    let asks = |address, notify| Addressee {
+        notify,
+        ..Addressee::from(address)
+    };
+    let delay = Notify {
+        delay: true,
+        ..Notify::default()
+    };
+    let failure = Notify {
+        failure: true,
+        ..Notify::default()
+    };
+    let to = [
+        asks("grey@one.test", Some(delay)),
+        asks("gray@one.test", Some(delay)),
+        asks("other@one.test", None),
+        asks("another@one.test", Some(failure)),
+    ];
+    for address in ["ann@home.example", ""] {
+        let sender = Sender {
+            address,
+            envid: Some("QQ1"),
+            ..Sender::default()
+        };
+        relay.submit_with(&sender, &to, Facts::default(), TEXT);
+    }
+    let mut deferred = 0;
+    let mut tried = |relay: &Relay| {
+        deferred += 8;
+        relay.until("put off", |counts| {
+            let of_mail = relay.counted(|counters| &counters.deferred);
+            counts.in_flight == 0 && counts.queued == 2 && of_mail == deferred
+        });
+    };
+    tried(&relay);
+    for (hours, dsns) in [(3, 0), (1, 1), (4, 1)] {
+        setup.time.passes(hours * 3600);
+        smol::block_on(relay.schedule.hand().retry(None)).unwrap();
+        tried(&relay);
+        assert_eq!(relay.counted(|counters| &counters.dsns), dsns, "{hours}");
+    }
+    relay.stop();
+    relay = Relay::start(&folder.0, &setup);
+    setup.time.passes(3600);
+    smol::block_on(relay.schedule.hand().retry(None)).unwrap();
+    relay.until("put off", |counts| {
+        counts.in_flight == 0 && relay.counted(|counters| &counters.deferred) == 8
+    });
+    let dsns = maildir(&folder.0.join("ann"));
+    assert_eq!(dsns.len(), 1, "nor after a restart");
+    assert_eq!(
+        python::fields(&dsns[0]),
+        "Your message is delayed, and will be tried again
+rfc822; grey@one.test delayed 4.7.1 smtp; 451 4.7.1 later dns; [127.0.0.1]
+rfc822; gray@one.test delayed 4.7.1 smtp; 451 4.7.1 later dns; [127.0.0.1]
+"
+    );
+    let found = python(&dsns[0], "
+people, status, header = m.iter_parts()
+from email.utils import parsedate_to_datetime as date
+about, each = status.get_payload()[:2]
+print(about['Original-Envelope-Id'], date(each['Will-Retry-Until']) - date(about['Arrival-Date']), date(each['Last-Attempt-Date']) - date(about['Arrival-Date']))
+text = ' '.join(people.get_content().split())
+for words in ['This is only a warning', 'need not send it again', 'until', 'asked to be told']: assert words in text, text
+assert 'not be tried' not in text
+");
+    assert!(found.starts_with("QQ1 5 days, 0:00:0"), "{found}");
+    assert!(found.contains(" 4:00:0"), "{found}");
     relay.stop();
 }
 

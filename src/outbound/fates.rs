@@ -16,6 +16,8 @@ pub(super) struct Masks {
     /// Failed, and nobody wants to be told.
     pub silent: u128,
     pub deferred: u128,
+    /// Of these, those of whose delay the sender is to be told.
+    pub delayed: u128,
 }
 
 /// The moment at which an attempt ended, and what it means.
@@ -27,6 +29,8 @@ pub(super) struct Moment {
     pub too_old: bool,
     /// Whether there is a sender to be told of anything but a failure.
     pub has_sender: bool,
+    /// Set where it is time to tell of a delay: until when the message is tried.
+    pub patience: Option<u64>,
 }
 
 /// Sorts an attempt's results. A deferral of a message that is too old is a failure, of its own kind.
@@ -48,9 +52,14 @@ pub(super) fn sort(
                 masks.confirmed |= bits;
                 of_success(recipient, &attempt.target.target, (host, reply))
             }
-            attempt::Outcome::Deferred(_) if !moment.too_old => {
+            attempt::Outcome::Deferred(why) if !moment.too_old => {
                 masks.deferred |= bits;
-                continue;
+                let patience = moment.patience.filter(|_| recipient.wants_delay_told());
+                let Some(until) = patience.filter(|_| moment.has_sender) else {
+                    continue;
+                };
+                masks.delayed |= bits;
+                of_trouble(recipient, why, Cause::Delayed { until })
             }
             attempt::Outcome::Failed(_) | attempt::Outcome::Deferred(_)
                 if !recipient.wants_failure_told() =>
@@ -83,7 +92,7 @@ fn of_trouble(recipient: &Recipient, why: &attempt::Reason, cause: Cause) -> Rep
     Report {
         address: recipient.address.clone(),
         original: recipient.orcpt.clone(),
-        status: final_status(&why.status, cause),
+        status: status_for(&why.status, cause),
         host: why.host.clone(),
         code: why.code,
         diagnostic: why.text.clone(),
@@ -112,12 +121,13 @@ fn of_success(recipient: &Recipient, target: &Target, (host, reply): (&str, &str
 }
 
 /// What has expired says so (RFC 3463 3.5, X.4.7, a persistent transient failure); its last answer stands in the
-/// diagnostic. Any other failure is for good, whatever class its enhanced code claims.
-fn final_status(status: &str, cause: Cause) -> String {
-    match (status.strip_prefix("4."), cause) {
-        (_, Cause::Expired) => "4.4.7".to_owned(),
-        (Some(detail), _) => format!("5.{detail}"),
-        (None, _) => status.to_owned(),
+/// diagnostic. Any other failure is for good and any delay is not, whatever class its enhanced code claims.
+fn status_for(status: &str, cause: Cause) -> String {
+    let (_, detail) = status.split_once('.').unwrap_or(("", "0.0"));
+    match cause {
+        Cause::Expired => "4.4.7".to_owned(),
+        Cause::Delayed { .. } => format!("4.{detail}"),
+        _ => format!("5.{detail}"),
     }
 }
 
@@ -170,6 +180,7 @@ mod tests {
             now: 7,
             too_old,
             has_sender: true,
+            patience: None,
         };
         sort(recipients, &attempt, moment)
     }
@@ -197,7 +208,8 @@ mod tests {
                 confirmed: 0,
                 failed: 0b1011_0100,
                 silent: 0,
-                deferred: 0b100_1000
+                deferred: 0b100_1000,
+                delayed: 0
             }
         );
         let told: Vec<_> = failures
@@ -249,7 +261,8 @@ mod tests {
                 confirmed: 0,
                 failed: 0b11,
                 silent: 0,
-                deferred: 0
+                deferred: 0,
+                delayed: 0
             }
         );
         for failure in &failures {

@@ -6,7 +6,8 @@ use super::dsn::Report;
 use super::fates::{Masks, Moment, sort};
 use super::report::Reporter;
 use super::schedule::Shared;
-use crate::spool::{Deferral, Info, Message, Note, Outcome, ReadError, Settles, Ticket};
+use crate::limits;
+use crate::spool::{Deferral, Info, Message, Note, Outcome, ReadError, Reported, Settles, Ticket};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,6 +53,7 @@ impl Shared {
             now,
             too_old,
             has_sender: !message.sender.is_empty(),
+            patience: self.patience(&info, now, &attempt, message),
         };
         let (masks, reports) = sort(&message.recipients, &attempt, moment);
         let failed = match self.tell(&ticket, &masks, message, &reports).await {
@@ -72,6 +74,21 @@ impl Shared {
         self.spool.settle_noting(ticket, outcome, &note).await;
     }
 
+    /// Where it is time to tell of a delay, and no attempt before was: until when the message is tried. An attempt that was
+    /// cut off says nothing of some recipients: the next one's report tells of all.
+    fn patience(
+        &self,
+        info: &Info,
+        now: u64,
+        attempt: &Attempt<'_>,
+        message: &Message,
+    ) -> Option<u64> {
+        let age = self.clocks.age(info.id, now);
+        let whole = attempt.outcomes.len() == message.recipients.len();
+        let is_time = age >= limits::DSN_DELAY && !info.delay_told && whole;
+        is_time.then(|| now + self.settings.lifetime.saturating_sub(age).as_secs())
+    }
+
     /// Tells who is to be told.
     async fn tell(
         &self,
@@ -90,7 +107,11 @@ impl Shared {
         if reports.is_empty() {
             return Told::Yes;
         }
-        let settles = Settles::Recipients(ticket, masks.failed | masks.confirmed);
+        let reported = Reported {
+            done: masks.failed | masks.confirmed,
+            delayed: masks.delayed,
+        };
+        let settles = Settles::Reported(ticket, reported);
         if message.sender.is_empty() {
             // RFC 5321 6.1: never a DSN about a DSN.
             let told = self.tell_postmaster(settles, message, reports).await;

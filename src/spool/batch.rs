@@ -449,8 +449,8 @@ impl Log {
             let mut entry = Entry::new(part.id, *place, last.recipients);
             (entry.lane, entry.weight) = (last.lane, weight);
             first |= state.queue.insert(entry, &generations).1;
-            if let Some((slot, id, mask)) = last.finishes {
-                state.finish(slot, id, mask);
+            if let Some((slot, id, reported)) = last.reports {
+                state.reported(slot, id, reported);
             }
         }
         drop(state);

@@ -28,7 +28,7 @@ impl Spool {
                     id: entry.id,
                     mask: entry.remaining(),
                     next: 0,
-                    attempts: entry.attempts,
+                    tries: entry.tries,
                 });
             }
         });
@@ -65,7 +65,7 @@ impl Spool {
         let slots = state.queue.slots();
         let end = slots.min(from.saturating_add(limits::CONTROL_NOW as u32));
         let entries = (from..end).filter_map(|slot| state.queue.get(slot));
-        let due = entries.filter(|entry| entry.next == 0 && entry.attempts > 0);
+        let due = entries.filter(|entry| entry.next == 0 && entry.tries.count() > 0);
         let due = due.map(|entry| (Id(entry.id), entry.remaining()));
         (due.collect(), (end < slots).then_some(end))
     }

@@ -1,6 +1,7 @@
 //! What the index knows of a message and a set of its recipients with one next try.
 
 use super::record::Place;
+use super::tries::Tries;
 use crate::policy::routes::Lane;
 
 /// An entry. Addresses stay on the disk.
@@ -14,7 +15,7 @@ pub struct Entry {
     pub offset: u32,
     /// How many generations before it the first part is, if all between hold one; else [`SPARSE`].
     pub span: u16,
-    pub attempts: u16,
+    pub tries: Tries,
     pub lane: u32,
     /// Unix seconds; 0: at once.
     pub next: u32,
@@ -39,7 +40,7 @@ impl Entry {
             generation: place.generation,
             offset: place.offset,
             span: 0,
-            attempts: 0,
+            tries: Tries::default(),
             lane: 0,
             next: 0,
             sibling: 0,

@@ -2,7 +2,7 @@
 
 use super::marks::Left;
 use super::record::{self, Place};
-use super::{Addressee, Facts, Sender, Source};
+use super::{Addressee, Facts, Reported, Sender, Source};
 use crate::smtp::parameters::{Notify, Ret};
 
 const SENDER: u8 = 1;
@@ -12,7 +12,7 @@ const HEAD: u8 = 4;
 const FACTS: u8 = 5;
 const RETURN: u8 = 6;
 const ENVID: u8 = 7;
-const FINISHES: u8 = 8;
+const REPORTS: u8 = 8;
 const LEFT: u8 = 11;
 const SOURCE_TAG: u8 = 12;
 const CHECK: u8 = 13;
@@ -60,10 +60,8 @@ pub enum Item<'a> {
     Facts(Summary),
     Return(Ret),
     Envid(&'a str),
-    Finishes {
-        id: u64,
-        mask: u128,
-    },
+    /// Of another message's recipients.
+    Reports(u64, Reported),
     /// In the copy of a message: entries as a checkpoint has them, without offsets.
     Left(&'a [u8]),
     Source(Source),
@@ -136,10 +134,15 @@ pub fn close_body(out: &mut [u8], start: usize) {
 }
 
 /// Octets of everything that [`put_last`] appends, beyond the head itself.
-pub const LAST: usize = 3 * ITEM + 19 + 24;
+pub const LAST: usize = 3 * ITEM + 19 + 40;
 
 /// Appends the final part's items.
-pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Option<(u64, u128)>) {
+pub fn put_last(
+    out: &mut Vec<u8>,
+    head: &[u8],
+    summary: Summary,
+    reports: Option<(u64, Reported)>,
+) {
     put(out, HEAD, head);
     let mut content = [0; 18];
     content[..8].copy_from_slice(&summary.accepted.to_le_bytes());
@@ -151,11 +154,12 @@ pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Opti
         | u8::from(summary.facts.note) << 4;
     content[17] = summary.recipients;
     put(out, FACTS, &content);
-    if let Some((id, mask)) = finishes {
-        let mut content = [0; 24];
+    if let Some((id, reported)) = reports {
+        let mut content = [0; 40];
         content[..8].copy_from_slice(&id.to_le_bytes());
-        content[8..].copy_from_slice(&mask.to_le_bytes());
-        put(out, FINISHES, &content);
+        content[8..24].copy_from_slice(&reported.done.to_le_bytes());
+        content[24..].copy_from_slice(&reported.delayed.to_le_bytes());
+        put(out, REPORTS, &content);
     }
 }
 
@@ -313,10 +317,11 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
             _ => Ret::Full,
         }),
         ENVID => Item::Envid(text(content)?),
-        FINISHES => Item::Finishes {
-            id: record::u64_at(content, 0)?,
-            mask: record::u128_at(content, 8)?,
-        },
+        REPORTS => {
+            let done = record::u128_at(content, 8)?;
+            let delayed = record::u128_at(content, 24).unwrap_or(0);
+            Item::Reports(record::u64_at(content, 0)?, Reported { done, delayed })
+        }
         LEFT => Item::Left(content),
         SOURCE_TAG => Item::Source(Source::of_number(record::u64_at(content, 0)?)),
         _ => return None,
@@ -375,7 +380,11 @@ mod tests {
             size: 6,
             recipients: 1,
         };
-        put_last(&mut payload, b"H: 1", summary, Some((9, 1 << 100)));
+        let reported = Reported {
+            done: 1 << 100,
+            delayed: 1 << 7,
+        };
+        put_last(&mut payload, b"H: 1", summary, Some((9, reported)));
         put_source(&mut payload, Source::of_number(7));
         let items: Vec<_> = Items::of(&payload).collect();
         let expected = [
@@ -388,10 +397,7 @@ mod tests {
             Item::Body(b"hello"),
             Item::Head(b"H: 1"),
             Item::Facts(summary),
-            Item::Finishes {
-                id: 9,
-                mask: 1 << 100,
-            },
+            Item::Reports(9, reported),
             Item::Source(Source::of_number(7)),
         ];
         assert_eq!(items, expected);

@@ -61,6 +61,7 @@ mod header;
 mod id;
 mod inspect;
 mod items;
+mod known;
 mod lifted;
 mod log;
 mod look;
@@ -87,10 +88,11 @@ mod shares;
 mod tests;
 mod ticket;
 mod transaction;
+mod tries;
 
 pub use by_hand::Lasting;
 pub use disk::{Disk, DiskFile};
-pub use envelope::{Addressee, Facts, Last, Recipient, Sender, Settles};
+pub use envelope::{Addressee, Facts, Last, Recipient, Reported, Sender, Settles};
 pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;
@@ -361,7 +363,8 @@ impl Spool {
             id: ticket.id(),
             lane: Lane(lane),
             mixed: lane == queue::MIXED,
-            attempts: entry.map_or(0, |entry| entry.attempts),
+            attempts: entry.map_or(0, |entry| entry.tries.count()),
+            delay_told: entry.is_some_and(|entry| entry.tries.is_told()),
             accepted: ticket.id().seconds(),
             recipients: entry.map_or(0, |entry| entry.remaining()),
         }

@@ -1,6 +1,7 @@
 //! What the spool's callers and its threads share.
 
 use super::LaneOf;
+use super::Reported;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::log::Inbox;
@@ -32,11 +33,15 @@ impl State {
         share == 0 || held <= own || u64::from(held) + more <= quarter
     }
 
-    /// Takes recipients of an entry in flight away, because another message settles them.
-    pub fn finish(&mut self, slot: u32, id: u64, mask: u128) {
+    /// Takes recipients of an entry in flight away, because another message settles them, or notes that it tells of their
+    /// delay.
+    pub fn reported(&mut self, slot: u32, id: u64, reported: Reported) {
         if let Some(entry) = self.queue.get_mut(slot).filter(|entry| entry.id == id) {
-            let mask = mask & entry.remaining();
+            let mask = reported.done & entry.remaining();
             entry.set_remaining(entry.remaining() & !mask);
+            if reported.delayed & entry.remaining() != 0 {
+                entry.tries = entry.tries.told();
+            }
             self.queue.unreserve(mask.count_ones());
         }
     }

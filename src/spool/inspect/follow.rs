@@ -185,7 +185,7 @@ fn of_queue(found: Recovered, notes: Vec<Note>) -> Queued {
     let waiting = found.entries.iter().map(|entry| Waiting {
         recipients: entry.remaining(),
         next: entry.next.into(),
-        attempts: entry.attempts,
+        attempts: entry.tries.count(),
     });
     Queued {
         id: Id(found.id),

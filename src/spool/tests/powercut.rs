@@ -105,13 +105,21 @@ fn a_message_that_is_dropped_by_hand() {
 
 /// A DSN for some recipients.
 fn report(spool: &Spool, ticket: &Ticket, mask: u128, octets: &[u8]) {
+    let reported = Reported {
+        done: mask,
+        ..Reported::default()
+    };
+    report_of(spool, ticket, reported, octets);
+}
+
+fn report_of(spool: &Spool, ticket: &Ticket, reported: Reported, octets: &[u8]) {
     block_on(async {
         let mut dsn = spool.begin_dsn(MICROS).unwrap();
         dsn.sender(&Sender::default()).await.unwrap();
         dsn.recipient("sender@b").await.unwrap();
         dsn.body(octets).await.unwrap();
         let last = Last {
-            settles: Some(Settles::Recipients(ticket, mask)),
+            settles: Some(Settles::Reported(ticket, reported)),
             ..Last::default()
         };
         commit(spool, dsn, last, octets).await.unwrap();
@@ -128,6 +136,31 @@ fn a_report_in_many_parts() {
             report(spool, &ticket, 1, &body(2, length));
             block_on(defer(spool, ticket, 0, NOW + 60));
             for ticket in due(spool, NOW) {
+                block_on(deliver(spool, ticket));
+            }
+        }
+    });
+}
+
+/// Of a delay people are told once, wherever the power goes.
+#[test]
+fn a_report_of_a_delay() {
+    cut_after_each_call(6, |spool| {
+        for length in [30, 20_000] {
+            let id = take(spool, length);
+            let ticket = due(spool, NOW).remove(0);
+            let reported = Reported {
+                done: 0,
+                delayed: 2,
+            };
+            report_of(spool, &ticket, reported, &body(2, length));
+            assert!(spool.info(&ticket).delay_told);
+            block_on(defer(spool, ticket, 0, NOW + 60));
+            for ticket in due(spool, NOW) {
+                block_on(deliver(spool, ticket));
+            }
+            for ticket in due(spool, NOW + 60) {
+                assert!(ticket.id() == id && spool.info(&ticket).delay_told);
                 block_on(deliver(spool, ticket));
             }
         }

@@ -43,7 +43,9 @@ impl Ceiling {
             sessions: config.sessions,
             per_session: PER_SESSION + client_chain,
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
-            index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY + parts * size_of::<u64>(),
+            index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY
+                + parts * size_of::<u64>()
+                + limits::DSN_HOLDS * 64,
             outbound: Schedule::most_memory(config.outbound)
                 + config.outbound * limits::CONNECTION_TLS,
             recovery: limits::QUEUE_ENTRIES * limits::RECOVERY_ENTRY,

@@ -29,6 +29,8 @@ pub struct Removed {
 #[derive(Debug)]
 pub enum Refusal {
     Unknown(Id),
+    /// It has failed, and is kept for the DSN that tells its sender so.
+    Reported(Id, Id),
     /// A next hop may be taking it at this moment: to take it out could lose what is said of it.
     Underway(Id),
     /// The DSN could not be queued; the message stays.
@@ -41,6 +43,10 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(id) => write!(f, "{id} is not in the queue"),
+            Self::Reported(id, dsn) => write!(
+                f,
+                "{id} has failed, and is kept for {dsn}, which sends it back: name that one"
+            ),
             Self::Underway(id) => write!(
                 f,
                 "{id} is being delivered at this moment: wait for the attempt to end"
@@ -148,9 +154,15 @@ impl Stopped<'_> {
 async fn retry(spool: &Spool, id: Option<Id>, lasting: Lasting) -> Result<usize, Refusal> {
     let count = spool.hasten(id, lasting).await;
     match id {
-        Some(id) if count == 0 && spool.entries_of(id) == 0 => Err(Refusal::Unknown(id)),
+        Some(id) if count == 0 && spool.entries_of(id) == 0 => Err(missing(spool, id)),
         _ => Ok(count),
     }
+}
+
+/// Nothing of a message waits.
+fn missing(spool: &Spool, id: Id) -> Refusal {
+    let holder = spool.holder(id);
+    holder.map_or(Refusal::Unknown(id), |dsn| Refusal::Reported(id, dsn))
 }
 
 /// All of a message or nothing: where one of its entries is with a worker, the others go back.
@@ -161,7 +173,7 @@ async fn remove(
     tell: Tell,
 ) -> Result<Removed, Refusal> {
     match reporter.spool.entries_of(id) {
-        0 => return Err(Refusal::Unknown(id)),
+        0 => return Err(missing(reporter.spool, id)),
         entries if entries > tickets.len() => return Err(Refusal::Underway(id)),
         _ => {}
     }

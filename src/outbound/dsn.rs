@@ -14,7 +14,7 @@ mod words;
 use crate::limits;
 use crate::smtp::date::Date;
 use original::Coding;
-pub use original::HeaderLines;
+pub use original::{Fitness, HeaderLines};
 use std::fmt::Write as _;
 use text::{clean, quoted};
 
@@ -97,6 +97,13 @@ pub enum Reader {
     },
 }
 
+/// What of the message goes back (RFC 3461 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Header,
+    Whole,
+}
+
 /// A DSN for some recipients of one message.
 #[derive(Debug)]
 pub struct Dsn<'a> {
@@ -120,6 +127,8 @@ pub struct Dsn<'a> {
     pub reports: &'a [Report],
     /// Whether the original's header lines hold octets above 127.
     pub header_8bit: bool,
+    /// What of the message goes back.
+    pub extent: Extent,
     /// Sixteen random octets as a number; it makes the boundary one that no text can contain by accident or design.
     pub salt: u128,
 }
@@ -186,17 +195,13 @@ impl Dsn<'_> {
         text
     }
 
-    /// The parts for people and for programs, and the beginning of the one with the original's header lines.
+    /// The parts for people and for programs, and the beginning of the one with the original, or its header lines.
     #[must_use]
     pub fn before(&self) -> String {
         let boundary = self.boundary();
-        let (encoding, status_type, header_type) = match self.form() {
-            Form::Ascii => ("7bit", "message/delivery-status", "text/rfc822-headers"),
-            Form::Global => (
-                "8bit",
-                "message/global-delivery-status",
-                "message/global-headers",
-            ),
+        let (encoding, status_type) = match self.form() {
+            Form::Ascii => ("7bit", "message/delivery-status"),
+            Form::Global => ("8bit", "message/global-delivery-status"),
         };
         let people = self.for_people();
         let mut text = format!("--{boundary}\r\nContent-Description: Notification\r\n");
@@ -221,17 +226,35 @@ impl Dsn<'_> {
              Content-Transfer-Encoding: {encoding}\r\n\r\n"
         );
         self.for_programs(&mut text);
-        let header_encoding = match self.filter().coding {
+        let (what, original_type, original_encoding) = self.original_type();
+        let _ = write!(
+            text,
+            "\r\n--{boundary}\r\nContent-Description: {what}\r\nContent-Type: {original_type}\r\n\
+             Content-Transfer-Encoding: {original_encoding}\r\n\r\n"
+        );
+        text
+    }
+
+    /// Description, type and encoding of the part with the original. A whole message must not be encoded (RFC 2046 5.2.1):
+    /// only one that needs none goes back ([`Fitness`]).
+    fn original_type(&self) -> (&'static str, &'static str, &'static str) {
+        let form = self.form();
+        if self.extent == Extent::Whole {
+            return match form {
+                Form::Ascii => ("The message", "message/rfc822", "7bit"),
+                Form::Global => ("The message", "message/global", "8bit"),
+            };
+        }
+        let header_type = match form {
+            Form::Ascii => "text/rfc822-headers",
+            Form::Global => "message/global-headers",
+        };
+        let encoding = match self.filter().coding {
             Coding::Quoted => "quoted-printable",
             Coding::SevenBit => "7bit",
             Coding::EightBit => "8bit",
         };
-        let _ = write!(
-            text,
-            "\r\n--{boundary}\r\nContent-Description: Header of the message\r\nContent-Type: {header_type}\r\n\
-             Content-Transfer-Encoding: {header_encoding}\r\n\r\n"
-        );
-        text
+        ("Header of the message", header_type, encoding)
     }
 
     /// What ends the DSN.

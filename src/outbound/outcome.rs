@@ -110,6 +110,7 @@ impl Shared {
         let reported = Reported {
             done: masks.failed | masks.confirmed,
             delayed: masks.delayed,
+            held: 0,
         };
         let settles = Settles::Reported(ticket, reported);
         if message.sender.is_empty() {

@@ -1,7 +1,9 @@
 //! A DSN on its way into the queue, in one commit with what it reports.
 
-use super::dsn::{Dsn, Reader, Report};
-use crate::spool::{self, Facts, Id, Last, Lost, Message, Sender, Settles, Spool};
+use super::dsn::{Dsn, Extent, Fitness, Reader, Report};
+use crate::limits;
+use crate::smtp::parameters::Ret;
+use crate::spool::{self, Facts, Id, Last, Lost, Message, Reported, Sender, Settles, Spool};
 
 /// Who reports, where to and when.
 pub(super) struct Reporter<'a> {
@@ -23,6 +25,7 @@ struct Original<'a> {
     message: Option<&'a mut Message>,
     settles: Settles<'a>,
     reader: Reader,
+    extent: Extent,
 }
 
 impl<'a> Original<'a> {
@@ -35,6 +38,7 @@ impl<'a> Original<'a> {
             message: Some(message),
             settles,
             reader,
+            extent: Extent::Header,
         }
     }
 }
@@ -52,8 +56,61 @@ impl Reporter<'_> {
         reports: &[Report],
     ) -> Result<(), String> {
         let to = [message.sender.clone()];
-        let original = Original::of(message, settles, Reader::Sender);
+        // RFC 3461 4.3: only of a failure more than the header goes back.
+        let failed = reports.iter().any(|report| report.cause.is_failure());
+        let extent = match failed {
+            true => self.extent(message).await,
+            false => Extent::Header,
+        };
+        let held = match extent {
+            Extent::Whole => self.holding(settles),
+            Extent::Header => None,
+        };
+        let mut original = Original::of(message, held.unwrap_or(settles), Reader::Sender);
+        if held.is_some() {
+            original.extent = Extent::Whole;
+        }
         self.queue(original, &to, reports).await
+    }
+
+    /// What of the message goes back to its sender.
+    async fn extent(&self, message: &mut Message) -> Extent {
+        let wanted = message.ret == Some(Ret::Full) && message.size <= limits::DSN_FULL as u64;
+        if !wanted || !self.spool.may_hold() {
+            return Extent::Header;
+        }
+        let mut fitness = Fitness::for_reader(&message.sender);
+        message.rewind();
+        loop {
+            match message.next_chunk().await {
+                Ok(Some(octets)) if fitness.push(octets) => {}
+                Ok(None) if fitness.fits() => return Extent::Whole,
+                // What cannot be read is told of where the header is written.
+                Ok(_) | Err(_) => return Extent::Header,
+            }
+        }
+    }
+
+    /// The same recipients settled, those of the ticket itself held for the DSN; None if there are none of these.
+    fn holding<'a>(&self, settles: Settles<'a>) -> Option<Settles<'a>> {
+        let (ticket, reported) = match settles {
+            Settles::Recipients(ticket, done) => {
+                let reported = Reported {
+                    done,
+                    ..Reported::default()
+                };
+                (ticket, reported)
+            }
+            Settles::Reported(ticket, reported) => (ticket, reported),
+            Settles::Damaged(_) => return None,
+        };
+        let held = reported.done & self.spool.info(ticket).recipients;
+        let reported = Reported {
+            done: reported.done & !held,
+            held,
+            ..reported
+        };
+        (held != 0).then_some(Settles::Reported(ticket, reported))
     }
 
     /// Queues a note to the postmaster about a message from the null sender; otherwise like [`Self::report`]. `untold` is
@@ -91,6 +148,7 @@ impl Reporter<'_> {
             message: None,
             settles: Settles::Damaged(lost.id),
             reader: Reader::Sender,
+            extent: Extent::Header,
         };
         self.queue(original, to, reports).await
     }
@@ -124,6 +182,7 @@ impl Reporter<'_> {
             now: self.micros / 1_000_000,
             reports,
             header_8bit: original.header_8bit,
+            extent: original.extent,
             salt: fastrand::u128(..),
         };
         write(&mut transaction, &dsn, to, original.message)
@@ -168,7 +227,10 @@ async fn write(
     transaction.data_begins();
     transaction.body(dsn.before().as_bytes()).await?;
     if let Some(original) = original {
-        write_header(transaction, dsn, original).await?;
+        match dsn.extent {
+            Extent::Header => write_header(transaction, dsn, original).await?,
+            Extent::Whole => transaction.refer(original.size).await?,
+        }
     }
     transaction.body(dsn.after().as_bytes()).await
 }

@@ -49,11 +49,18 @@ impl Spool {
         slots.into_iter().map(ticket).collect()
     }
 
-    /// How many entries a message has, in flight or not.
+    /// The DSN for which a message is held, if it is ([`super::Reported::held`]).
+    #[must_use]
+    pub fn holder(&self, id: Id) -> Option<Id> {
+        self.handle.shared.state().queue.holder(id.0).map(Id)
+    }
+
+    /// How many entries a message has, in flight or not; what is only held for a DSN is none.
     #[must_use]
     pub fn entries_of(&self, id: Id) -> usize {
         let state = self.handle.shared.state();
-        let its = state.queue.entries().filter(|entry| entry.id == id.0);
+        let its = state.queue.entries();
+        let its = its.filter(|entry| entry.id == id.0 && !entry.is_held());
         its.count()
     }
 

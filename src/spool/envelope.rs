@@ -80,6 +80,8 @@ pub struct Reported {
     pub done: u128,
     /// That they are delayed; nobody is told of it again.
     pub delayed: u128,
+    /// They need nothing more, but the message is kept for the DSN, which refers to it: recipients of the ticket itself.
+    pub held: u128,
 }
 
 /// One recipient of a message.

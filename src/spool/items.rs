@@ -16,6 +16,7 @@ const REPORTS: u8 = 8;
 const LEFT: u8 = 11;
 const SOURCE_TAG: u8 = 12;
 const CHECK: u8 = 13;
+const REFERS: u8 = 14;
 /// Inside a Recipient.
 const NOTIFY: u8 = 9;
 const ORCPT: u8 = 10;
@@ -65,6 +66,8 @@ pub enum Item<'a> {
     /// In the copy of a message: entries as a checkpoint has them, without offsets.
     Left(&'a [u8]),
     Source(Source),
+    /// The message that this one reports on has its place here.
+    Refers,
 }
 
 /// A message as a whole, in its final part.
@@ -133,8 +136,13 @@ pub fn close_body(out: &mut [u8], start: usize) {
     }
 }
 
+/// Appends the place of the message that a DSN reports on, among the octets of its body.
+pub fn put_refers(out: &mut Vec<u8>) {
+    put(out, REFERS, b"");
+}
+
 /// Octets of everything that [`put_last`] appends, beyond the head itself.
-pub const LAST: usize = 3 * ITEM + 19 + 40;
+pub const LAST: usize = 3 * ITEM + 19 + 56;
 
 /// Appends the final part's items.
 pub fn put_last(
@@ -155,10 +163,11 @@ pub fn put_last(
     content[17] = summary.recipients;
     put(out, FACTS, &content);
     if let Some((id, reported)) = reports {
-        let mut content = [0; 40];
+        let mut content = [0; 56];
         content[..8].copy_from_slice(&id.to_le_bytes());
         content[8..24].copy_from_slice(&reported.done.to_le_bytes());
-        content[24..].copy_from_slice(&reported.delayed.to_le_bytes());
+        content[24..40].copy_from_slice(&reported.delayed.to_le_bytes());
+        content[40..].copy_from_slice(&reported.held.to_le_bytes());
         put(out, REPORTS, &content);
     }
 }
@@ -318,11 +327,15 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
         }),
         ENVID => Item::Envid(text(content)?),
         REPORTS => {
-            let done = record::u128_at(content, 8)?;
-            let delayed = record::u128_at(content, 24).unwrap_or(0);
-            Item::Reports(record::u64_at(content, 0)?, Reported { done, delayed })
+            let reported = Reported {
+                done: record::u128_at(content, 8)?,
+                delayed: record::u128_at(content, 24).unwrap_or(0),
+                held: record::u128_at(content, 40).unwrap_or(0),
+            };
+            Item::Reports(record::u64_at(content, 0)?, reported)
         }
         LEFT => Item::Left(content),
+        REFERS => Item::Refers,
         SOURCE_TAG => Item::Source(Source::of_number(record::u64_at(content, 0)?)),
         _ => return None,
     })
@@ -383,7 +396,9 @@ mod tests {
         let reported = Reported {
             done: 1 << 100,
             delayed: 1 << 7,
+            held: 1 << 9,
         };
+        put_refers(&mut payload);
         put_last(&mut payload, b"H: 1", summary, Some((9, reported)));
         put_source(&mut payload, Source::of_number(7));
         let items: Vec<_> = Items::of(&payload).collect();
@@ -395,6 +410,7 @@ mod tests {
             Item::Recipient(wishes),
             Item::Recipient(never),
             Item::Body(b"hello"),
+            Item::Refers,
             Item::Head(b"H: 1"),
             Item::Facts(summary),
             Item::Reports(9, reported),

@@ -1,6 +1,6 @@
 //! A message as the log tells it, and what is to be done of it.
 
-use super::entry::Weight;
+use super::entry::{NEVER, Weight, is_held};
 use super::generations::Generations;
 use super::marks::Left;
 use super::record::Place;
@@ -39,7 +39,30 @@ pub struct Known {
     pub broken: bool,
 }
 
+impl Group {
+    fn is_held(&self) -> bool {
+        is_held(self.next, self.tries)
+    }
+}
+
 impl Known {
+    /// Recipients that are held for a DSN.
+    #[must_use]
+    pub fn held(&self) -> u128 {
+        let held = self.groups().filter(|group| group.is_held());
+        held.fold(0, |all, group| all | group.mask)
+    }
+
+    /// These are held from now on, if they are still there.
+    pub fn hold(&mut self, mask: u128) {
+        let mask = self.take(mask);
+        self.add(Group {
+            mask,
+            next: NEVER,
+            tries: Tries::HELD,
+        });
+    }
+
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
         std::iter::once(&self.first).chain(&self.more)
     }
@@ -77,7 +100,9 @@ impl Known {
         let same = std::iter::once(&mut self.first)
             .chain(&mut self.more)
             .find(|other| {
-                other.mask == 0 || (other.next, other.tries) == (group.next, group.tries)
+                // What is held for two DSNs stays apart.
+                other.mask == 0
+                    || !group.is_held() && (other.next, other.tries) == (group.next, group.tries)
             });
         match same {
             _ if group.mask == 0 => {}

@@ -58,7 +58,7 @@ pub struct LastPart {
     pub recipients: u8,
     pub lane: u32,
     /// Another message's slot, its id, and its recipients that this one tells of.
-    pub reports: Option<(u32, u64, Reported)>,
+    pub reports: Option<Box<(u32, u64, Reported)>>,
     /// It is the copy of a message that is queued already.
     pub moved: Option<Lifted>,
     /// The damaged message that it tells of.

@@ -86,6 +86,8 @@ pub struct Replay {
     open: HashMap<u64, Open>,
     /// Not yet applied. To finish is to take recipients away, which nothing later brings back: it may be done late.
     finishes: Vec<Finish>,
+    /// By the DSN's id: the message that it refers to, and the recipients that are held for it.
+    holds: HashMap<u64, (u64, u128)>,
     pub shares: Shares,
     pub gaps: Vec<Gap>,
     /// Generations of segments whose files are shorter than they were made.
@@ -106,6 +108,8 @@ pub struct Recovered {
     pub id: u64,
     pub place: Place,
     pub broken: bool,
+    /// A DSN's: the message that it refers to, and the recipients that are held for it.
+    pub refers: Option<(u64, u128)>,
 }
 
 impl Replay {
@@ -207,6 +211,13 @@ impl Replay {
             Some(left) => self.copied(known, &left),
             None => self.add(known),
         }
+        // Behind what forgets those of messages that are gone.
+        let refers = end
+            .reported
+            .filter(|(_, reported)| !broken && reported.held != 0);
+        if let Some((id, reported)) = refers {
+            self.holds.insert(header.id, (id, reported.held));
+        }
         Some(())
     }
 
@@ -265,6 +276,31 @@ impl Replay {
         }
     }
 
+    /// Until its DSN is gone; from this, too, only Done leads away.
+    fn hold(&mut self, id: u64, mask: u128) {
+        self.damaged.done(id, mask);
+        let at = self.by_id.get(&id);
+        if let Some(known) = at.and_then(|&at| self.known.get_mut(at)) {
+            known.hold(mask);
+        }
+    }
+
+    /// What is held for a DSN that is gone is finished.
+    fn let_go(&mut self) {
+        let mut held: HashMap<u64, u128> = HashMap::new();
+        let there = |known: &&Known| known.is_live() && !known.broken;
+        for known in self.known.iter().filter(there) {
+            if let Some((id, mask)) = self.holds.get(&known.id) {
+                *held.entry(*id).or_default() |= mask;
+            }
+        }
+        for known in &mut self.known {
+            let wanted = held.get(&known.id).copied().unwrap_or(0);
+            let gone = known.held() & !wanted;
+            known.take(gone);
+        }
+    }
+
     fn finish_later(&mut self, at: Place, what: Finished) {
         if self.finishes.len() >= limits::SPOOL_FORGET {
             // The note of a failed commit is the first record behind it.
@@ -291,6 +327,7 @@ impl Replay {
                     let mask = reported.done;
                     self.mark(Mark::Done { id, mask });
                     self.delay_told(id, reported.delayed);
+                    self.hold(id, reported.held);
                 }
                 Finished::Original(place) => {
                     for original in self.within(Range::at(place)) {
@@ -387,6 +424,8 @@ impl Replay {
         self.known.retain(Known::is_live);
         let places = self.known.iter().enumerate();
         self.by_id = places.map(|(at, known)| (known.id, at)).collect();
+        let by_id = &self.by_id;
+        self.holds.retain(|id, _| by_id.contains_key(id));
     }
 
     /// The damaged messages that are left at the log's end.
@@ -404,26 +443,32 @@ impl Replay {
     /// The messages that are left at the log's end, which proves what no note of a failure took back.
     pub fn into_messages(mut self) -> impl Iterator<Item = Recovered> {
         self.finish(u64::MAX);
-        self.known.into_iter().filter(Known::is_live).map(|known| {
-            let entry = |group: &Group| {
-                let mut entry = Entry::new(known.id, known.place, 0);
-                entry.set_remaining(group.mask);
-                entry.set_next(group.next);
-                entry.tries = group.tries;
-                (entry.lane, entry.weight) = (known.lane, known.weight);
-                entry
-            };
-            Recovered {
-                entries: known
-                    .groups()
-                    .filter(|group| group.mask != 0)
-                    .map(entry)
-                    .collect(),
-                generations: known.generations,
-                id: known.id,
-                place: known.place,
-                broken: known.broken,
-            }
-        })
+        self.let_go();
+        let holds = self.holds;
+        self.known
+            .into_iter()
+            .filter(Known::is_live)
+            .map(move |known| {
+                let entry = |group: &Group| {
+                    let mut entry = Entry::new(known.id, known.place, 0);
+                    entry.set_remaining(group.mask);
+                    entry.set_next(group.next);
+                    entry.tries = group.tries;
+                    (entry.lane, entry.weight) = (known.lane, known.weight);
+                    entry
+                };
+                Recovered {
+                    entries: known
+                        .groups()
+                        .filter(|group| group.mask != 0)
+                        .map(entry)
+                        .collect(),
+                    generations: known.generations,
+                    id: known.id,
+                    place: known.place,
+                    broken: known.broken,
+                    refers: holds.get(&known.id).copied(),
+                }
+            })
     }
 }

@@ -97,18 +97,18 @@ impl Ticket {
             }
         });
         state.queue.unreserve(done.count_ones());
-        let first = state.end_flight(self.slot);
+        let landing = state.end_flight(self.slot);
         drop(state);
-        if first {
+        if landing.is_first {
             self.shared.due_changed();
         }
-        [mark, defer]
+        [mark, defer.or(landing.let_go)]
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.flies && self.shared.state().end_flight(self.slot) {
+        if self.flies && self.shared.state().end_flight(self.slot).is_first {
             self.shared.due_changed();
         }
     }

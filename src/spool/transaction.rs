@@ -127,6 +127,19 @@ impl Transaction {
         Ok(())
     }
 
+    /// Here the octets of the message that this one reports on have their place, so many of them: those of
+    /// [`super::Reported::held`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn refer(&mut self, octets: u64) -> Result<(), Error> {
+        self.close_body();
+        self.make_room(items::ITEM).await?;
+        items::put_refers(&mut self.buffer);
+        self.size += octets;
+        Ok(())
+    }
+
     /// Returns once the message is on the disk.
     ///
     /// # Errors
@@ -147,8 +160,10 @@ impl Transaction {
         let (slot, on_disk) = match last.settles {
             None => (None, None),
             Some(Settles::Recipients(ticket, done)) => {
-                let delayed = 0;
-                let reported = Reported { done, delayed };
+                let reported = Reported {
+                    done,
+                    ..Reported::default()
+                };
                 (Some(ticket.slot), Some((ticket.id(), reported)))
             }
             Some(Settles::Reported(ticket, reported)) => {
@@ -156,13 +171,16 @@ impl Transaction {
             }
             // It is in no slot of the index.
             Some(Settles::Damaged(id)) => {
-                let (done, delayed) = (u128::MAX, 0);
-                (None, Some((id, Reported { done, delayed })))
+                let reported = Reported {
+                    done: u128::MAX,
+                    ..Reported::default()
+                };
+                (None, Some((id, reported)))
             }
         };
         let on_disk = on_disk.map(|(id, reported)| (id.number(), reported));
         let reports = slot.zip(on_disk);
-        let reports = reports.map(|(slot, (id, reported))| (slot, id, reported));
+        let reports = reports.map(|(slot, (id, reported))| Box::new((slot, id, reported)));
         items::put_last(&mut self.buffer, last.head, summary, on_disk);
         if let Some(source) = self.source {
             items::put_source(&mut self.buffer, source);

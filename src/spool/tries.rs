@@ -5,6 +5,8 @@
 pub struct Tries(u16);
 
 impl Tries {
+    /// What is held for a DSN, and not tried again ([`super::held`]).
+    pub const HELD: Self = Self(u16::MAX);
     const TOLD: u16 = 1 << 15;
     /// More than this are counted as this.
     const MOST: u16 = Self::TOLD - 2;

@@ -29,6 +29,7 @@ fn dsn<'a>(to: &'a str, reports: &'a [Report]) -> Dsn<'a> {
         now: 1_800_000_000,
         reports,
         header_8bit: false,
+        extent: Extent::Header,
         salt: 0xfeed,
     }
 }

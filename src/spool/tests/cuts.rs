@@ -181,6 +181,7 @@ pub fn start(left: &Image, opened: &Opened, due: &Due, what: &str) -> Fake {
         let torn = matches!(finding, Finding::Torn { .. });
         assert!(torn, "{what}: {finding}");
     }
+    what_is_held_has_its_dsn(&spool, what);
     let told = told(&spool);
     let queued = queued(&spool, what);
     let compared = due.compare(&queued);
@@ -191,6 +192,17 @@ pub fn start(left: &Image, opened: &Opened, due: &Due, what: &str) -> Fake {
     let silent = open(&Fake::of(disk.image()), opened.segments).unwrap();
     assert_eq!(silent.findings(), [], "{what}: a torn tail is told of once");
     disk
+}
+
+/// Nothing is kept for a DSN that is gone, and none but DSNs hold anything.
+fn what_is_held_has_its_dsn(spool: &Spool, what: &str) {
+    let state = spool.handle.shared.state();
+    let held = state.queue.entries().filter(|entry| entry.is_held());
+    for entry in held {
+        let dsn = state.queue.get(entry.lane).map(|dsn| dsn.id);
+        let holds = dsn.and_then(|dsn| state.queue.held_for(dsn));
+        assert_eq!(holds.map(|held| held.id), Some(entry.id), "{what}");
+    }
 }
 
 /// The messages of whose delay a DSN tells.

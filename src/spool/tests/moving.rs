@@ -14,7 +14,7 @@ fn put_off(spool: &Spool, recipients: &[&str], octets: &[u8]) -> Id {
 }
 
 /// Mail that comes and goes. While there is no room, it waits for some.
-fn flow(spool: &Spool, octets: &[u8]) {
+pub fn flow(spool: &Spool, octets: &[u8]) {
     let mut patience = 20_000;
     while block_on(accept(spool, &["x@a"], octets)).is_err() {
         patience -= 1;

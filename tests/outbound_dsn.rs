@@ -2,6 +2,8 @@
 
 #[path = "support/peer.rs"]
 mod peer;
+#[path = "support/python.rs"]
+mod python;
 #[path = "support/relay.rs"]
 mod relay;
 mod support;
@@ -184,6 +186,95 @@ fn an_original_recipient_in_utf_8_is_written_as_the_next_hop_can_read_it() {
         relay.until_empty();
         relay.stop();
     }
+}
+
+const SUCCESS: Notify = Notify {
+    success: true,
+    ..NEVER
+};
+
+fn asks(address: &str, notify: Notify) -> Addressee<'_> {
+    Addressee {
+        notify: Some(notify),
+        ..Addressee::from(address)
+    }
+}
+
+fn ann<'a>() -> Sender<'a> {
+    Sender {
+        address: "ann@home.example",
+        ..Sender::default()
+    }
+}
+
+#[test]
+fn who_asks_for_it_hears_of_success_where_no_next_hop_will_tell() {
+    let folder = Folder::new("success");
+    let peer = Peer::start(|_, asked| refuses_nobody(asked));
+    let relay = Relay::start(&folder.0, &to_peer_or_home(&folder, &peer));
+    let all = Notify {
+        failure: true,
+        ..SUCCESS
+    };
+    let to = [
+        asks("bob@one.test", SUCCESS),
+        asks("nobody@one.test", all),
+        Addressee::from("eve@one.test"),
+    ];
+    relay.submit_with(&ann(), &to, Facts::default(), TEXT);
+    let to = [
+        asks("joe@home.example", SUCCESS),
+        asks("jim@home.example", SUCCESS),
+    ];
+    relay.submit_with(&ann(), &to, Facts::default(), TEXT);
+    relay.until("two reports", |_| {
+        relay.counted(|counters| &counters.dsns) == 2
+    });
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.delivered), 6);
+    let mut found: Vec<_> = maildir(&folder.0.join("ann"))
+        .iter()
+        .map(|dsn| python::fields(dsn))
+        .collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "Your message could not be delivered to some of its recipients
+rfc822; bob@one.test relayed 2.0.0 smtp; 250 2.0.0 taken dns; [127.0.0.1]
+rfc822; nobody@one.test failed 5.1.1 smtp; 550 5.1.1 no such user dns; [127.0.0.1]
+",
+            "Your message was delivered
+rfc822; joe@home.example delivered 2.0.0 x-facteur; it is in the mailbox None
+rfc822; jim@home.example delivered 2.0.0 x-facteur; it is in the mailbox None
+"
+        ]
+    );
+    relay.stop();
+}
+
+#[test]
+fn success_with_a_next_hop_that_knows_dsn_is_its_to_tell() {
+    let folder = Folder::new("duty");
+    let peer = with_dsn();
+    let relay = Relay::start(&folder.0, &to_peer_or_home(&folder, &peer));
+    relay.submit_with(
+        &ann(),
+        &[asks("bob@one.test", SUCCESS)],
+        Facts::default(),
+        TEXT,
+    );
+    // Nor has a report itself anybody who asks for one.
+    let from_nobody = Sender::default();
+    let eve = [asks("eve@home.example", SUCCESS)];
+    relay.submit_with(&from_nobody, &eve, Facts::default(), TEXT);
+    assert_eq!(peer.messages(1)[0].to, ["<bob@one.test> NOTIFY=SUCCESS"]);
+    relay.until("both", |_| {
+        relay.counted(|counters| &counters.delivered) == 2
+    });
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.dsns), 0);
+    relay.stop();
 }
 
 #[test]

@@ -309,6 +309,7 @@ impl Mail {
             utf8_headers: summary.seen.eight_bit_header,
             utf8_address: self.utf8_address,
             require_tls: self.require_tls,
+            note: false,
         };
         let last = Last {
             head: head.as_bytes(),

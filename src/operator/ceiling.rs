@@ -63,7 +63,9 @@ impl Ceiling {
                 + client_chain
                 + config.alias.as_ref().map_or(0, |_| EXPANSION),
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
-            index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY + parts * size_of::<u64>(),
+            index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY
+                + parts * size_of::<u64>()
+                + limits::DSN_HOLDS * 64,
             dns: limits::DNS_CACHE,
             directory: directory(config),
             outbound: Schedule::most_memory(config.outbound)

@@ -14,7 +14,9 @@ mod show;
 
 use super::spool_key;
 use super::user::User;
-use crate::spool::{Inspector, Key, Message, Note, OpenError, Queued, Recipient, Reply, Waiting};
+use crate::spool::{
+    Id, Inspector, Key, Message, Note, OpenError, Queued, Recipient, Reply, Waiting,
+};
 pub use arguments::Stop;
 use arguments::{Arguments, Command, Form};
 use present::{Present, Try};
@@ -88,6 +90,8 @@ fn now() -> u64 {
 struct Shown<'a> {
     queued: &'a Queued,
     present: &'a Present,
+    /// The report that it is kept for.
+    holder: Option<Id>,
     /// Its envelope, or why it cannot be read.
     envelope: Result<Message, String>,
 }
@@ -109,6 +113,7 @@ impl<'a> Shown<'a> {
         Some(Self {
             queued,
             present,
+            holder: inspector.holder(queued),
             envelope,
         })
     }
@@ -136,6 +141,14 @@ impl Shown<'_> {
         let mut all = self.queued.waiting.iter();
         let waiting = all.find(|waiting| waiting.recipients & bit != 0)?;
         Some((*waiting, self.present.try_of(id, waiting, bit)))
+    }
+}
+
+impl Shown<'_> {
+    /// The report that tells of a recipient's failure, and that the message is kept for; None: it is not.
+    fn kept_for(&self, recipient: &Recipient) -> Option<Id> {
+        self.holder
+            .filter(|_| self.queued.held & recipient.bit() != 0)
     }
 }
 

@@ -28,7 +28,7 @@ use super::route::Hops;
 use connection::undecided;
 pub use connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
 use link::{Broken, Link};
-pub use outcome::{Outcome, Reason};
+pub use outcome::{Duty, Outcome, Reason};
 use race::{Race, Ran};
 pub use resting::Resting;
 use walk::{Host, Onward, Place, Walk};

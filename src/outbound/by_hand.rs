@@ -1,10 +1,10 @@
 //! What a postmaster does to messages by hand: try now, take out of the queue, with word to the sender or without.
 
 use super::destinations::merge_twins;
-use super::dsn::{Cause, Failure};
+use super::dsn::{Cause, Report};
 use super::report::Reporter;
 use super::schedule::Shared;
-use crate::spool::{Counts, Id, Lasting, Message, Outcome, Spool, Ticket};
+use crate::spool::{Counts, Id, Lasting, Message, Outcome, Settles, Spool, Ticket};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,6 +29,8 @@ pub struct Removed {
 #[derive(Debug)]
 pub enum Refusal {
     Unknown(Id),
+    /// It has failed, and is kept for the DSN that tells its sender so.
+    Reported(Id, Id),
     /// A next hop may be taking it at this moment: to take it out could lose what is said of it.
     Underway(Id),
     /// The DSN could not be queued; the message stays.
@@ -41,6 +43,10 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(id) => write!(f, "{id} is not in the queue"),
+            Self::Reported(id, dsn) => write!(
+                f,
+                "{id} has failed, and is kept for {dsn}, which sends it back: name that one"
+            ),
             Self::Underway(id) => write!(
                 f,
                 "{id} is being delivered at this moment: wait for the attempt to end"
@@ -156,9 +162,15 @@ impl Stopped<'_> {
 async fn retry(spool: &Spool, id: Option<Id>, lasting: Lasting) -> Result<usize, Refusal> {
     let count = spool.hasten(id, lasting).await;
     match id {
-        Some(id) if count == 0 && spool.entries_of(id) == 0 => Err(Refusal::Unknown(id)),
+        Some(id) if count == 0 && spool.entries_of(id) == 0 => Err(missing(spool, id)),
         _ => Ok(count),
     }
+}
+
+/// Nothing of a message waits.
+fn missing(spool: &Spool, id: Id) -> Refusal {
+    let holder = spool.holder(id);
+    holder.map_or(Refusal::Unknown(id), |dsn| Refusal::Reported(id, dsn))
 }
 
 /// All of a message or nothing: where one of its entries is with a worker, the others go back.
@@ -169,7 +181,7 @@ async fn remove(
     tell: Tell,
 ) -> Result<Removed, Refusal> {
     match reporter.spool.entries_of(id) {
-        0 => return Err(Refusal::Unknown(id)),
+        0 => return Err(missing(reporter.spool, id)),
         entries if entries > tickets.len() => return Err(Refusal::Underway(id)),
         _ => {}
     }
@@ -209,18 +221,18 @@ async fn report(reporter: &Reporter<'_>, tickets: &[Ticket], all: u128) -> Resul
         return Ok(0);
     }
     reporter
-        .report(ticket, mask, &mut message, &failures)
+        .report(Settles::Recipients(ticket, mask), &mut message, &failures)
         .await?;
     Ok(mask.count_ones())
 }
 
-fn failures(message: &Message, bits: &[u128], hostname: &str) -> (u128, Vec<Failure>) {
+fn failures(message: &Message, bits: &[u128], hostname: &str) -> (u128, Vec<Report>) {
     let with_bits = message.recipients.iter().zip(bits);
     let told = with_bits.filter(|(recipient, _)| recipient.wants_failure_told());
     let mut mask = 0;
     let failure = |(recipient, bits): (&crate::spool::Recipient, &u128)| {
         mask |= bits;
-        Failure {
+        Report {
             address: recipient.address.clone(),
             original: recipient.orcpt.clone(),
             status: "5.0.0".to_owned(),
@@ -228,6 +240,7 @@ fn failures(message: &Message, bits: &[u128], hostname: &str) -> (u128, Vec<Fail
             code: 0,
             diagnostic: format!("the postmaster of {hostname} removed it from the queue"),
             cause: Cause::Impossible,
+            tried: None,
         }
     };
     let failures = told.map(failure).collect();

@@ -1,6 +1,6 @@
 //! Messages that the disk did not give back: their senders and the postmaster are told, once.
 
-use super::dsn::{Cause, Failure};
+use super::dsn::{Cause, Report};
 use super::schedule::Shared;
 use crate::spool::{Lost, Recipient};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ fn whom(lost: &Lost, postmaster: Option<&str>) -> Vec<String> {
     to.map(str::to_owned).collect()
 }
 
-fn failures(lost: &Lost, hostname: &str) -> Vec<Failure> {
-    let failure = |recipient: &Recipient| Failure {
+fn failures(lost: &Lost, hostname: &str) -> Vec<Report> {
+    let failure = |recipient: &Recipient| Report {
         address: recipient.address.clone(),
         original: recipient.orcpt.clone(),
         status: "5.3.0".to_owned(),
@@ -44,6 +44,7 @@ fn failures(lost: &Lost, hostname: &str) -> Vec<Failure> {
         code: 0,
         diagnostic: format!("the disk of {hostname} damaged the message while it waited"),
         cause: Cause::Impossible,
+        tried: None,
     };
     lost.recipients.iter().map(failure).collect()
 }

@@ -1,6 +1,6 @@
 //! A message into the Maildirs of its recipients.
 
-use super::attempt::{FinalDot, Outcome, Reason};
+use super::attempt::{Duty, FinalDot, Outcome, Reason};
 use super::destinations::local_part;
 use super::maildir::{Maildir, MaildirError};
 use super::schedule::Shared;
@@ -59,6 +59,7 @@ async fn deliver_to(
         Ok(()) => Outcome::Delivered {
             host: "maildir".to_owned(),
             reply: "durable".to_owned(),
+            duty: Duty::Ours,
         },
         Err(Trouble::Maildir(error)) if error.is_permanent() => unknown(),
         Err(Trouble::Maildir(error)) => {

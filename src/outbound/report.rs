@@ -1,7 +1,9 @@
 //! A DSN on its way into the queue, in one commit with what it reports.
 
-use super::dsn::{Dsn, Failure};
-use crate::spool::{self, Facts, Id, Last, Lost, Message, Sender, Settles, Spool, Ticket};
+use super::dsn::{Dsn, Extent, Fitness, Reader, Report};
+use crate::limits;
+use crate::smtp::parameters::Ret;
+use crate::spool::{self, Facts, Id, Last, Lost, Message, Reported, Sender, Settles, Spool};
 
 /// Who reports, where to and when.
 pub(super) struct Reporter<'a> {
@@ -22,31 +24,110 @@ struct Original<'a> {
     /// Where its header can be read.
     message: Option<&'a mut Message>,
     settles: Settles<'a>,
+    reader: Reader,
+    extent: Extent,
 }
 
-impl Reporter<'_> {
-    /// Queues a DSN to the message's sender, who must not be the null sender; when this returns, the failed recipients are
-    /// marked with it. The ticket is still to be settled.
-    ///
-    /// # Errors
-    /// Why nothing was queued, and nobody marked.
-    pub(super) async fn report(
-        &self,
-        ticket: &Ticket,
-        failed: u128,
-        message: &mut Message,
-        failures: &[Failure],
-    ) -> Result<(), String> {
-        let to = [message.sender.clone()];
-        let original = Original {
+impl<'a> Original<'a> {
+    fn of(message: &'a mut Message, settles: Settles<'a>, reader: Reader) -> Self {
+        Self {
             id: message.id,
             envid: message.envid.clone(),
             arrived: message.accepted,
             header_8bit: message.facts.utf8_headers,
             message: Some(message),
-            settles: Settles::Recipients(ticket, failed),
+            settles,
+            reader,
+            extent: Extent::Header,
+        }
+    }
+}
+
+impl Reporter<'_> {
+    /// Queues a DSN to the message's sender, who must not be the null sender; when this returns, what it settles is marked
+    /// with it. The ticket is still to be settled.
+    ///
+    /// # Errors
+    /// Why nothing was queued, and nobody marked.
+    pub(super) async fn report(
+        &self,
+        settles: Settles<'_>,
+        message: &mut Message,
+        reports: &[Report],
+    ) -> Result<(), String> {
+        let to = [message.sender.clone()];
+        // RFC 3461 4.3: only of a failure more than the header goes back.
+        let failed = reports.iter().any(|report| report.cause.is_failure());
+        let extent = match failed {
+            true => self.extent(message).await,
+            false => Extent::Header,
         };
-        self.queue(original, &to, failures).await
+        let held = match extent {
+            Extent::Whole => self.holding(settles),
+            Extent::Header => None,
+        };
+        let mut original = Original::of(message, held.unwrap_or(settles), Reader::Sender);
+        if held.is_some() {
+            original.extent = Extent::Whole;
+        }
+        self.queue(original, &to, reports).await
+    }
+
+    /// What of the message goes back to its sender.
+    async fn extent(&self, message: &mut Message) -> Extent {
+        let wanted = message.ret == Some(Ret::Full) && message.size <= limits::DSN_FULL as u64;
+        if !wanted || !self.spool.may_hold() {
+            return Extent::Header;
+        }
+        let mut fitness = Fitness::for_reader(&message.sender);
+        message.rewind();
+        loop {
+            match message.next_chunk().await {
+                Ok(Some(octets)) if fitness.push(octets) => {}
+                Ok(None) if fitness.fits() => return Extent::Whole,
+                // What cannot be read is told of where the header is written.
+                Ok(_) | Err(_) => return Extent::Header,
+            }
+        }
+    }
+
+    /// The same recipients settled, those of the ticket itself held for the DSN; None if there are none of these.
+    fn holding<'a>(&self, settles: Settles<'a>) -> Option<Settles<'a>> {
+        let (ticket, reported) = match settles {
+            Settles::Recipients(ticket, done) => {
+                let reported = Reported {
+                    done,
+                    ..Reported::default()
+                };
+                (ticket, reported)
+            }
+            Settles::Reported(ticket, reported) => (ticket, reported),
+            Settles::Damaged(_) => return None,
+        };
+        let held = reported.done & self.spool.info(ticket).recipients;
+        let reported = Reported {
+            done: reported.done & !held,
+            held,
+            ..reported
+        };
+        (held != 0).then_some(Settles::Reported(ticket, reported))
+    }
+
+    /// Queues a note to the postmaster about a message from the null sender; otherwise like [`Self::report`]. `untold` is
+    /// how many such failures nobody was told of.
+    ///
+    /// # Errors
+    /// Why nothing was queued, and nobody marked.
+    pub(super) async fn note(
+        &self,
+        (postmaster, untold): (&str, u64),
+        settles: Settles<'_>,
+        message: &mut Message,
+        reports: &[Report],
+    ) -> Result<(), String> {
+        let to = [postmaster.to_owned()];
+        let original = Original::of(message, settles, Reader::Postmaster { untold });
+        self.queue(original, &to, reports).await
     }
 
     /// Queues a DSN about a damaged message, to these; when this returns, no start tells of it again.
@@ -57,7 +138,7 @@ impl Reporter<'_> {
         &self,
         lost: &Lost,
         to: &[String],
-        failures: &[Failure],
+        reports: &[Report],
     ) -> Result<(), String> {
         let original = Original {
             id: lost.id,
@@ -66,23 +147,29 @@ impl Reporter<'_> {
             header_8bit: false,
             message: None,
             settles: Settles::Damaged(lost.id),
+            reader: Reader::Sender,
+            extent: Extent::Header,
         };
-        self.queue(original, to, failures).await
+        self.queue(original, to, reports).await
     }
 
     async fn queue(
         &self,
         original: Original<'_>,
         to: &[String],
-        failures: &[Failure],
+        reports: &[Report],
     ) -> Result<(), String> {
         let Some(first) = to.first() else {
             return Err("nobody is to be told".to_owned());
         };
-        let mut transaction = self
-            .spool
-            .begin_dsn(self.micros)
-            .map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
+        let is_note = original.reader != Reader::Sender;
+        let begun = match is_note {
+            // What is kept free of mail is for those who lose something if they are not told.
+            true => self.spool.begin(self.micros, None),
+            false => self.spool.begin_dsn(self.micros),
+        };
+        let mut transaction =
+            begun.map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
         let (id, original_id) = (transaction.id().to_string(), original.id.to_string());
         let dsn = Dsn {
             hostname: self.hostname,
@@ -90,10 +177,12 @@ impl Reporter<'_> {
             original_id: &original_id,
             envid: original.envid.as_deref(),
             to: first,
+            reader: original.reader,
             arrived: original.arrived,
             now: self.micros / 1_000_000,
-            failures,
+            reports,
             header_8bit: original.header_8bit,
+            extent: original.extent,
             salt: fastrand::u128(..),
         };
         write(&mut transaction, &dsn, to, original.message)
@@ -105,6 +194,7 @@ impl Reporter<'_> {
             utf8_headers: global,
             utf8_address: global,
             require_tls: false,
+            note: is_note,
         };
         let head = dsn.head();
         let last = Last {
@@ -118,7 +208,7 @@ impl Reporter<'_> {
             .map_err(|problem| problem.to_string())?;
         log::info!(
             "dsn id={durable} for={original_id} to={to:?} recipients={} result=queued",
-            failures.len()
+            reports.len()
         );
         Ok(())
     }
@@ -137,7 +227,10 @@ async fn write(
     transaction.data_begins();
     transaction.body(dsn.before().as_bytes()).await?;
     if let Some(original) = original {
-        write_header(transaction, dsn, original).await?;
+        match dsn.extent {
+            Extent::Header => write_header(transaction, dsn, original).await?,
+            Extent::Whole => transaction.refer(original.size).await?,
+        }
     }
     transaction.body(dsn.after().as_bytes()).await
 }

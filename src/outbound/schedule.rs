@@ -8,6 +8,7 @@ use super::destinations::Destination;
 use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
 use super::maildir::Maildir;
+use super::notes::Notes;
 use super::route::Router;
 use super::trying::Trying;
 use super::worker;
@@ -25,7 +26,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the owner set.
 #[derive(Clone, Debug)]
@@ -73,6 +74,8 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// DSNs queued.
     pub dsns: AtomicU64,
+    /// Notes to the postmaster queued, of failures that have no sender to be told.
+    pub notes: AtomicU64,
 }
 
 /// The sending side at work. [`Schedule::stop`] ends it; dropped without, its tasks end when their executor does.
@@ -95,6 +98,8 @@ pub(super) struct Shared {
     pub trying: Trying,
     /// Turns at writing a DSN.
     pub dsn_turns: Semaphore,
+    /// How many notes the postmaster may get.
+    pub notes: Notes,
     /// Closed when the relay stops.
     pub stopping: Receiver<()>,
     executor: Arc<Executor<'static>>,
@@ -143,6 +148,7 @@ impl Schedule {
             maildir,
             counters: Counters::default(),
             dsn_turns: Semaphore::new(limits::DSNS_AT_ONCE),
+            notes: Notes::new(Instant::now()),
             stopping,
             names: AtomicU64::new(0),
         });
@@ -200,11 +206,12 @@ impl Schedule {
         let (of_mail, of_hosts) = (&self.shared.counters, &self.shared.connector.counters);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         log::info!(
-            "outbound delivered={} deferred={} failed={} dsns={} connections={} unopened={} clear-after-tls={} unconfirmed={}",
+            "outbound delivered={} deferred={} failed={} dsns={} notes={} connections={} unopened={} clear-after-tls={} unconfirmed={}",
             count(&of_mail.delivered),
             count(&of_mail.deferred),
             count(&of_mail.failed),
             count(&of_mail.dsns),
+            count(&of_mail.notes),
             count(&of_hosts.opened),
             count(&of_hosts.unopened),
             count(&of_hosts.fell_back_to_clear),

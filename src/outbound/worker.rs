@@ -28,7 +28,8 @@ pub(super) const MOST_MEMORY: usize = TASK
     + Connection::MEMORY
     // Told to as many at once as ask.
     + (1 + 2 * limits::CONTROL_CONNECTIONS) * size_of::<trying::Attempt>()
-    + 2 * limits::SPOOL_PART
+    // Of a DSN, those of the message that it refers to, too.
+    + 3 * limits::SPOOL_PART
     + Filter::MEMORY
     + limits::RECIPIENTS * (2 * limits::MAILBOX + limits::ORCPT + 2 * limits::PEER_REPLY_TEXT);
 

@@ -448,9 +448,10 @@ impl Log {
             }
             let mut entry = Entry::new(part.id, *place, last.recipients);
             (entry.lane, entry.weight) = (last.lane, weight);
-            first |= state.queue.insert(entry, &generations).1;
-            if let Some((slot, id, mask)) = last.finishes {
-                state.finish(slot, id, mask);
+            let (dsn, is_first) = state.queue.insert(entry, &generations);
+            first |= is_first;
+            if let Some(reports) = last.reports.as_deref() {
+                state.reported(reports, (part.id, dsn));
             }
         }
         drop(state);

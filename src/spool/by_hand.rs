@@ -28,7 +28,7 @@ impl Spool {
                     id: entry.id,
                     mask: entry.remaining(),
                     next: 0,
-                    attempts: entry.attempts,
+                    tries: entry.tries,
                 });
             }
         });
@@ -49,11 +49,18 @@ impl Spool {
         slots.into_iter().map(ticket).collect()
     }
 
-    /// How many entries a message has, in flight or not.
+    /// The DSN for which a message is held, if it is ([`super::Reported::held`]).
+    #[must_use]
+    pub fn holder(&self, id: Id) -> Option<Id> {
+        self.handle.shared.state().queue.holder(id.0).map(Id)
+    }
+
+    /// How many entries a message has, in flight or not; what is only held for a DSN is none.
     #[must_use]
     pub fn entries_of(&self, id: Id) -> usize {
         let state = self.handle.shared.state();
-        let its = state.queue.entries().filter(|entry| entry.id == id.0);
+        let its = state.queue.entries();
+        let its = its.filter(|entry| entry.id == id.0 && !entry.is_held());
         its.count()
     }
 
@@ -65,7 +72,7 @@ impl Spool {
         let slots = state.queue.slots();
         let end = slots.min(from.saturating_add(limits::CONTROL_NOW as u32));
         let entries = (from..end).filter_map(|slot| state.queue.get(slot));
-        let due = entries.filter(|entry| entry.next == 0 && entry.attempts > 0);
+        let due = entries.filter(|entry| entry.next == 0 && entry.tries.count() > 0);
         let due = due.map(|entry| (Id(entry.id), entry.remaining()));
         (due.collect(), (end < slots).then_some(end))
     }

@@ -1,6 +1,7 @@
 //! What the index knows of a message and a set of its recipients with one next try.
 
 use super::record::Place;
+use super::tries::Tries;
 use crate::policy::routes::Lane;
 
 /// An entry. Addresses stay on the disk.
@@ -14,7 +15,7 @@ pub struct Entry {
     pub offset: u32,
     /// How many generations before it the first part is, if all between hold one; else [`SPARSE`].
     pub span: u16,
-    pub attempts: u16,
+    pub tries: Tries,
     pub lane: u32,
     /// Unix seconds; 0: at once.
     pub next: u32,
@@ -25,6 +26,16 @@ pub struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 56, "the memory ceiling counts on it");
+
+/// What is held has a next try that never comes, and a number of tries that nothing else reaches. Both: of a spool that an
+/// older version wrote, the latter alone would say nothing.
+#[must_use]
+pub fn is_held(next: u64, tries: Tries) -> bool {
+    next >= NEVER && tries == Tries::HELD
+}
+
+/// Later than any next try, in unix seconds.
+pub const NEVER: u64 = u32::MAX as u64;
 
 /// The generations of a message stand in the table beside the index.
 pub const SPARSE: u16 = u16::MAX;
@@ -39,7 +50,7 @@ impl Entry {
             generation: place.generation,
             offset: place.offset,
             span: 0,
-            attempts: 0,
+            tries: Tries::default(),
             lane: 0,
             next: 0,
             sibling: 0,
@@ -56,6 +67,12 @@ impl Entry {
 
     pub fn set_remaining(&mut self, mask: u128) {
         self.remaining = [mask as u64, (mask >> 64) as u64];
+    }
+
+    /// Held for a DSN: its lane is the DSN's slot.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        is_held(self.next.into(), self.tries)
     }
 
     pub fn set_next(&mut self, seconds: u64) {

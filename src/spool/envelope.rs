@@ -47,6 +47,8 @@ pub struct Facts {
     pub utf8_address: bool,
     /// MAIL said REQUIRETLS (RFC 8689): every hop must promise TLS.
     pub require_tls: bool,
+    /// It is a note to the postmaster: nobody is told what becomes of it.
+    pub note: bool,
 }
 
 /// The end of a transaction.
@@ -65,8 +67,21 @@ pub enum Settles<'a> {
     /// These recipients of a message in flight. The ticket is still to be settled for the others; so is each other ticket
     /// that has some of these, even if nothing is left of it.
     Recipients(&'a Ticket, u128),
+    /// The same, for what a report tells of them.
+    Reported(&'a Ticket, Reported),
     /// A damaged message ([`super::Lost`]).
     Damaged(Id),
+}
+
+/// What a DSN tells of a message's recipients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// They need nothing more.
+    pub done: u128,
+    /// That they are delayed; nobody is told of it again.
+    pub delayed: u128,
+    /// They need nothing more, but the message is kept for the DSN, which refers to it: recipients of the ticket itself.
+    pub held: u128,
 }
 
 /// One recipient of a message.
@@ -95,6 +110,18 @@ impl Recipient {
     #[must_use]
     pub fn bit(&self) -> u128 {
         1 << self.ordinal
+    }
+
+    /// Whether the sender is to be told of success: only where NOTIFY asks for it.
+    #[must_use]
+    pub fn wants_success_told(&self) -> bool {
+        self.notify.is_some_and(|notify| notify.success)
+    }
+
+    /// Whether the sender is to be told of a delay: only where NOTIFY asks for it.
+    #[must_use]
+    pub fn wants_delay_told(&self) -> bool {
+        self.notify.is_some_and(|notify| notify.delay)
     }
 
     /// Whether the sender is to be told of a failure: yes, unless NOTIFY leaves it out (RFC 3461 4.1).

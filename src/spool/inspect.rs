@@ -19,6 +19,7 @@ mod snapshot;
 use super::disk::ReadOnly;
 use super::folder::Folder;
 use super::header::SegmentHeader;
+use super::message::Referred;
 use super::note::Note;
 use super::queue::Queue;
 use super::record::Place;
@@ -56,6 +57,10 @@ pub struct Queued {
     pub notes: Vec<Note>,
     /// A part of it is missing: it will not be sent.
     pub broken: bool,
+    /// It is a DSN, and has this message's octets among its own.
+    pub refers: Option<Id>,
+    /// Recipients that failed, and whose message is kept for the DSN that tells of that.
+    pub held: u128,
     place: Place,
 }
 
@@ -140,6 +145,17 @@ impl Inspector {
         &self.queued
     }
 
+    /// The DSN for which a message is kept, if some of its recipients failed and it is to go back whole.
+    #[must_use]
+    pub fn holder(&self, message: &Queued) -> Option<Id> {
+        if message.held == 0 {
+            return None;
+        }
+        let mut all = self.queued.iter();
+        let dsn = all.find(|other| other.refers == Some(message.id));
+        dsn.map(|dsn| dsn.id)
+    }
+
     /// Whether the log was read to its end. Where the relay writes faster than that can be read, messages that it has moved
     /// on meanwhile may be missing.
     #[must_use]
@@ -170,7 +186,22 @@ impl Inspector {
         recipients: u128,
     ) -> Result<Option<Message>, ReadError> {
         let number = message.id.number();
-        match Message::open(self.shared.clone(), number, message.place, recipients).await {
+        let refers = message.refers.and_then(|original| {
+            let queued = &self.queued;
+            let at = queued.binary_search_by_key(&original, |other| other.id);
+            let place = queued.get(at.ok()?)?.place;
+            let id = original.number();
+            Some(Referred { id, place })
+        });
+        match Message::open(
+            self.shared.clone(),
+            number,
+            message.place,
+            recipients,
+            refers,
+        )
+        .await
+        {
             Ok(message) => Ok(Some(message)),
             Err(_) if !self.holds(message.place) => Ok(None),
             Err(problem) => Err(problem),

@@ -2,7 +2,7 @@
 
 use super::marks::Left;
 use super::record::{self, Place};
-use super::{Addressee, Facts, Sender, Source};
+use super::{Addressee, Facts, Reported, Sender, Source};
 use crate::smtp::parameters::{Notify, Ret};
 
 const SENDER: u8 = 1;
@@ -12,10 +12,11 @@ const HEAD: u8 = 4;
 const FACTS: u8 = 5;
 const RETURN: u8 = 6;
 const ENVID: u8 = 7;
-const FINISHES: u8 = 8;
+const REPORTS: u8 = 8;
 const LEFT: u8 = 11;
 const SOURCE_TAG: u8 = 12;
 const CHECK: u8 = 13;
+const REFERS: u8 = 14;
 /// Inside a Recipient.
 const NOTIFY: u8 = 9;
 const ORCPT: u8 = 10;
@@ -60,13 +61,13 @@ pub enum Item<'a> {
     Facts(Summary),
     Return(Ret),
     Envid(&'a str),
-    Finishes {
-        id: u64,
-        mask: u128,
-    },
+    /// Of another message's recipients.
+    Reports(u64, Reported),
     /// In the copy of a message: entries as a checkpoint has them, without offsets.
     Left(&'a [u8]),
     Source(Source),
+    /// The message that this one reports on has its place here.
+    Refers,
 }
 
 /// A message as a whole, in its final part.
@@ -135,11 +136,21 @@ pub fn close_body(out: &mut [u8], start: usize) {
     }
 }
 
+/// Appends the place of the message that a DSN reports on, among the octets of its body.
+pub fn put_refers(out: &mut Vec<u8>) {
+    put(out, REFERS, b"");
+}
+
 /// Octets of everything that [`put_last`] appends, beyond the head itself.
-pub const LAST: usize = 3 * ITEM + 19 + 24;
+pub const LAST: usize = 3 * ITEM + 19 + 56;
 
 /// Appends the final part's items.
-pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Option<(u64, u128)>) {
+pub fn put_last(
+    out: &mut Vec<u8>,
+    head: &[u8],
+    summary: Summary,
+    reports: Option<(u64, Reported)>,
+) {
     put(out, HEAD, head);
     let mut content = [0; 18];
     content[..8].copy_from_slice(&summary.accepted.to_le_bytes());
@@ -147,14 +158,17 @@ pub fn put_last(out: &mut Vec<u8>, head: &[u8], summary: Summary, finishes: Opti
     content[16] = u8::from(summary.facts.eight_bit_body)
         | u8::from(summary.facts.utf8_headers) << 1
         | u8::from(summary.facts.utf8_address) << 2
-        | u8::from(summary.facts.require_tls) << 3;
+        | u8::from(summary.facts.require_tls) << 3
+        | u8::from(summary.facts.note) << 4;
     content[17] = summary.recipients;
     put(out, FACTS, &content);
-    if let Some((id, mask)) = finishes {
-        let mut content = [0; 24];
+    if let Some((id, reported)) = reports {
+        let mut content = [0; 56];
         content[..8].copy_from_slice(&id.to_le_bytes());
-        content[8..].copy_from_slice(&mask.to_le_bytes());
-        put(out, FINISHES, &content);
+        content[8..24].copy_from_slice(&reported.done.to_le_bytes());
+        content[24..40].copy_from_slice(&reported.delayed.to_le_bytes());
+        content[40..].copy_from_slice(&reported.held.to_le_bytes());
+        put(out, REPORTS, &content);
     }
 }
 
@@ -302,6 +316,7 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
                     utf8_headers: bits & 2 != 0,
                     utf8_address: bits & 4 != 0,
                     require_tls: bits & 8 != 0,
+                    note: bits & 16 != 0,
                 }
             },
             recipients: *content.get(17)?,
@@ -311,11 +326,16 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
             _ => Ret::Full,
         }),
         ENVID => Item::Envid(text(content)?),
-        FINISHES => Item::Finishes {
-            id: record::u64_at(content, 0)?,
-            mask: record::u128_at(content, 8)?,
-        },
+        REPORTS => {
+            let reported = Reported {
+                done: record::u128_at(content, 8)?,
+                delayed: record::u128_at(content, 24).unwrap_or(0),
+                held: record::u128_at(content, 40).unwrap_or(0),
+            };
+            Item::Reports(record::u64_at(content, 0)?, reported)
+        }
         LEFT => Item::Left(content),
+        REFERS => Item::Refers,
         SOURCE_TAG => Item::Source(Source::of_number(record::u64_at(content, 0)?)),
         _ => return None,
     })
@@ -366,13 +386,20 @@ mod tests {
             facts: Facts {
                 utf8_headers: true,
                 require_tls: true,
+                note: true,
                 ..Facts::default()
             },
             accepted: 5,
             size: 6,
             recipients: 1,
         };
-        put_last(&mut payload, b"H: 1", summary, Some((9, 1 << 100)));
+        let reported = Reported {
+            done: 1 << 100,
+            delayed: 1 << 7,
+            held: 1 << 9,
+        };
+        put_refers(&mut payload);
+        put_last(&mut payload, b"H: 1", summary, Some((9, reported)));
         put_source(&mut payload, Source::of_number(7));
         let items: Vec<_> = Items::of(&payload).collect();
         let expected = [
@@ -383,12 +410,10 @@ mod tests {
             Item::Recipient(wishes),
             Item::Recipient(never),
             Item::Body(b"hello"),
+            Item::Refers,
             Item::Head(b"H: 1"),
             Item::Facts(summary),
-            Item::Finishes {
-                id: 9,
-                mask: 1 << 100,
-            },
+            Item::Reports(9, reported),
             Item::Source(Source::of_number(7)),
         ];
         assert_eq!(items, expected);

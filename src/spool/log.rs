@@ -1,5 +1,6 @@
 //! The writer: its inbox, and when it syncs.
 
+use super::Reported;
 use super::batch::Log;
 use super::claim::Claim;
 use super::lifted::Lifted;
@@ -56,8 +57,8 @@ impl PartRequest {
 pub struct LastPart {
     pub recipients: u8,
     pub lane: u32,
-    /// Another message's slot, and its recipients that this one settles.
-    pub finishes: Option<(u32, u64, u128)>,
+    /// Another message's slot, its id, and its recipients that this one tells of.
+    pub reports: Option<Box<(u32, u64, Reported)>>,
     /// It is the copy of a message that is queued already.
     pub moved: Option<Lifted>,
     /// The damaged message that it tells of.

@@ -2,6 +2,7 @@
 
 use super::queue::Entry;
 use super::record::{Kind, Place, u16_at, u32_at, u64_at, u128_at};
+use super::tries::Tries;
 
 /// What became of some recipients of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub enum Mark {
         mask: u128,
         /// Unix seconds.
         next: u64,
-        /// Attempts so far.
-        attempts: u16,
+        /// So far.
+        tries: Tries,
     },
 }
 
@@ -41,14 +42,11 @@ impl Mark {
         match self {
             Self::Done { mask, .. } => mask.to_le_bytes().to_vec(),
             Self::Defer {
-                mask,
-                next,
-                attempts,
-                ..
+                mask, next, tries, ..
             } => {
                 let mut payload = mask.to_le_bytes().to_vec();
                 payload.extend_from_slice(&next.to_le_bytes());
-                payload.extend_from_slice(&attempts.to_le_bytes());
+                payload.extend_from_slice(&tries.bits().to_le_bytes());
                 payload
             }
         }
@@ -64,7 +62,7 @@ impl Mark {
                 id,
                 mask,
                 next: u64_at(payload, 16)?,
-                attempts: u16_at(payload, 24)?,
+                tries: Tries::of_bits(u16_at(payload, 24)?),
             }),
             _ => None,
         }
@@ -124,7 +122,7 @@ pub struct Left {
     pub mask: u128,
     /// Unix seconds; 0: at once.
     pub next: u32,
-    pub attempts: u16,
+    pub tries: Tries,
 }
 
 impl Left {
@@ -135,7 +133,7 @@ impl Left {
             offset: entry.offset,
             mask: entry.remaining(),
             next: entry.next,
-            attempts: entry.attempts,
+            tries: entry.tries,
         }
     }
 
@@ -143,7 +141,7 @@ impl Left {
     pub fn put(&self, payload: &mut Vec<u8>) {
         payload.extend_from_slice(&self.offset.to_le_bytes());
         payload.extend_from_slice(&self.next.to_le_bytes());
-        payload.extend_from_slice(&self.attempts.to_le_bytes());
+        payload.extend_from_slice(&self.tries.bits().to_le_bytes());
         let mut rest = self.mask;
         while rest > 0x7f {
             payload.push(rest as u8 | 0x80);
@@ -156,7 +154,7 @@ impl Left {
     #[must_use]
     pub fn read_all(mut bytes: &[u8]) -> Vec<Self> {
         let mut all = Vec::new();
-        while let (Some(offset), Some(next), Some(attempts)) =
+        while let (Some(offset), Some(next), Some(tries)) =
             (u32_at(bytes, 0), u32_at(bytes, 4), u16_at(bytes, 8))
         {
             let mut mask = 0;
@@ -173,7 +171,7 @@ impl Left {
                 offset,
                 mask,
                 next,
-                attempts,
+                tries: Tries::of_bits(tries),
             });
         }
         all
@@ -202,7 +200,7 @@ mod tests {
                 offset: 4096,
                 mask,
                 next: 7,
-                attempts: 3,
+                tries: Tries::of_bits(3),
             })
             .to_vec();
         let mut payload = Vec::new();

@@ -1,15 +1,15 @@
 //! A queued message as it is read back.
 
 use super::items::{Item, Items};
+use super::octets::{Next, Piece, Text};
 use super::read::{Answer, Job};
-use super::record::{self, Place};
+use super::record::Place;
 use super::shared::Shared;
 use super::{Facts, Id, Recipient};
 use crate::limits;
 use crate::smtp::parameters::Ret;
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// A message of the queue, and a place in its octets.
@@ -29,21 +29,19 @@ pub struct Message {
     pub recipients: Vec<Recipient>,
     /// How many the transaction had.
     pub recipients_in_all: usize,
-    head: Vec<u8>,
-    head_given: bool,
-    octets: Octets,
+    text: Text,
+    /// A DSN's: the message that it refers to.
+    refers: Option<Referred>,
+    /// That one, while its octets come.
+    original: Option<Text>,
 }
 
-/// The parts, and which of them is in memory.
-struct Octets {
-    shared: Arc<Shared>,
-    id: u64,
-    parts: Vec<Place>,
-    payload: Vec<u8>,
-    loaded: usize,
-    /// The part and the place in it that come next.
-    part: usize,
-    at: usize,
+/// The message that a DSN refers to.
+#[derive(Clone, Copy, Debug)]
+pub struct Referred {
+    pub id: u64,
+    /// Where it is, as long as the DSN is not let go.
+    pub place: Place,
 }
 
 impl Message {
@@ -53,44 +51,23 @@ impl Message {
         id: u64,
         place: Place,
         wanted: u128,
+        refers: Option<Referred>,
     ) -> Result<Self, ReadError> {
-        let answer = read(&shared, id, place, Vec::new(), true).await?;
-        let mut parts = answer.before;
-        parts.push(place);
+        let (text, summary) = Text::open(shared, id, place).await?;
         let mut message = Self {
             id: Id(id),
             sender: String::new(),
             ret: None,
             envid: None,
-            facts: Facts::default(),
-            size: 0,
-            accepted: 0,
+            facts: summary.facts,
+            size: summary.size,
+            accepted: summary.accepted,
             recipients: Vec::new(),
-            recipients_in_all: 0,
-            head: Vec::new(),
-            head_given: false,
-            octets: Octets {
-                shared,
-                id,
-                loaded: parts.len() - 1,
-                parts,
-                payload: answer.payload,
-                part: 0,
-                at: record::PART_FIELDS,
-            },
+            recipients_in_all: summary.recipients.into(),
+            text,
+            refers,
+            original: None,
         };
-        for item in Items::of(&message.octets.payload) {
-            match item {
-                Item::Head(head) => message.head = head.to_vec(),
-                Item::Facts(summary) => {
-                    message.facts = summary.facts;
-                    message.size = summary.size;
-                    message.accepted = summary.accepted;
-                    message.recipients_in_all = summary.recipients.into();
-                }
-                _ => {}
-            }
-        }
         message.envelope(wanted).await?;
         Ok(message)
     }
@@ -98,9 +75,9 @@ impl Message {
     /// Sender and recipients stand before the body.
     async fn envelope(&mut self, wanted: u128) -> Result<(), ReadError> {
         let mut ordinal = 0_u8;
-        for part in 0..self.octets.parts.len() {
-            self.octets.load(part).await?;
-            for item in Items::of(&self.octets.payload) {
+        for part in 0..self.text.parts.len() {
+            self.text.load(part).await?;
+            for item in Items::of(&self.text.payload) {
                 match item {
                     Item::Sender(address) => address.clone_into(&mut self.sender),
                     Item::Return(ret) => self.ret = Some(ret),
@@ -127,21 +104,56 @@ impl Message {
     /// # Errors
     /// [`ReadError`].
     pub async fn next_chunk(&mut self) -> Result<Option<&[u8]>, ReadError> {
-        if !self.head_given {
-            self.head_given = true;
-            if !self.head.is_empty() {
-                return Ok(Some(&self.head));
+        loop {
+            if let Some(original) = &mut self.original {
+                let next = original.next().await;
+                match self.of_original(next)? {
+                    Some(piece) => return Ok(self.original.as_ref().map(|text| text.get(piece))),
+                    None => self.original = None,
+                }
+            }
+            match self.text.next().await? {
+                Next::Piece(piece) => return Ok(Some(self.text.get(piece))),
+                Next::Refers => self.refer().await?,
+                Next::End => return Ok(None),
             }
         }
-        let range = self.octets.next_body().await?;
-        Ok(range.and_then(|range| self.octets.payload.get(range)))
+    }
+
+    /// From here on the octets of the message that this one refers to come.
+    async fn refer(&mut self) -> Result<(), ReadError> {
+        let Some(Referred { id, place }) = self.refers else {
+            return Ok(());
+        };
+        match Text::open(self.text.shared.clone(), id, place).await {
+            Ok((text, _)) => self.original = Some(text),
+            Err(problem) => {
+                self.of_original(Err(problem))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a damaged message what can be read goes back: a DSN must not be lost for its sake.
+    fn of_original(&self, next: Result<Next, ReadError>) -> Result<Option<Piece>, ReadError> {
+        match next {
+            Ok(Next::Piece(piece)) => Ok(Some(piece)),
+            Ok(Next::Refers | Next::End) => Ok(None),
+            Err(problem @ ReadError::Damaged { .. }) => {
+                log::error!(
+                    "unreadable id={} part=original reason=\"{problem}\"",
+                    self.id
+                );
+                Ok(None)
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     /// Starts over at the head.
     pub fn rewind(&mut self) {
-        self.head_given = false;
-        self.octets.part = 0;
-        self.octets.at = record::PART_FIELDS;
+        self.original = None;
+        self.text.rewind();
     }
 }
 
@@ -151,40 +163,6 @@ impl fmt::Debug for Message {
             .field("id", &self.id)
             .field("size", &self.size)
             .finish_non_exhaustive()
-    }
-}
-
-impl Octets {
-    async fn load(&mut self, part: usize) -> Result<(), ReadError> {
-        if self.loaded != part
-            && let Some(&place) = self.parts.get(part)
-        {
-            let memory = std::mem::take(&mut self.payload);
-            self.loaded = usize::MAX;
-            self.payload = read(&self.shared, self.id, place, memory, false)
-                .await?
-                .payload;
-            self.loaded = part;
-        }
-        Ok(())
-    }
-
-    async fn next_body(&mut self) -> Result<Option<Range<usize>>, ReadError> {
-        while self.part < self.parts.len() {
-            self.load(self.part).await?;
-            let mut items = Items::from(&self.payload, self.at);
-            while let Some(item) = items.next() {
-                if let Item::Body(body) = item
-                    && !body.is_empty()
-                {
-                    self.at = items.at;
-                    return Ok(Some(items.at - body.len()..items.at));
-                }
-            }
-            self.part += 1;
-            self.at = record::PART_FIELDS;
-        }
-        Ok(None)
     }
 }
 

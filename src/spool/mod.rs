@@ -61,6 +61,7 @@ mod header;
 mod id;
 mod inspect;
 mod items;
+mod known;
 mod lifted;
 mod log;
 mod look;
@@ -70,6 +71,7 @@ mod mend;
 mod message;
 mod mover;
 mod note;
+mod octets;
 mod open;
 mod pressure;
 mod queue;
@@ -87,10 +89,11 @@ mod shares;
 mod tests;
 mod ticket;
 mod transaction;
+mod tries;
 
 pub use by_hand::Lasting;
 pub use disk::{Disk, DiskFile};
-pub use envelope::{Addressee, Facts, Last, Recipient, Sender, Settles};
+pub use envelope::{Addressee, Facts, Last, Recipient, Reported, Sender, Settles};
 pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;
@@ -108,6 +111,7 @@ use crate::limits;
 use crate::policy::routes::Lane;
 use claim::Claim;
 use log::Request;
+use message::Referred;
 use segments::Class;
 use shared::Shared;
 use smol::channel::Receiver;
@@ -361,7 +365,8 @@ impl Spool {
             id: ticket.id(),
             lane: Lane(lane),
             mixed: lane == queue::MIXED,
-            attempts: entry.map_or(0, |entry| entry.attempts),
+            attempts: entry.map_or(0, |entry| entry.tries.count()),
+            delay_told: entry.is_some_and(|entry| entry.tries.is_told()),
             accepted: ticket.id().seconds(),
             recipients: entry.map_or(0, |entry| entry.remaining()),
         }
@@ -380,18 +385,22 @@ impl Spool {
     /// # Errors
     /// [`ReadError`].
     pub async fn read_with(&self, ticket: &Ticket, wanted: u128) -> Result<Message, ReadError> {
-        let place = {
+        let id = ticket.id().number();
+        let (place, refers) = {
             let state = ticket.shared.state();
-            state.queue.get(ticket.slot).and_then(|entry| {
-                Some(record::Place {
-                    generation: entry.generation,
-                    segment: state.segments.number(entry.generation)?,
-                    offset: entry.offset,
-                })
-            })
+            let place = state
+                .queue
+                .get(ticket.slot)
+                .and_then(|one| state.place(one));
+            let held = state.queue.held_for(id);
+            let refers = held.and_then(|held| {
+                let (id, place) = (held.id, state.place(held)?);
+                Some(Referred { id, place })
+            });
+            (place, refers)
         };
         let place = place.ok_or(ReadError::Io(io::ErrorKind::NotFound.into()))?;
-        Message::open(ticket.shared.clone(), ticket.id().number(), place, wanted).await
+        Message::open(ticket.shared.clone(), id, place, wanted, refers).await
     }
 
     /// Replaces an entry by one for each group; each is due at once. Recipients in no group stay together in one entry.
@@ -423,6 +432,12 @@ impl Spool {
             Some(())
         })
         .await;
+    }
+
+    /// Whether one more DSN may refer to its message ([`Reported::held`]).
+    #[must_use]
+    pub fn may_hold(&self) -> bool {
+        self.handle.shared.state().queue.may_hold()
     }
 
     /// Puts an entry back as it was; it is due at once.

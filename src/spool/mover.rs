@@ -166,7 +166,7 @@ async fn move_one(shared: &Arc<Shared>, slot: u32, id: u64) -> Result<(), Proble
     let end = LastPart {
         recipients: 0,
         lane: 0,
-        finishes: None,
+        reports: None,
         moved: Some(lifted),
         tells_of: None,
     };

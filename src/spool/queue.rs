@@ -6,9 +6,12 @@ use super::entry::SPARSE;
 use super::generations::Generations;
 use super::record::Place;
 use crate::limits;
+use held::Hold;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
+
+mod held;
 
 /// All entries and their due order. Memory is reserved once, and touched as it is used.
 pub struct Queue {
@@ -28,6 +31,8 @@ pub struct Queue {
     last_id: u64,
     /// Microseconds that ids are ahead of the clock, because they never go back when it does.
     ahead: u64,
+    /// By the DSN's id.
+    holds: HashMap<u64, Hold>,
 }
 
 impl Queue {
@@ -43,6 +48,7 @@ impl Queue {
             recipients: 0,
             last_id,
             ahead: 0,
+            holds: HashMap::new(),
         }
     }
 
@@ -68,7 +74,10 @@ impl Queue {
         longest_wait: Duration,
     ) -> (u64, u64) {
         let latest = now_micros / 1_000_000 + longest_wait.as_secs();
-        for entry in self.slots.iter_mut().filter(|entry| entry.next != 0) {
+        for entry in self.slots.iter_mut() {
+            if entry.next == 0 || entry.is_held() {
+                continue;
+            }
             let next = u64::from(entry.next).saturating_add_signed(by);
             entry.set_next(if next > latest { 0 } else { next });
         }
@@ -118,16 +127,23 @@ impl Queue {
         (slot, self.wait(slot))
     }
 
-    /// Puts another entry of a message in, beside the one in a slot: where it is, and what it weighs, is that one's.
-    pub fn insert_beside(&mut self, slot: u32, mut entry: Entry) -> bool {
+    /// Puts another entry of a message in, beside the one in a slot: where it is, and what it weighs, is that one's. Its slot.
+    pub fn insert_beside(&mut self, slot: u32, entry: Entry) -> u32 {
+        let added = self.link(slot, entry);
+        self.wait(added);
+        added
+    }
+
+    /// Adds an entry to a message's, in no order yet; its slot.
+    fn link(&mut self, slot: u32, mut entry: Entry) -> u32 {
         let Some(other) = self.get(slot) else {
-            return false;
+            return slot;
         };
         (entry.span, entry.sibling, entry.weight) = (other.span, other.sibling, other.weight);
         (entry.generation, entry.offset) = (other.generation, other.offset);
         let added = self.put(entry);
         self.slots[slot as usize].sibling = added;
-        self.wait(added)
+        added
     }
 
     fn put(&mut self, entry: Entry) -> u32 {
@@ -156,9 +172,9 @@ impl Queue {
         }
     }
 
-    /// Puts a slot in the due order.
+    /// Puts a slot in the due order, unless it is held.
     fn wait(&mut self, slot: u32) -> bool {
-        let Some(entry) = self.get(slot) else {
+        let Some(entry) = self.get(slot).filter(|entry| !entry.is_held()) else {
             return false;
         };
         let key = (entry.next, slot);
@@ -287,8 +303,9 @@ impl Queue {
     pub fn resting(&self, slot: u32) -> Option<&Entry> {
         let entry = self.get(slot)?;
         let rests = |slot: &u32| !self.flying.contains(slot) && !self.lifted.contains_key(slot);
+        let dsn_rests = |slot: u32| self.dsn_of(slot).is_none_or(|dsn| rests(&dsn));
         self.ring(slot)
-            .all(|other| other >= slot && rests(&other))
+            .all(|other| other >= slot && rests(&other) && dsn_rests(other))
             .then_some(entry)
     }
 
@@ -296,7 +313,9 @@ impl Queue {
     pub fn lift(&mut self, slot: u32, id: u64) -> Option<Vec<u32>> {
         self.resting(slot).filter(|entry| entry.id == id)?;
         let slots: Vec<u32> = self.ring(slot).collect();
-        self.lifted.extend(slots.iter().map(|&slot| (slot, false)));
+        let dsns = slots.iter().filter_map(|&slot| self.dsn_of(slot));
+        let lifted: Vec<u32> = slots.iter().copied().chain(dsns).collect();
+        self.lifted.extend(lifted.iter().map(|&slot| (slot, false)));
         Some(slots)
     }
 
@@ -324,8 +343,10 @@ impl Queue {
     pub fn put_down(&mut self, slots: &[u32]) -> bool {
         let mut first = false;
         for &slot in slots {
-            if self.lifted.remove(&slot) == Some(true) {
-                first |= self.wait(slot);
+            for slot in [Some(slot), self.dsn_of(slot)].into_iter().flatten() {
+                if self.lifted.remove(&slot) == Some(true) {
+                    first |= self.wait(slot);
+                }
             }
         }
         first

@@ -246,6 +246,37 @@ fn resume(
     }
 }
 
+/// Messages that are held, and the DSNs that hold them.
+#[derive(Default)]
+struct Held {
+    /// By the message's id: slots, and their recipients.
+    slots: HashMap<u64, Vec<(u32, u128)>>,
+    /// DSNs and their slots; what they refer to.
+    dsns: Vec<((u64, u32), (u64, u128))>,
+}
+
+impl Held {
+    fn see(&mut self, entry: &Entry, slot: u32, refers: Option<(u64, u128)>) {
+        if entry.is_held() {
+            let slots = self.slots.entry(entry.id).or_default();
+            slots.push((slot, entry.remaining()));
+        } else if let Some(refers) = refers {
+            self.dsns.push(((entry.id, slot), refers));
+        }
+    }
+
+    /// What is held stands apart for each DSN.
+    fn join(self, queue: &mut Queue) {
+        for (dsn, (id, mask)) in self.dsns {
+            let slots = self.slots.get(&id);
+            let its = |(_, held): &&(u32, u128)| held & mask != 0;
+            if let Some((slot, _)) = slots.and_then(|slots| slots.iter().find(its)) {
+                queue.hold_again(*slot, dsn);
+            }
+        }
+    }
+}
+
 /// The queue. Of a message in the log's last batch nobody was told: that a part of it is missing is no loss, and noted as
 /// the other torn places are, so that the next start does not take it for one.
 fn fill_queue(
@@ -256,6 +287,7 @@ fn fill_queue(
     let mut queue = Queue::new(replay.last_id);
     let (last_batch, closed) = (replay.last_batch, replay.closed);
     let mut shares = std::mem::take(&mut replay.shares);
+    let mut held = Held::default();
     for message in replay.into_messages() {
         let at = (message.place.generation, message.place.offset);
         if message.broken && at >= last_batch && closed.is_none_or(|closed| closed < at) {
@@ -267,7 +299,9 @@ fn fill_queue(
             continue;
         }
         if message.broken {
-            let left = message.entries.iter().map(Entry::remaining);
+            // Of what is held, a DSN tells already.
+            let left = message.entries.iter().filter(|entry| !entry.is_held());
+            let left = left.map(Entry::remaining);
             lost.insert(message.id, !left.fold(0, |all, mask| all | mask));
             findings.push(Finding::Lost {
                 id: Id(message.id),
@@ -282,18 +316,19 @@ fn fill_queue(
         let mut first = None;
         for entry in message.entries {
             queue.reserve_recovered(entry.remaining().count_ones());
-            match first {
-                Some(slot) => {
-                    queue.insert_beside(slot, entry);
-                }
+            let slot = match first {
+                Some(slot) => queue.insert_beside(slot, entry),
                 None => {
                     segments.hold(message.generations.iter());
                     shares.add(entry.weight);
-                    first = Some(queue.insert(entry, &message.generations).0);
+                    queue.insert(entry, &message.generations).0
                 }
-            }
+            };
+            first = first.or(Some(slot));
+            held.see(&entry, slot, message.refers);
         }
     }
+    held.join(&mut queue);
     segments.refresh();
     (queue, shares)
 }

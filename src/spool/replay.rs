@@ -1,87 +1,19 @@
 //! What the log says, read from its oldest record to its newest.
 
 use super::LaneOf;
+use super::Reported;
 use super::damaged::Damaged;
 use super::entry::Weight;
 use super::generations::Generations;
 use super::items::{Item, Items, PartFields};
+use super::known::{Group, Known};
 use super::marks::{Gap, Left, Mark, Range};
 use super::queue::{self, Entry};
 use super::record::{Header, Kind, Place};
 use super::shares::{Shares, Source};
+use super::tries::Tries;
 use crate::limits;
 use std::collections::HashMap;
-
-/// Recipients with one next try.
-#[derive(Clone, Copy, Debug)]
-struct Group {
-    mask: u128,
-    next: u64,
-    attempts: u16,
-}
-
-impl Group {
-    fn of(left: &Left) -> Self {
-        Self {
-            mask: left.mask,
-            next: left.next.into(),
-            attempts: left.attempts,
-        }
-    }
-}
-
-/// A message whose final part was seen.
-struct Known {
-    id: u64,
-    place: Place,
-    generations: Generations,
-    lane: u32,
-    first: Group,
-    /// After deferrals that differ; rarely any.
-    more: Vec<Group>,
-    weight: Weight,
-    /// A part of it is missing.
-    broken: bool,
-}
-
-impl Known {
-    fn groups(&self) -> impl Iterator<Item = &Group> {
-        std::iter::once(&self.first).chain(&self.more)
-    }
-
-    fn is_live(&self) -> bool {
-        self.groups().any(|group| group.mask != 0)
-    }
-
-    /// Takes recipients out of every group; returns those that were in one.
-    fn take(&mut self, mask: u128) -> u128 {
-        let mut taken = 0;
-        for group in std::iter::once(&mut self.first).chain(&mut self.more) {
-            taken |= group.mask & mask;
-            group.mask &= !mask;
-        }
-        self.more.retain(|group| group.mask != 0);
-        taken
-    }
-
-    fn add(&mut self, group: Group) {
-        let same = std::iter::once(&mut self.first)
-            .chain(&mut self.more)
-            .find(|other| {
-                other.mask == 0 || (other.next, other.attempts) == (group.next, group.attempts)
-            });
-        match same {
-            _ if group.mask == 0 => {}
-            Some(other) => {
-                *other = Group {
-                    mask: other.mask | group.mask,
-                    ..group
-                }
-            }
-            None => self.more.push(group),
-        }
-    }
-}
 
 /// A message of which parts were seen, but not the final one.
 struct Open {
@@ -98,7 +30,8 @@ struct Open {
 struct End {
     /// How many the message has.
     recipients: Option<u8>,
-    finishes: Option<(u64, u128)>,
+    /// Another message's recipients, of which it tells.
+    reported: Option<(u64, Reported)>,
     source: Option<Source>,
     /// It is a copy: what was to be done then.
     left: Option<Vec<Left>>,
@@ -116,7 +49,7 @@ impl Open {
                     self.lane = Some(queue::joined(self.lane, lane_of(recipient.address)));
                 }
                 Item::Facts(summary) => end.recipients = Some(summary.recipients),
-                Item::Finishes { id, mask } => end.finishes = Some((id, mask)),
+                Item::Reports(id, reported) => end.reported = Some((id, reported)),
                 Item::Source(source) => end.source = Some(source),
                 Item::Left(entries) => end.left = Some(Left::read_all(entries)),
                 _ => {}
@@ -138,7 +71,7 @@ struct Finish {
 /// What needs nothing more.
 enum Finished {
     /// Recipients that a DSN tells of.
-    Recipients { id: u64, mask: u128 },
+    Recipients(u64, Reported),
     /// Where a message was before it was moved.
     Original(Place),
 }
@@ -153,6 +86,8 @@ pub struct Replay {
     open: HashMap<u64, Open>,
     /// Not yet applied. To finish is to take recipients away, which nothing later brings back: it may be done late.
     finishes: Vec<Finish>,
+    /// By the DSN's id: the message that it refers to, and the recipients that are held for it.
+    holds: HashMap<u64, (u64, u128)>,
     pub shares: Shares,
     pub gaps: Vec<Gap>,
     /// Generations of segments whose files are shorter than they were made.
@@ -173,6 +108,8 @@ pub struct Recovered {
     pub id: u64,
     pub place: Place,
     pub broken: bool,
+    /// A DSN's: the message that it refers to, and the recipients that are held for it.
+    pub refers: Option<(u64, u128)>,
 }
 
 impl Replay {
@@ -252,8 +189,8 @@ impl Replay {
         let recipients = end.recipients?;
         let broken = !follows || message.recipients != recipients;
         // Of a DSN that nobody will get, nothing follows: its original is tried again.
-        if let Some((id, mask)) = end.finishes.filter(|_| !broken) {
-            self.finish_later(place, Finished::Recipients { id, mask });
+        if let Some((id, reported)) = end.reported.filter(|_| !broken) {
+            self.finish_later(place, Finished::Recipients(id, reported));
         }
         let share = self.shares.of(end.source);
         let known = Known {
@@ -265,7 +202,7 @@ impl Replay {
             first: Group {
                 mask: queue::all(recipients),
                 next: 0,
-                attempts: 0,
+                tries: Tries::default(),
             },
             more: Vec::new(),
             broken,
@@ -273,6 +210,13 @@ impl Replay {
         match end.left {
             Some(left) => self.copied(known, &left),
             None => self.add(known),
+        }
+        // Behind what forgets those of messages that are gone.
+        let refers = end
+            .reported
+            .filter(|(_, reported)| !broken && reported.held != 0);
+        if let Some((id, reported)) = refers {
+            self.holds.insert(header.id, (id, reported.held));
         }
         Some(())
     }
@@ -313,21 +257,47 @@ impl Replay {
                 known.take(mask);
             }
             Mark::Defer {
-                mask,
-                next,
-                attempts,
-                ..
+                mask, next, tries, ..
             } => {
                 let mask = known.take(mask);
-                known.add(Group {
-                    mask,
-                    next,
-                    attempts,
-                });
+                known.add(Group { mask, next, tries });
             }
         }
         if !known.is_live() {
             self.by_id.remove(&mark.id());
+        }
+    }
+
+    /// That is never taken back, so that it may be noted late, too.
+    fn delay_told(&mut self, id: u64, mask: u128) {
+        let at = self.by_id.get(&id);
+        if let Some(known) = at.and_then(|&at| self.known.get_mut(at)) {
+            known.tell(mask);
+        }
+    }
+
+    /// Until its DSN is gone; from this, too, only Done leads away.
+    fn hold(&mut self, id: u64, mask: u128) {
+        self.damaged.done(id, mask);
+        let at = self.by_id.get(&id);
+        if let Some(known) = at.and_then(|&at| self.known.get_mut(at)) {
+            known.hold(mask);
+        }
+    }
+
+    /// What is held for a DSN that is gone is finished.
+    fn let_go(&mut self) {
+        let mut held: HashMap<u64, u128> = HashMap::new();
+        let there = |known: &&Known| known.is_live() && !known.broken;
+        for known in self.known.iter().filter(there) {
+            if let Some((id, mask)) = self.holds.get(&known.id) {
+                *held.entry(*id).or_default() |= mask;
+            }
+        }
+        for known in &mut self.known {
+            let wanted = held.get(&known.id).copied().unwrap_or(0);
+            let gone = known.held() & !wanted;
+            known.take(gone);
         }
     }
 
@@ -353,7 +323,12 @@ impl Replay {
         let proved: Vec<Finish> = proved;
         for finish in proved {
             match finish.what {
-                Finished::Recipients { id, mask } => self.mark(Mark::Done { id, mask }),
+                Finished::Recipients(id, reported) => {
+                    let mask = reported.done;
+                    self.mark(Mark::Done { id, mask });
+                    self.delay_told(id, reported.delayed);
+                    self.hold(id, reported.held);
+                }
                 Finished::Original(place) => {
                     for original in self.within(Range::at(place)) {
                         original.take(u128::MAX);
@@ -449,6 +424,8 @@ impl Replay {
         self.known.retain(Known::is_live);
         let places = self.known.iter().enumerate();
         self.by_id = places.map(|(at, known)| (known.id, at)).collect();
+        let by_id = &self.by_id;
+        self.holds.retain(|id, _| by_id.contains_key(id));
     }
 
     /// The damaged messages that are left at the log's end.
@@ -466,26 +443,32 @@ impl Replay {
     /// The messages that are left at the log's end, which proves what no note of a failure took back.
     pub fn into_messages(mut self) -> impl Iterator<Item = Recovered> {
         self.finish(u64::MAX);
-        self.known.into_iter().filter(Known::is_live).map(|known| {
-            let entry = |group: &Group| {
-                let mut entry = Entry::new(known.id, known.place, 0);
-                entry.set_remaining(group.mask);
-                entry.set_next(group.next);
-                entry.attempts = group.attempts;
-                (entry.lane, entry.weight) = (known.lane, known.weight);
-                entry
-            };
-            Recovered {
-                entries: known
-                    .groups()
-                    .filter(|group| group.mask != 0)
-                    .map(entry)
-                    .collect(),
-                generations: known.generations,
-                id: known.id,
-                place: known.place,
-                broken: known.broken,
-            }
-        })
+        self.let_go();
+        let holds = self.holds;
+        self.known
+            .into_iter()
+            .filter(Known::is_live)
+            .map(move |known| {
+                let entry = |group: &Group| {
+                    let mut entry = Entry::new(known.id, known.place, 0);
+                    entry.set_remaining(group.mask);
+                    entry.set_next(group.next);
+                    entry.tries = group.tries;
+                    (entry.lane, entry.weight) = (known.lane, known.weight);
+                    entry
+                };
+                Recovered {
+                    entries: known
+                        .groups()
+                        .filter(|group| group.mask != 0)
+                        .map(entry)
+                        .collect(),
+                    generations: known.generations,
+                    id: known.id,
+                    place: known.place,
+                    broken: known.broken,
+                    refers: holds.get(&known.id).copied(),
+                }
+            })
     }
 }

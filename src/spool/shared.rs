@@ -1,13 +1,16 @@
 //! What the spool's callers and its threads share.
 
 use super::LaneOf;
+use super::Reported;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::log::Inbox;
 use super::lost::Lost;
+use super::marks::Mark;
 use super::mover::Bell;
-use super::queue::Queue;
+use super::queue::{Entry, Queue};
 use super::read::ReadQueue;
+use super::record::Place;
 use super::seal::Sealer;
 use super::segments::Segments;
 use super::shares::Shares;
@@ -32,30 +35,74 @@ impl State {
         share == 0 || held <= own || u64::from(held) + more <= quarter
     }
 
-    /// Takes recipients of an entry in flight away, because another message settles them.
-    pub fn finish(&mut self, slot: u32, id: u64, mask: u128) {
+    /// A DSN, with its slot, tells of recipients of an entry in flight: it is theirs to settle them, and their message is
+    /// held for it if it refers to that; or it tells of their delay.
+    pub fn reported(&mut self, reports: &(u32, u64, Reported), dsn: (u64, u32)) {
+        let (slot, id, reported) = *reports;
         if let Some(entry) = self.queue.get_mut(slot).filter(|entry| entry.id == id) {
-            let mask = mask & entry.remaining();
+            let mask = reported.done & entry.remaining();
             entry.set_remaining(entry.remaining() & !mask);
+            if reported.delayed & entry.remaining() != 0 {
+                entry.tries = entry.tries.told();
+            }
             self.queue.unreserve(mask.count_ones());
+            self.queue.hold(slot, reported.held, dsn);
         }
     }
 
-    /// Puts an entry in flight back, or out of the index if nothing of it is left. True if it is the first due.
-    pub fn end_flight(&mut self, slot: u32) -> bool {
-        if self
-            .queue
-            .get(slot)
-            .is_some_and(|entry| entry.remaining() != 0)
-        {
-            return self.queue.put_back(slot);
-        }
-        if let Some((entry, Some(generations))) = self.queue.remove(slot) {
-            self.segments.release(generations.iter());
-            self.shares.give_back(entry.weight);
-        }
-        false
+    /// Where an entry's message is.
+    #[must_use]
+    pub fn place(&self, entry: &Entry) -> Option<Place> {
+        Some(Place {
+            generation: entry.generation,
+            segment: self.segments.number(entry.generation)?,
+            offset: entry.offset,
+        })
     }
+
+    /// Puts an entry in flight back, or out of the index if nothing of it is left.
+    pub fn end_flight(&mut self, slot: u32) -> Landing {
+        let entry = self.queue.get(slot);
+        if entry.is_some_and(|entry| entry.remaining() != 0) {
+            return Landing {
+                is_first: self.queue.put_back(slot),
+                let_go: None,
+            };
+        }
+        let gone = self.remove(slot);
+        Landing {
+            is_first: false,
+            let_go: gone.and_then(|dsn| self.let_go(dsn)),
+        }
+    }
+
+    /// Takes an entry out of the index; the message's id, if it was its last.
+    fn remove(&mut self, slot: u32) -> Option<u64> {
+        let (entry, generations) = self.queue.remove(slot)?;
+        self.segments.release(generations?.iter());
+        self.shares.give_back(entry.weight);
+        Some(entry.id)
+    }
+
+    /// What a DSN that has left referred to needs nothing more.
+    fn let_go(&mut self, dsn: u64) -> Option<Mark> {
+        let slot = self.queue.let_go(dsn)?;
+        let entry = *self.queue.get(slot)?;
+        self.queue.unreserve(entry.remaining().count_ones());
+        self.remove(slot);
+        Some(Mark::Done {
+            id: entry.id,
+            mask: entry.remaining(),
+        })
+    }
+}
+
+/// What came of the end of a flight.
+pub struct Landing {
+    /// It is the first that is due.
+    pub is_first: bool,
+    /// It was a DSN, and the last of it: what it referred to is done. If nobody writes that down, the next start sees it.
+    pub let_go: Option<Mark>,
 }
 
 /// Figures that the writer counts.

@@ -87,28 +87,28 @@ impl Ticket {
         });
         entry.set_remaining(rest);
         let defer = outcome.defer.filter(|_| rest != 0).map(|deferral| {
-            entry.attempts = entry.attempts.saturating_add(1);
+            entry.tries = entry.tries.one_more();
             entry.set_next(deferral.next);
             Mark::Defer {
                 id: entry.id,
                 mask: rest,
                 next: deferral.next,
-                attempts: entry.attempts,
+                tries: entry.tries,
             }
         });
         state.queue.unreserve(done.count_ones());
-        let first = state.end_flight(self.slot);
+        let landing = state.end_flight(self.slot);
         drop(state);
-        if first {
+        if landing.is_first {
             self.shared.due_changed();
         }
-        [mark, defer]
+        [mark, defer.or(landing.let_go)]
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.flies && self.shared.state().end_flight(self.slot) {
+        if self.flies && self.shared.state().end_flight(self.slot).is_first {
             self.shared.due_changed();
         }
     }
@@ -130,6 +130,8 @@ pub struct Info {
     pub mixed: bool,
     /// Attempts that ended in a deferral.
     pub attempts: u16,
+    /// Whether a report tells the sender of the delay.
+    pub delay_told: bool,
     /// When the message came, in unix seconds.
     pub accepted: u64,
     /// The recipients that are still to do, by ordinal.

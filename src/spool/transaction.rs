@@ -6,7 +6,7 @@ use super::log::{LastPart, PartReply, PartRequest, Request};
 use super::queue;
 use super::record::{PART_FIELDS, Place};
 use super::segments::Class;
-use super::{Addressee, Id, Last, Sender, Settles, Source};
+use super::{Addressee, Id, Last, Reported, Sender, Settles, Source};
 use crate::limits;
 use std::fmt;
 use std::io;
@@ -127,6 +127,19 @@ impl Transaction {
         Ok(())
     }
 
+    /// Here the octets of the message that this one reports on have their place, so many of them: those of
+    /// [`super::Reported::held`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn refer(&mut self, octets: u64) -> Result<(), Error> {
+        self.close_body();
+        self.make_room(items::ITEM).await?;
+        items::put_refers(&mut self.buffer);
+        self.size += octets;
+        Ok(())
+    }
+
     /// Returns once the message is on the disk.
     ///
     /// # Errors
@@ -144,15 +157,30 @@ impl Transaction {
             size: self.size + last.head.len() as u64,
             recipients: self.recipients,
         };
-        let (finishes, on_disk) = match last.settles {
+        let (slot, on_disk) = match last.settles {
             None => (None, None),
-            Some(Settles::Recipients(ticket, mask)) => {
-                let id = ticket.id().number();
-                (Some((ticket.slot, id, mask)), Some((id, mask)))
+            Some(Settles::Recipients(ticket, done)) => {
+                let reported = Reported {
+                    done,
+                    ..Reported::default()
+                };
+                (Some(ticket.slot), Some((ticket.id(), reported)))
+            }
+            Some(Settles::Reported(ticket, reported)) => {
+                (Some(ticket.slot), Some((ticket.id(), reported)))
             }
             // It is in no slot of the index.
-            Some(Settles::Damaged(id)) => (None, Some((id.number(), u128::MAX))),
+            Some(Settles::Damaged(id)) => {
+                let reported = Reported {
+                    done: u128::MAX,
+                    ..Reported::default()
+                };
+                (None, Some((id, reported)))
+            }
         };
+        let on_disk = on_disk.map(|(id, reported)| (id.number(), reported));
+        let reports = slot.zip(on_disk);
+        let reports = reports.map(|(slot, (id, reported))| Box::new((slot, id, reported)));
         items::put_last(&mut self.buffer, last.head, summary, on_disk);
         if let Some(source) = self.source {
             items::put_source(&mut self.buffer, source);
@@ -160,7 +188,7 @@ impl Transaction {
         let for_index = LastPart {
             recipients: self.recipients,
             lane: self.lane.unwrap_or(0),
-            finishes,
+            reports,
             moved: None,
             tells_of: match last.settles {
                 Some(Settles::Damaged(id)) => Some(id.number()),

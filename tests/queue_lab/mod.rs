@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub const TEXT: &[u8] = b"Subject: hello\r\nX-Seen: \x1b[31mred\r\n\r\nOne line.\r\n";
 pub const GREYLISTED: &str = "451 4.7.1 greylisted, \"try\" later";
 
-/// A next hop that greylists until it is told to be willing, or to say nothing at all.
+/// A next hop that greylists until it is told to be willing, or to say nothing at all. It refuses whoever is called nobody.
 pub struct Greylister {
     pub peer: Peer,
     pub willing: Arc<AtomicBool>,
@@ -33,6 +33,9 @@ impl Greylister {
         let peer = Peer::start(move |_, asked| {
             if is_silent.load(Ordering::SeqCst) {
                 return Some(Answer::Stall);
+            }
+            if asked.starts_with("RCPT TO:<nobody@") {
+                return Some(Answer::Say("550 5.1.1 no such user"));
             }
             let refuses = asked.starts_with("RCPT") && !is_willing.load(Ordering::SeqCst);
             refuses.then_some(Answer::Say(GREYLISTED))

@@ -49,6 +49,7 @@ pub struct Setup {
     pub spool_size: u64,
     pub retry: &'static str,
     pub lifetime: Duration,
+    pub postmaster: Option<String>,
     pub time: Time,
 }
 
@@ -102,6 +103,7 @@ impl Setup {
             spool_size: 32 << 20,
             retry: "1h..1h",
             lifetime: Duration::from_secs(5 * 86_400),
+            postmaster: None,
             time: Time::default(),
         }
     }
@@ -160,7 +162,7 @@ impl Relay {
             steady: Arc::new(move || time.steady(begin)),
         };
         let settings = Settings {
-            postmaster: None,
+            postmaster: setup.postmaster.clone(),
             hostname: "relay.example".to_owned(),
             outbound: setup.outbound,
             retry: setup.retry.parse().unwrap(),

@@ -17,7 +17,11 @@ pub fn list(
     };
     let mut total = Total::default();
     for queued in inspector.queued() {
-        let Some(shown) = Shown::read((inspector, &present), queued, queued.recipients()) else {
+        let Some(shown) = Shown::read(
+            (inspector, &present),
+            queued,
+            queued.recipients() | queued.held,
+        ) else {
             continue;
         };
         match form {
@@ -49,6 +53,8 @@ struct Total {
     tried: usize,
     deferred: usize,
     damaged: usize,
+    /// For a report.
+    kept: usize,
 }
 
 impl Total {
@@ -56,6 +62,7 @@ impl Total {
         self.messages += 1;
         self.recipients += shown.queued.recipients().count_ones() as usize;
         self.octets += shown.envelope.as_ref().map_or(0, |message| message.size);
+        self.kept += usize::from(shown.holder.is_some());
         match shown.present.first_try_of(shown.queued) {
             Try::Now => self.tried += 1,
             Try::At(next) => self.deferred += usize::from(next > now),
@@ -82,6 +89,9 @@ impl Total {
         )?;
         if self.tried > 0 {
             write!(out, ", {} being tried", self.tried)?;
+        }
+        if self.kept > 0 {
+            write!(out, ", {} kept for a report", self.kept)?;
         }
         if self.damaged > 0 {
             write!(out, ", {} damaged", self.damaged)?;
@@ -117,7 +127,10 @@ fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<(
         &plain::span(now.saturating_sub(shown.accepted())),
         &size,
         &attempts.max().unwrap_or(0).to_string(),
-        &plain::next(shown.present.first_try_of(queued), now),
+        &match queued.waiting.is_empty() {
+            true => "failed".to_owned(),
+            false => plain::next(shown.present.first_try_of(queued), now),
+        },
         &sender,
     ]);
     writeln!(out, "{line}")?;
@@ -126,6 +139,13 @@ fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<(
     }
     for recipient in shown.recipients() {
         writeln!(out, "    to {}", plain::clean(&recipient.address))?;
+        if let Some(report) = shown.kept_for(recipient) {
+            writeln!(
+                out,
+                "       (failed, and kept for {report}, which sends it back)"
+            )?;
+            continue;
+        }
         let attempts = shown
             .waiting(recipient)
             .map(|(waiting, _)| waiting.attempts);
@@ -151,6 +171,10 @@ pub fn object(shown: &Shown<'_>) -> Object {
     object.value("size", message.map(|message| message.size).ok());
     let sender = message.map(|message| message.sender.as_str());
     object.text("sender", sender.ok());
+    let holder = shown.holder.map(|report| report.to_string());
+    object.text("kept_for", holder.as_deref());
+    let refers = shown.queued.refers.map(|original| original.to_string());
+    object.text("sends_back", refers.as_deref());
     object.text("damaged", message.err().map(String::as_str));
     let recipients = shown.recipients().iter();
     let recipients = recipients.map(|recipient| of_recipient(shown, recipient));
@@ -163,6 +187,7 @@ fn of_recipient(shown: &Shown<'_>, recipient: &Recipient) -> Object {
     let waiting = shown.waiting(recipient);
     object.text("address", Some(&recipient.address));
     let (state, next) = match waiting {
+        None if shown.kept_for(recipient).is_some() => ("failed", None),
         None => ("done", None),
         Some((_, Try::Now)) => ("trying", None),
         Some((_, Try::At(next))) => ("queued", (next != 0).then_some(next)),

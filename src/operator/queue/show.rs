@@ -129,12 +129,18 @@ fn write_envelope(
     if let Some(ret) = message.ret {
         writeln!(out, "ret        {}", ret_word(ret))?;
     }
+    if let Some(original) = shown.queued.refers {
+        writeln!(out, "sends back {original}, whose octets its size counts")?;
+    }
     if message.facts.require_tls {
         writeln!(out, "tls        required at every hop (REQUIRETLS)")?;
     }
     for recipient in &message.recipients {
         let state = match shown.waiting(recipient) {
-            None => "done".to_owned(),
+            None => match shown.kept_for(recipient) {
+                Some(report) => format!("failed, and kept for {report}, which sends it back"),
+                None => "done".to_owned(),
+            },
             Some((waiting, at)) => {
                 let attempts = plain::count(waiting.attempts.into(), "attempt");
                 match at {

@@ -16,7 +16,7 @@ use crate::spool::{Message, ReadError};
 use crate::tls::Established;
 
 use super::link::{Broken, Link};
-use super::outcome::{Outcome, Reason};
+use super::outcome::{Duty, Outcome, Reason};
 
 /// A message to hand over: its envelope, and its octets in chunks.
 pub trait Mail: Envelope + Send + Sync {
@@ -343,6 +343,10 @@ impl<'a> Ballot<'a> {
     fn take(&mut self, event: Event, link: &Link, offered: &[usize]) {
         let reply = link.client().reply();
         let host = &self.peer.host;
+        let duty = match link.client().offer().dsn {
+            true => Duty::NextHops,
+            false => Duty::Ours,
+        };
         match event {
             Event::Step | Event::Failed(_) => {}
             Event::SenderRefused if reply.class() == Class::Temporary => {
@@ -358,13 +362,13 @@ impl<'a> Ballot<'a> {
                 };
                 let place = offered.get(index).and_then(|&at| self.outcomes.get_mut(at));
                 if let Some(place @ None) = place {
-                    *place = Some(outcome.unwrap_or_else(|| Outcome::of_reply(class, reply, host)));
+                    *place = Some(outcome.unwrap_or_else(|| Outcome::of_reply(class, reply, host, duty)));
                 }
             }
             Event::SenderRefused | Event::DataRefused => {
-                self.rest(&Outcome::of_reply(reply.class(), reply, host));
+                self.rest(&Outcome::of_reply(reply.class(), reply, host, duty));
             }
-            Event::EndOfData(class) => self.rest(&Outcome::of_reply(class, reply, host)),
+            Event::EndOfData(class) => self.rest(&Outcome::of_reply(class, reply, host, duty)),
         }
     }
 

@@ -17,11 +17,22 @@ pub enum Outcome {
         host: String,
         /// What it said to the final dot.
         reply: String,
+        /// Whose it is to tell the sender so.
+        duty: Duty,
     },
     /// To try again can help.
     Deferred(Reason),
     /// To try again cannot help.
     Failed(Reason),
+}
+
+/// Who tells the sender of success, where NOTIFY asks for that (RFC 3461 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// It is in the mailbox, or with a host that knows nothing of NOTIFY.
+    Ours,
+    /// The host took NOTIFY along.
+    NextHops,
 }
 
 /// Why a recipient did not get the message.
@@ -89,11 +100,12 @@ impl Reason {
 
 impl Outcome {
     /// By the class of a reply to a recipient or a message; [`Class::GoOn`] is never one.
-    pub(super) fn of_reply(class: Class, reply: &Reply, host: &str) -> Self {
+    pub(super) fn of_reply(class: Class, reply: &Reply, host: &str, duty: Duty) -> Self {
         match class {
             Class::Done => Self::Delivered {
                 host: host.to_owned(),
                 reply: reply.to_string(),
+                duty,
             },
             Class::Permanent => Self::Failed(Reason::of_reply(reply, host)),
             Class::GoOn | Class::Temporary => Self::Deferred(Reason::of_reply(reply, host)),

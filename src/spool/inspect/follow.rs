@@ -1,6 +1,7 @@
 //! Reading the log as far as it goes, and again what a running relay has added since.
 
 use super::super::disk::{Disk, ReadOnly};
+use super::super::entry::Entry;
 use super::super::folder::Folder;
 use super::super::header::SegmentHeader;
 use super::super::marks::Mark;
@@ -182,16 +183,20 @@ fn supersede(notes: &mut Vec<Note>, new: &Note) {
 }
 
 fn of_queue(found: Recovered, notes: Vec<Note>) -> Queued {
-    let waiting = found.entries.iter().map(|entry| Waiting {
+    let (held, waiting): (Vec<&Entry>, Vec<&Entry>) =
+        found.entries.iter().partition(|entry| entry.is_held());
+    let waiting = waiting.into_iter().map(|entry| Waiting {
         recipients: entry.remaining(),
         next: entry.next.into(),
-        attempts: entry.attempts,
+        attempts: entry.tries.count(),
     });
     Queued {
         id: Id(found.id),
         waiting: waiting.collect(),
         notes,
         broken: found.broken,
+        refers: found.refers.map(|(id, _)| Id(id)),
+        held: held.iter().fold(0, |all, entry| all | entry.remaining()),
         place: found.place,
     }
 }

@@ -145,3 +145,36 @@ fn room_is_counted_in_recipients() {
     queue.unreserve(1);
     assert!(queue.reserve());
 }
+
+#[test]
+fn a_message_is_kept_for_its_report_and_neither_moves_while_the_other_is_in_use() {
+    let mut queue = Queue::new(0);
+    let (original, _) = queue.insert(entry(1, 0), &run());
+    queue.take_due(0).unwrap();
+    let (dsn, _) = queue.insert(entry(2, 0), &run());
+    queue.hold(original, 0b011, (2, dsn));
+    assert_eq!(queue.get(original).unwrap().remaining(), 0b100);
+    assert_eq!(queue.remove(original).unwrap().1, None, "it is still held");
+    let held = *queue.held_for(2).unwrap();
+    assert_eq!(
+        (held.id, held.remaining(), queue.holder(1)),
+        (1, 0b011, Some(2))
+    );
+    let slot = (0..3).find(|slot| queue.get(*slot).is_some_and(Entry::is_held));
+    let slot = slot.unwrap();
+    // While the message is moved nobody is given the report, ...
+    let lifted = queue.lift(slot, 1).unwrap();
+    assert_eq!(lifted, [slot]);
+    assert!(queue.take_due(9).is_none() && queue.take(2).is_empty());
+    assert!(queue.lift(dsn, 2).is_none());
+    assert!(queue.put_down(&lifted));
+    // ... and while somebody has that, the message stays.
+    assert_eq!(queue.take_due(9).map(|(slot, _)| slot), Some(dsn));
+    assert!(queue.lift(slot, 1).is_none() && queue.lift(dsn, 2).is_none());
+    queue.put_back(dsn);
+    assert!(queue.lift(slot, 1).is_some());
+    queue.put_down(&[slot]);
+    queue.hasten(None, |entry| assert_eq!(entry.id, 2));
+    assert_eq!((queue.waiting(), queue.in_flight()), (1, 0));
+    assert_eq!((queue.let_go(2), queue.let_go(2)), (Some(slot), None));
+}

@@ -17,6 +17,7 @@ use super::history::{Moment, Unsynced};
 use super::image::Image;
 use super::ledger::{Digest, Due, Opened, Queued};
 use super::*;
+use std::collections::BTreeSet;
 
 /// Cuts for each disk of a test, unless somebody wants more.
 const SOME: usize = 8;
@@ -180,13 +181,35 @@ pub fn start(left: &Image, opened: &Opened, due: &Due, what: &str) -> Fake {
         let torn = matches!(finding, Finding::Torn { .. });
         assert!(torn, "{what}: {finding}");
     }
-    if let Err(wrong) = due.compare(&queued(&spool, what)) {
+    what_is_held_has_its_dsn(&spool, what);
+    let told = told(&spool);
+    let queued = queued(&spool, what);
+    let compared = due.compare(&queued);
+    if let Err(wrong) = compared.and_then(|()| due.compare_delays(&told, &queued)) {
         panic!("{what}: {wrong}");
     }
     block_on(spool.close()).unwrap_or_else(|problem| panic!("{what}: {problem}"));
     let silent = open(&Fake::of(disk.image()), opened.segments).unwrap();
     assert_eq!(silent.findings(), [], "{what}: a torn tail is told of once");
     disk
+}
+
+/// Nothing is kept for a DSN that is gone, and none but DSNs hold anything.
+fn what_is_held_has_its_dsn(spool: &Spool, what: &str) {
+    let state = spool.handle.shared.state();
+    let held = state.queue.entries().filter(|entry| entry.is_held());
+    for entry in held {
+        let dsn = state.queue.get(entry.lane).map(|dsn| dsn.id);
+        let holds = dsn.and_then(|dsn| state.queue.held_for(dsn));
+        assert_eq!(holds.map(|held| held.id), Some(entry.id), "{what}");
+    }
+}
+
+/// The messages of whose delay a DSN tells.
+fn told(spool: &Spool) -> BTreeSet<Id> {
+    let state = spool.handle.shared.state();
+    let told = state.queue.entries().filter(|entry| entry.tries.is_told());
+    told.map(|entry| Id(entry.id)).collect()
 }
 
 /// What is in a queue, read to its end.

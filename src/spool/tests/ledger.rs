@@ -2,7 +2,7 @@
 
 use super::history::Moment;
 use super::{Id, Key};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Octets, as far as they must be the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Opened {
 #[derive(Clone, Default)]
 pub struct Ledger {
     messages: BTreeMap<Id, Promise>,
+    /// Messages of whose delay these DSNs tell.
+    delays: Vec<(Id, Id)>,
     /// When somebody asked, and was told, that all before is on the disk.
     proofs: Vec<(usize, usize)>,
     opened: Vec<Opened>,
@@ -104,6 +106,11 @@ impl Ledger {
         }
     }
 
+    /// A DSN tells of a message's delay.
+    pub fn delayed(&mut self, id: Id, report: Id) {
+        self.delays.push((id, report));
+    }
+
     /// It is said, that is: written.
     pub fn ended(&mut self, at: usize, id: Id) {
         let promise = self.messages.get_mut(&id);
@@ -130,6 +137,7 @@ impl Ledger {
         }
         Self {
             messages,
+            delays: self.delays.clone(),
             proofs: vec![(0, 0)],
             opened: Vec::new(),
         }
@@ -191,6 +199,9 @@ impl Ledger {
                 octets: promise.octets,
                 ends: !ends.is_empty(),
             };
+            if acknowledged {
+                due.acknowledged.insert(*id);
+            }
             due.messages.insert(*id, wanted);
             let by_hand = masks(&|end| end.report.is_none());
             let told = ends
@@ -199,6 +210,9 @@ impl Ledger {
             due.reports
                 .extend(told.map(|(mask, report)| (*id, mask, report)));
         }
+        let known = |id: &Id| due.messages.contains_key(id);
+        let both = |(id, report): &&(Id, Id)| known(id) && known(report);
+        due.delays = self.delays.iter().filter(both).copied().collect();
         due
     }
 }
@@ -218,6 +232,9 @@ pub struct Due {
     messages: BTreeMap<Id, Wanted>,
     /// Recipients that are gone only if their DSN is there.
     reports: Vec<(Id, u128, Id)>,
+    /// Messages, and the DSNs that tell of their delay.
+    delays: Vec<(Id, Id)>,
+    acknowledged: BTreeSet<Id>,
 }
 
 /// What a start found: recipients that are left, octets.
@@ -247,6 +264,22 @@ impl Due {
             let told = queued.contains_key(report) || self.may_be_gone(*report);
             if mask & !left != 0 && !told {
                 return Err(format!("{id} is finished by {report}, which is not there"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds against it what of whose delay a DSN tells, as the index has it: neither without the other.
+    pub fn compare_delays(&self, told: &BTreeSet<Id>, queued: &Queued) -> Result<(), String> {
+        for (id, report) in &self.delays {
+            let there = queued.contains_key(report);
+            let is_told = told.contains(id);
+            let must = there || self.acknowledged.contains(report);
+            if must && !is_told && queued.contains_key(id) {
+                return Err(format!("{id} is delayed, and {report} will come twice"));
+            }
+            if is_told && !there && !self.may_be_gone(*report) {
+                return Err(format!("{report} of the delay of {id} is not there"));
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ mod opening;
 mod powercut;
 mod queueing;
 mod renewal;
+mod reports;
 mod room;
 mod sealed;
 mod sharing;
@@ -152,12 +153,22 @@ pub async fn commit(
         .for_each(|octets| digest.add(octets));
     let finished = match last.settles {
         Some(Settles::Recipients(ticket, mask)) => Some((ticket.id(), mask)),
+        Some(Settles::Reported(ticket, reported)) => {
+            Some((ticket.id(), reported.done | reported.held))
+        }
+        _ => None,
+    };
+    let delayed = match last.settles {
+        Some(Settles::Reported(ticket, reported)) if reported.delayed != 0 => Some(ticket.id()),
         _ => None,
     };
     promise(spool, |ledger, at| {
         ledger.begins(at, id, recipients, digest);
         if let Some((other, mask)) = finished {
             ledger.ends(at, other, mask, Some(id));
+        }
+        if let Some(other) = delayed {
+            ledger.delayed(other, id);
         }
     });
     let durable = transaction.commit(last).await?;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const DAYS: u64 = NOW + 5 * 86_400;
+pub const DAYS: u64 = NOW + 5 * 86_400;
 
 /// Accepts a message and puts it off.
 fn put_off(spool: &Spool, recipients: &[&str], octets: &[u8]) -> Id {
@@ -14,7 +14,7 @@ fn put_off(spool: &Spool, recipients: &[&str], octets: &[u8]) -> Id {
 }
 
 /// Mail that comes and goes. While there is no room, it waits for some.
-fn flow(spool: &Spool, octets: &[u8]) {
+pub fn flow(spool: &Spool, octets: &[u8]) {
     let mut patience = 20_000;
     while block_on(accept(spool, &["x@a"], octets)).is_err() {
         patience -= 1;
@@ -27,7 +27,7 @@ fn flow(spool: &Spool, octets: &[u8]) {
 }
 
 /// Lets mail flow until the segment that was written first is free or used again.
-fn flow_until_moved(spool: &Spool, generation: u64) {
+pub fn flow_until_moved(spool: &Spool, generation: u64) {
     let octets = body(1, 500_000);
     let is_there = || {
         let state = spool.handle.shared.state();
@@ -104,14 +104,14 @@ fn tried(spool: &Spool, octets: &[u8]) -> Id {
 }
 
 /// Recipients, attempts and when they are due.
-fn states(spool: &Spool, id: Id) -> Vec<(u128, u16, u64)> {
+pub fn states(spool: &Spool, id: Id) -> Vec<(u128, u16, u64)> {
     let state = spool.handle.shared.state();
     let entries = state
         .queue
         .entries()
         .filter(|entry| entry.id == id.number());
     let mut all: Vec<_> = entries
-        .map(|entry| (entry.remaining(), entry.attempts, entry.next.into()))
+        .map(|entry| (entry.remaining(), entry.tries.count(), entry.next.into()))
         .collect();
     all.sort_unstable();
     all

@@ -105,13 +105,21 @@ fn a_message_that_is_dropped_by_hand() {
 
 /// A DSN for some recipients.
 fn report(spool: &Spool, ticket: &Ticket, mask: u128, octets: &[u8]) {
+    let reported = Reported {
+        done: mask,
+        ..Reported::default()
+    };
+    report_of(spool, ticket, reported, octets);
+}
+
+fn report_of(spool: &Spool, ticket: &Ticket, reported: Reported, octets: &[u8]) {
     block_on(async {
         let mut dsn = spool.begin_dsn(MICROS).unwrap();
         dsn.sender(&Sender::default()).await.unwrap();
         dsn.recipient("sender@b").await.unwrap();
         dsn.body(octets).await.unwrap();
         let last = Last {
-            settles: Some(Settles::Recipients(ticket, mask)),
+            settles: Some(Settles::Reported(ticket, reported)),
             ..Last::default()
         };
         commit(spool, dsn, last, octets).await.unwrap();
@@ -128,6 +136,94 @@ fn a_report_in_many_parts() {
             report(spool, &ticket, 1, &body(2, length));
             block_on(defer(spool, ticket, 0, NOW + 60));
             for ticket in due(spool, NOW) {
+                block_on(deliver(spool, ticket));
+            }
+        }
+    });
+}
+
+/// A DSN whose original is kept for it is whole as long as it is there, and the original goes with it.
+#[test]
+fn a_report_that_refers_to_its_message() {
+    cut_after_each_call(6, |spool| {
+        for (length, waits) in [(30, false), (20_000, true), (40_000, false)] {
+            take(spool, length);
+            let ticket = due(spool, NOW).remove(0);
+            let reported = Reported {
+                held: 1,
+                ..Reported::default()
+            };
+            let with_head = [HEAD, &body(length, length)].concat();
+            refer(spool, &ticket, reported, &with_head);
+            block_on(defer(spool, ticket, 0, NOW + 60));
+            if waits {
+                for ticket in due(spool, NOW) {
+                    block_on(defer(spool, ticket, 0, NOW + 30));
+                }
+            }
+            // The DSN first, then the other recipient, or the other way round.
+            for ticket in due(spool, NOW + 30 + u64::from(!waits) * 60) {
+                block_on(deliver(spool, ticket));
+            }
+            assert_eq!(held(spool), 0);
+            finish_all(spool);
+        }
+    });
+}
+
+fn finish_all(spool: &Spool) {
+    for ticket in due(spool, ALWAYS) {
+        block_on(deliver(spool, ticket));
+    }
+}
+
+fn held(spool: &Spool) -> usize {
+    let state = spool.handle.shared.state();
+    state
+        .queue
+        .entries()
+        .filter(|entry| entry.is_held())
+        .count()
+}
+
+/// A DSN with another message's octets among its own.
+pub fn refer(spool: &Spool, ticket: &Ticket, reported: Reported, original: &[u8]) -> Id {
+    block_on(async {
+        let mut dsn = spool.begin_dsn(MICROS).unwrap();
+        dsn.sender(&Sender::default()).await.unwrap();
+        dsn.recipient("sender@b").await.unwrap();
+        dsn.body(b"before\r\n").await.unwrap();
+        dsn.refer(original.len() as u64).await.unwrap();
+        dsn.body(b"after\r\n").await.unwrap();
+        let last = Last {
+            settles: Some(Settles::Reported(ticket, reported)),
+            ..Last::default()
+        };
+        let octets = [b"before\r\n", original, b"after\r\n"].concat();
+        commit(spool, dsn, last, &octets).await.unwrap()
+    })
+}
+
+/// Of a delay people are told once, wherever the power goes.
+#[test]
+fn a_report_of_a_delay() {
+    cut_after_each_call(6, |spool| {
+        for length in [30, 20_000] {
+            let id = take(spool, length);
+            let ticket = due(spool, NOW).remove(0);
+            let reported = Reported {
+                done: 0,
+                delayed: 2,
+                ..Reported::default()
+            };
+            report_of(spool, &ticket, reported, &body(2, length));
+            assert!(spool.info(&ticket).delay_told);
+            block_on(defer(spool, ticket, 0, NOW + 60));
+            for ticket in due(spool, NOW) {
+                block_on(deliver(spool, ticket));
+            }
+            for ticket in due(spool, NOW + 60) {
+                assert!(ticket.id() == id && spool.info(&ticket).delay_told);
                 block_on(deliver(spool, ticket));
             }
         }

@@ -42,6 +42,7 @@ fn a_message_keeps_its_envelope_and_facts() {
             utf8_headers: false,
             utf8_address: true,
             require_tls: true,
+            note: false,
         };
         block_on(async {
             let mut transaction = spool.begin(MICROS, Some(1000)).unwrap();

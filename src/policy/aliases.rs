@@ -54,7 +54,7 @@ impl Aliases {
     /// delivers to, a name that leads to nobody, or to more recipients than one message can have.
     pub fn parse(text: &str, hostname: &str, home: impl Fn(&str) -> Home) -> Result<Self, BadLine> {
         let mut read = grammar::entries(text)?;
-        read.sort_by(|a, b| a.name.cmp(&b.name).then(a.line.cmp(&b.line)));
+        read.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(a.line.cmp(&b.line)));
         if let Some(twice) = read.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(BadLine {
                 line: twice[1].line,

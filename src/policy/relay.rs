@@ -170,20 +170,21 @@ impl Relay {
         if aliased.is_some() && home == Home::NamesOnly {
             return self.unknown(&name, directory);
         }
-        match &directory.recipients {
-            Some(list) if self.is_ours(&domain) && !list.knows(&name, &domain) => {
-                match (list.user_of(&name, &domain), target) {
-                    (Some(user), Target::Maildir(template)) => mailbox(user, &domain, template),
-                    (Some(_), _) => Recipient::Accepted,
-                    (None, _) => self.unknown(&name, directory),
-                }
+        if let Some(list) = &directory.recipients
+            && self.is_ours(&domain)
+            && !list.knows(&name, &domain)
+        {
+            return match (list.user_of(&name, &domain), target) {
+                (Some(user), Target::Maildir(template)) => mailbox(user, &domain, template),
+                (Some(_), _) => Recipient::Accepted,
+                (None, _) => self.unknown(&name, directory),
+            };
+        }
+        match target {
+            Target::Maildir(template) if template.folder(&unquoted(local)).is_err() => {
+                Recipient::Unknown
             }
-            _ => match target {
-                Target::Maildir(template) if template.folder(&unquoted(local)).is_err() => {
-                    Recipient::Unknown
-                }
-                _ => Recipient::Accepted,
-            },
+            _ => Recipient::Accepted,
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Setup {
     pub spool_size: u64,
     pub retry: &'static str,
     pub lifetime: Duration,
+    /// No wait for a next hop's words is longer.
+    pub longest_wait: Duration,
     /// Seconds that its clock is ahead.
     pub ahead: u64,
 }
@@ -66,6 +68,7 @@ impl Setup {
             spool_size: 32 << 20,
             retry: "1h..1h",
             lifetime: Duration::from_secs(5 * 86_400),
+            longest_wait: Duration::MAX,
             ahead: 0,
         }
     }
@@ -119,7 +122,7 @@ impl Relay {
                 next_session: Box::new(|| 1),
                 sources: Default::default(),
                 resting: Default::default(),
-                longest_wait: std::time::Duration::MAX,
+                longest_wait: setup.longest_wait,
                 counters: Counters::default(),
             },
             executor: Arc::clone(&executor),

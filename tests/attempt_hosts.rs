@@ -109,9 +109,9 @@ fn an_address_that_does_not_answer_is_overtaken_by_the_next() {
     });
 }
 
-/// What was overtaken is not lost: it is dialled when the winner turns out to be of no use.
+/// One that is silent does not keep the attempt from the third.
 #[test]
-fn an_address_that_was_overtaken_has_its_turn_again() {
+fn a_winner_of_no_use_sends_to_the_rest_of_the_addresses() {
     let mute = Mute::start();
     block_on(async {
         let useless = NextHop::start(vec![vec![]]);

@@ -1,11 +1,17 @@
 //! Next hops that misbehave: the message is deferred with the true reason, and the attempt ends.
 
 mod next_hop;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/relay.rs"]
+mod relay;
 
 use facteur::outbound::attempt::{Connector, FinalDot};
 use facteur::outbound::route::{Hop, Hops};
 use facteur::policy::level::Level;
 use next_hop::*;
+use peer::{Answer, Peer};
+use relay::{Folder, Relay, Setup};
 use smol::block_on;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -82,6 +88,44 @@ fn the_end_of_the_connection_at_each_phase_too() {
     }
 }
 
+/// The last command is not read whole, so the close is a reset.
+#[test]
+fn a_reset_at_each_phase_too() {
+    for (mut script, phase) in phases() {
+        if script.pop().is_none() {
+            continue;
+        }
+        script.push(Reset);
+        let told = block_on(reason(Level::None, script));
+        assert!(
+            told.starts_with("deferred 4.4.2 connection lost "),
+            "{told}"
+        );
+        assert!(told.contains(phase), "{phase}: {told}");
+    }
+}
+
+/// With one slot for all: a host that says nothing holds it no longer than its wait.
+#[test]
+fn the_slot_comes_back_from_a_silent_host() {
+    let folder = Folder::new("slot");
+    let silent = Peer::start(|_, asked| (asked == "GREETING").then_some(Answer::Stall));
+    let good = Peer::willing();
+    let to = |peer: &Peer| format!("smtp:{}", peer.address);
+    let setup = Setup {
+        outbound: 1,
+        longest_wait: SHORT,
+        ..Setup::to(&[("bad.example", to(&silent)), ("*", to(&good))])
+    };
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("s@x.example", &["a@bad.example"], "Subject: x\r\n\r\n");
+    silent.wait(|events| (!events.is_empty()).then_some(()));
+    relay.submit("s@x.example", &["a@good.example"], "Subject: x\r\n\r\n");
+    assert_eq!(good.messages(1).len(), 1);
+    relay.until("one deferred", |counts| counts.queued == 1);
+    relay.stop();
+}
+
 #[test]
 fn replies_before_their_commands_are_not_believed() {
     let told = block_on(reason(
@@ -116,7 +160,7 @@ fn an_alert_in_the_middle_of_the_handshake_is_the_reason() {
 }
 
 /// A peer of its own thread: what it does with its one connection.
-fn peer(act: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+fn one_peer(act: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (
@@ -161,7 +205,7 @@ fn banners_and_replies_without_end_are_cut_short() {
     let pieces: [Vec<u8>; 3] = [vec![b'x'; 8192], endless(), b"220-\r\n".repeat(1000)];
     for piece in pieces {
         let about = piece.len();
-        let (address, peer) = peer(move |socket| {
+        let (address, peer) = one_peer(move |socket| {
             let poured = pour(socket, &piece, 50_000_000);
             assert!(poured < 50_000_000, "it was listened to without end");
         });
@@ -174,7 +218,7 @@ fn banners_and_replies_without_end_are_cut_short() {
 /// 5 MB in one line, and then what could be a greeting.
 #[test]
 fn a_banner_of_five_megabytes_is_no_greeting() {
-    let (address, peer) = peer(|mut socket| {
+    let (address, peer) = one_peer(|mut socket| {
         let _ = socket.write_all(&[b'x'; 5_000_000]);
         let _ = socket.write_all(b"\r\n220 mx\r\n");
     });
@@ -186,7 +230,7 @@ fn a_banner_of_five_megabytes_is_no_greeting() {
 /// It takes the message an octet at a time, so slowly that a block is not done in its time.
 #[test]
 fn a_window_of_one_octet_does_not_hold_the_attempt() {
-    let (address, peer) = peer(|mut socket| {
+    let (address, peer) = one_peer(|mut socket| {
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1);
         let mut hear = |says: &[u8], until: &[u8]| {
             socket.write_all(says).unwrap();

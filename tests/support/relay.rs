@@ -50,6 +50,8 @@ pub struct Setup {
     pub retry: &'static str,
     pub lifetime: Duration,
     pub postmaster: Option<String>,
+    /// No wait for a next hop's words is longer.
+    pub longest_wait: Duration,
     pub time: Time,
 }
 
@@ -104,6 +106,7 @@ impl Setup {
             retry: "1h..1h",
             lifetime: Duration::from_secs(5 * 86_400),
             postmaster: None,
+            longest_wait: Duration::MAX,
             time: Time::default(),
         }
     }
@@ -154,7 +157,7 @@ impl Relay {
                 next_session: Box::new(|| 1),
                 sources: Default::default(),
                 resting: Default::default(),
-                longest_wait: std::time::Duration::MAX,
+                longest_wait: setup.longest_wait,
                 counters: Counters::default(),
             },
             executor: Arc::clone(&executor),

@@ -98,3 +98,21 @@ pub(super) async fn connect(sources: Sources, address: SocketAddr) -> Result<Str
     let connected = within(limits::CONNECT, connect).await;
     connected.map_err(ConnectError::Peer)?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_overtaken_waits_again_before_what_was_not_dialled() {
+        let address = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let mut waiting = VecDeque::from([address(3)]);
+        let mut race = Race::new(Sources::default(), &mut waiting);
+        for port in [1, 2] {
+            race.running
+                .push((address(port), Box::pin(std::future::pending())));
+        }
+        drop(race);
+        assert_eq!(waiting, [address(1), address(2), address(3)]);
+    }
+}

@@ -52,7 +52,10 @@ impl Resting {
             let soonest = soonest.map(|(&address, _)| address);
             soonest.and_then(|soonest| table.remove(&soonest));
         }
-        let end = why.floor_char_boundary(limits::HOST_RESTING_REASON);
+        let mut end = why.len().min(limits::HOST_RESTING_REASON);
+        while !why.is_char_boundary(end) {
+            end -= 1;
+        }
         let rest = Rest {
             until: now + length,
             length,

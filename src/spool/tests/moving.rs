@@ -249,7 +249,7 @@ fn a_failed_sync_leaves_a_message_where_it_was_and_it_is_moved_later() {
 }
 
 /// Where a queued message's final part is: generation, file, offset.
-fn place(spool: &Spool, id: Id) -> (u64, String, u32) {
+pub fn place(spool: &Spool, id: Id) -> (u64, String, u32) {
     let state = spool.handle.shared.state();
     let mut entries = state.queue.entries();
     let entry = entries.find(|entry| entry.id == id.number()).unwrap();

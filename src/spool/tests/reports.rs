@@ -1,6 +1,6 @@
 //! What a DSN says of its original, beyond the segments that both were written to.
 
-use super::moving::{DAYS, flow, flow_until_moved, states};
+use super::moving::{DAYS, flow, flow_until_moved, place, states};
 use super::powercut::refer;
 use super::*;
 
@@ -247,5 +247,36 @@ fn a_clock_that_is_set_does_not_bring_a_failed_recipient_back() {
         spool.clock_was_set(by, MICROS, Duration::from_secs(4 * 3600));
         assert_eq!(ids(&spool), [dsn]);
         assert_eq!(spool.holder(id), Some(dsn));
+    }
+}
+
+/// The report is worth more than what it sends back, and nobody is told of the same failure again.
+#[test]
+fn a_report_on_a_damaged_message_goes_without_it() {
+    for part in [0, 1] {
+        let disk = Fake::of(fresh(8));
+        let spool = open(&disk, 8).unwrap();
+        let octets = body(1, 20_000);
+        let (id, dsn) = referred(&spool, &octets);
+        let (_, name, offset) = place(&spool, id);
+        // In the final part, or the one before it.
+        disk.flip(&name, u64::from(offset) + 100 - part * 2000, 1);
+        let check = |spool: &Spool| {
+            let ticket = due(spool, ALWAYS).pop().unwrap();
+            assert_eq!(ticket.id(), dsn);
+            let mut message = block_on(spool.read(&ticket)).unwrap();
+            let found = block_on(whole(&mut message)).unwrap();
+            let rest = found.strip_prefix(b"before\r\n").unwrap();
+            let rest = rest.strip_suffix(b"after\r\n").unwrap();
+            assert!(rest.len() < octets.len() && [HEAD, &octets].concat().starts_with(rest));
+        };
+        check(&spool);
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 8).unwrap();
+        assert!(!spool.findings().is_empty());
+        assert_eq!(spool.take_lost(), []);
+        check(&spool);
+        block_on(deliver(&spool, due(&spool, ALWAYS).pop().unwrap()));
+        assert_eq!(ids(&spool), []);
     }
 }

@@ -82,8 +82,8 @@ pub struct Flags {
     #[argh(option, arg_name = "cidr")]
     pub relay_from: Vec<Network>,
 
-    /// accept mail for NAME from anyone and hand it to TARGET, which is smtp:HOST[:PORT], smtps:HOST[:PORT] or
-    /// maildir:DIR (without one: backup MX, by DNS); repeat for more (default: none)
+    /// accept mail for NAME from anyone and hand it to TARGET, which is smtp:HOST[:PORT], smtps:HOST[:PORT],
+    /// lmtp:HOST:PORT, lmtp:/SOCKET or maildir:DIR (without one: backup MX, by DNS); repeat for more (default: none)
     #[argh(option, arg_name = "name[=target]", from_str_fn(values::domain))]
     pub domain: Vec<Named>,
 

@@ -8,9 +8,11 @@
 mod connection;
 mod link;
 mod outcome;
+mod peer;
 mod walk;
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,9 +26,10 @@ use crate::smtp::client::{Failure, Phase, StartTls};
 
 use super::route::Hops;
 use connection::undecided;
-pub use connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
+pub use connection::{Connection, FinalDot, Mail};
 use link::{Broken, Link};
 pub use outcome::{Outcome, Reason};
+pub use peer::{Endpoint, Peer, SessionNumber};
 use walk::{Onward, Place, Walk};
 
 /// Makes connections to next hops. One is made at boot and shared.
@@ -133,7 +136,10 @@ impl Connector {
     /// The first connection that can be had from here on.
     async fn open(&self, walk: &mut Walk<'_, '_>) -> Result<Connection, Outcome> {
         loop {
-            let place = walk.next().await?;
+            let place = match walk.socket() {
+                Some(socket) => socket,
+                None => walk.next().await?,
+            };
             match self.connect(&place).await {
                 Ok(connection) => {
                     self.counters.opened.fetch_add(1, Ordering::Relaxed);
@@ -151,6 +157,8 @@ impl Connector {
     async fn connect(&self, place: &Place) -> Result<Connection, Trouble> {
         let starttls = match self.level {
             _ if place.implicit_tls => StartTls::Never,
+            // It does not leave the machine.
+            _ if matches!(place.address, Endpoint::Socket(_)) => StartTls::Never,
             Level::None => StartTls::Never,
             Level::May => StartTls::IfOffered,
             Level::Encrypt => StartTls::Required,
@@ -176,7 +184,7 @@ impl Connector {
         let mut peer = Peer {
             session: SessionNumber((self.next_session)()),
             host: place.host.clone(),
-            address: place.address,
+            address: place.address.clone(),
             tls: None,
         };
         let opened = self.greet(place, starttls, &mut peer).await;
@@ -203,9 +211,9 @@ impl Connector {
         starttls: StartTls,
         peer: &mut Peer,
     ) -> Result<Link, Trouble> {
-        let connect = within(limits::CONNECT, Stream::connect(place.address));
+        let connect = within(limits::CONNECT, dial(&place.address));
         let mut stream = connect.await.map_err(|error| Trouble {
-            reason: Reason::of_host("4.4.1", format!("no connection: {error}"), &place.host),
+            reason: Reason::of_host("4.4.1", no_connection(place, &error), &place.host),
             onward: Onward::NextAddress,
             tls: false,
         })?;
@@ -216,7 +224,7 @@ impl Connector {
             stream = inside;
             peer.tls = Some(established);
         }
-        let mut link = Link::new(stream, starttls);
+        let mut link = Link::new(stream, place.protocol, starttls);
         let phase = match link.open(&self.own_name).await {
             Ok(phase) => phase,
             Err(broken) => return Err(trouble(&link, peer, broken)),
@@ -237,6 +245,20 @@ impl Connector {
                 Err(Trouble { tls, ..trouble })
             }
         }
+    }
+}
+
+async fn dial(address: &Endpoint) -> io::Result<Stream> {
+    match address {
+        Endpoint::Tcp(address) => Stream::connect(*address).await,
+        Endpoint::Socket(path) => Stream::connect_unix(path).await,
+    }
+}
+
+fn no_connection(place: &Place, error: &io::Error) -> String {
+    match &place.address {
+        Endpoint::Tcp(_) => format!("no connection: {error}"),
+        Endpoint::Socket(path) => format!("no connection to {}: {error}", path.display()),
     }
 }
 

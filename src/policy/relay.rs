@@ -192,7 +192,14 @@ mod tests {
         routes
             .add("near.example", "maildir:/m/{user}".parse().unwrap())
             .unwrap();
-        let domains = vec!["far.example".into(), "near.example".into()];
+        routes
+            .add("box.example", "lmtp:/run/lmtp".parse().unwrap())
+            .unwrap();
+        let domains = vec![
+            "far.example".into(),
+            "near.example".into(),
+            "box.example".into(),
+        ];
         let relay = Relay {
             domains,
             ..Relay::default()
@@ -203,6 +210,11 @@ mod tests {
             ("a@FAR.example", Recipient::Accepted, Recipient::Accepted),
             (
                 "a@other.example",
+                Recipient::RelayDenied,
+                Recipient::Accepted,
+            ),
+            (
+                "a%other.example@box.example",
                 Recipient::RelayDenied,
                 Recipient::Accepted,
             ),

@@ -1,11 +1,11 @@
 //! The way through a destination's hosts and addresses, in order.
 
-use std::net::SocketAddr;
-
 use crate::limits;
 
 use super::outcome::{Outcome, Reason};
+use super::peer::Endpoint;
 use crate::outbound::route::{Hop, Hops};
+use crate::smtp::client::Protocol;
 
 /// Where to go after an address has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,9 @@ pub(super) enum Onward {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub host: String,
-    pub address: SocketAddr,
+    pub address: Endpoint,
     pub implicit_tls: bool,
+    pub protocol: Protocol,
 }
 
 pub(super) struct Walk<'w, 'h> {
@@ -49,6 +50,16 @@ impl<'w, 'h> Walk<'w, 'h> {
         }
     }
 
+    /// The Unix socket to try, the first time.
+    pub fn socket(&mut self) -> Option<Place> {
+        self.hops.socket().map(|path| Place {
+            host: "localhost".to_owned(),
+            address: Endpoint::Socket(path),
+            implicit_tls: false,
+            protocol: self.hops.protocol(),
+        })
+    }
+
     /// The next address to try, or what follows when there is none.
     pub async fn next(&mut self) -> Result<Place, Outcome> {
         loop {
@@ -62,8 +73,9 @@ impl<'w, 'h> Walk<'w, 'h> {
                 self.tried += 1;
                 return Ok(Place {
                     host: hop.name.clone(),
-                    address,
+                    address: Endpoint::Tcp(address),
                     implicit_tls: hop.implicit_tls,
+                    protocol: self.hops.protocol(),
                 });
             }
             self.next = 0;

@@ -91,6 +91,10 @@ pub struct Flags {
     #[argh(option, arg_name = "address", from_str_fn(values::mailbox))]
     pub postmaster: Option<String>,
 
+    /// ask the smtp or lmtp target of a --domain at RCPT whether the recipient exists (cached); only its 5xx refuses
+    #[argh(switch)]
+    pub verify_rcpt: bool,
+
     /// smarthost for what no route names, HOST[:PORT] or smtps:HOST[:PORT], never by MX (default: none, MX by DNS)
     #[argh(option, arg_name = "host[:port]", from_str_fn(Target::smarthost))]
     pub relay: Option<Target>,
@@ -267,6 +271,7 @@ impl Flags {
             outbound: self.outbound.or(lower.outbound),
             resolver: all(self.resolver, lower.resolver),
             smtp_port: self.smtp_port.or(lower.smtp_port),
+            verify_rcpt: self.verify_rcpt || lower.verify_rcpt,
             mx_loopback: self.mx_loopback || (lower.mx_loopback && !self.no_mx_loopback),
             no_mx_loopback: self.no_mx_loopback || lower.no_mx_loopback,
             spool: self.spool.or(lower.spool),

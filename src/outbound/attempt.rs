@@ -5,6 +5,7 @@
 //! recipient or of the message is final for this attempt. A connection lost after the final dot is a deferral without
 //! another host: that one may have the message.
 
+mod ask;
 mod connection;
 mod link;
 mod outcome;
@@ -25,6 +26,7 @@ use crate::policy::level::Level;
 use crate::smtp::client::{Failure, Phase, StartTls};
 
 use super::route::Hops;
+pub use ask::Said;
 use connection::undecided;
 pub use connection::{Connection, FinalDot, Mail};
 use link::{Broken, Link};

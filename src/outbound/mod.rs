@@ -9,6 +9,7 @@ pub mod lanes;
 mod local;
 pub mod maildir;
 mod outcome;
+pub mod probe;
 mod remote;
 mod report;
 pub mod route;

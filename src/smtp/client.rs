@@ -236,11 +236,24 @@ impl Client {
     /// What the peer lacks; the connection stays ready.
     pub fn begin(&mut self, envelope: &impl Envelope) -> Result<(), Lack> {
         debug_assert_eq!(self.phase(), Phase::Ready);
+        let group = Group::new(envelope.recipients(), self.open_transaction);
+        self.begin_group(envelope, group)
+    }
+
+    /// The same, to hear what the peer says to the recipients: there is no DATA, and [`Phase::Ready`] comes behind RCPT.
+    ///
+    /// # Errors
+    /// As [`Client::begin`]'s.
+    pub fn begin_probe(&mut self, envelope: &impl Envelope) -> Result<(), Lack> {
+        let group = Group::new(envelope.recipients(), self.open_transaction);
+        self.begin_group(envelope, group.without_data())
+    }
+
+    fn begin_group(&mut self, envelope: &impl Envelope, group: Group) -> Result<(), Lack> {
         self.offer.admits(envelope)?;
         for index in 0..envelope.recipients() {
             self.offer.admits_address(envelope.recipient(index))?;
         }
-        let group = Group::new(envelope.recipients(), self.open_transaction);
         self.state = State::Envelope(group);
         Ok(())
     }

@@ -102,10 +102,11 @@ impl Session {
         recipient: Path<'_>,
         parameters: RcptParameters<'_>,
     ) -> Option<Outcome> {
-        let answer = match (
-            transaction::recipient(&self.inbound, self.trust, recipient),
-            &mut self.mail,
-        ) {
+        let allowed = match transaction::recipient(&self.inbound, self.trust, recipient) {
+            Ok(address) => self.inbound.verified(address).await,
+            refused => refused,
+        };
+        let answer = match (allowed, &mut self.mail) {
             (Ok(address), Some(mail)) => mail.recipient(address, parameters).await,
             (Ok(_), None) => Err(reply::BAD_SEQUENCE),
             (Err(refusal), _) => Err(refusal),

@@ -134,6 +134,22 @@ fn mail_in_a_circle_and_domains_without_mail_are_found() {
 }
 
 #[test]
+fn an_lmtp_socket_must_take_connections() {
+    let lab = Lab::new();
+    let path = lab.folder.join("lmtp");
+    let domain = format!("a.test=lmtp:{}", path.display());
+    let found = lab.check(&["--domain", &domain]);
+    found.is_an_error(&["lmtp:/", "No such file"]);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = std::thread::spawn(move || {
+        std::io::Write::write_all(&mut listener.accept().unwrap().0, b"220 dovecot\r\n").unwrap();
+    });
+    let found = lab.check(&["--domain", &domain]);
+    found.is_fine(&["lmtp:/", "answers \"220 dovecot\""]);
+    server.join().unwrap();
+}
+
+#[test]
 fn a_maildir_must_be_a_folder_that_can_be_made() {
     let lab = Lab::new();
     lab.folder.file("a-file", "");

@@ -12,6 +12,7 @@ pub mod slots;
 pub mod tls_counters;
 mod transaction;
 pub mod turns;
+pub mod verify;
 
 use crate::policy::directory::Directory;
 use crate::policy::relay::Relay;
@@ -34,6 +35,8 @@ pub struct Inbound {
     pub directory: RwLock<Arc<Directory>>,
     /// Where mail goes: it decides which recipients exist.
     pub routes: Arc<Routes>,
+    /// `--verify-rcpt`.
+    pub verify: Option<verify::Verify>,
     /// Where accepted mail is kept.
     pub spool: Spool,
     /// None where there is no certificate: STARTTLS is not offered. Replaced when certificates are read again.

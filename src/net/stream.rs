@@ -4,6 +4,9 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -148,6 +151,16 @@ impl Stream {
             Ok(None) => Ok(Self::new(socket)),
             Ok(Some(problem)) | Err(problem) => Err(ConnectError::Peer(problem)),
         }
+    }
+
+    /// Connects to the Unix socket of this path. The deadline is the caller's.
+    pub async fn connect_unix(path: &Path) -> io::Result<Self> {
+        let socket = Async::<UnixStream>::connect(path).await?;
+        // A listener whose queue is full leaves a socket that is not connected, and no error.
+        socket.get_ref().peer_addr()?;
+        // To the system both are stream sockets: read, written and shut down by the same calls.
+        let socket = TcpStream::from(OwnedFd::from(socket.into_inner()?));
+        Async::new(socket).map(Self::new)
     }
 
     /// Waits until the socket has something to read, or its end; reads nothing. For a stream in clear before its

@@ -2,6 +2,8 @@
 
 use super::config::Config;
 use crate::limits;
+use crate::outbound::attempt::Connection;
+use crate::outbound::probe::Prober;
 use crate::outbound::schedule::Schedule;
 use std::fmt;
 
@@ -69,7 +71,13 @@ impl Ceiling {
             dns: limits::DNS_CACHE,
             directory: directory(config),
             outbound: Schedule::most_memory(config.outbound)
-                + config.outbound * limits::CONNECTION_TLS,
+                + config.outbound * limits::CONNECTION_TLS
+                + if config.verify_rcpt {
+                    Prober::MEMORY
+                        + limits::VERIFY_CONNECTIONS * (Connection::MEMORY + limits::CONNECTION_TLS)
+                } else {
+                    0
+                },
             recovery: limits::QUEUE_ENTRIES * limits::RECOVERY_ENTRY,
         }
     }

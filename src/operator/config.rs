@@ -76,6 +76,8 @@ pub struct Config {
     pub smtp_port: u16,
     /// Dial loopback addresses that MX answers give.
     pub mx_loopback: bool,
+    /// Ask next hops whether a recipient exists.
+    pub verify_rcpt: bool,
     /// Where the queue is, and its size.
     pub spool: spool::Options,
     /// The file of its key, which boot reads.
@@ -141,6 +143,7 @@ impl Config {
             resolvers: flags.resolver,
             smtp_port: flags.smtp_port.unwrap_or(25),
             mx_loopback: flags.mx_loopback,
+            verify_rcpt: flags.verify_rcpt,
             spool: spool::Options {
                 dir: flags.spool.unwrap_or_else(|| "facteur-spool".into()),
                 size: spool_size,

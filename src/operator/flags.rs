@@ -84,8 +84,8 @@ pub struct Flags {
     #[argh(option, arg_name = "cidr")]
     pub relay_from: Vec<Network>,
 
-    /// accept mail for NAME from anyone and hand it to TARGET, which is smtp:HOST[:PORT], smtps:HOST[:PORT] or
-    /// maildir:DIR (without one: backup MX, by DNS); repeat for more (default: none)
+    /// accept mail for NAME from anyone and hand it to TARGET, which is smtp:HOST[:PORT], smtps:HOST[:PORT],
+    /// lmtp:HOST:PORT, lmtp:/SOCKET or maildir:DIR (without one: backup MX, by DNS); repeat for more (default: none)
     #[argh(option, arg_name = "name[=target]", from_str_fn(values::domain))]
     pub domain: Vec<Named>,
 
@@ -102,6 +102,10 @@ pub struct Flags {
     /// where Postmaster's mail and the relay's own notes go (default: the alias, else postmaster@ the first --domain)
     #[argh(option, arg_name = "address", from_str_fn(values::mailbox))]
     pub postmaster: Option<String>,
+
+    /// ask the smtp or lmtp target of a --domain at RCPT whether the recipient exists (cached); only its 5xx refuses
+    #[argh(switch)]
+    pub verify_rcpt: bool,
 
     /// smarthost for what no route names, HOST[:PORT] or smtps:HOST[:PORT], never by MX (default: none, MX by DNS)
     #[argh(option, arg_name = "host[:port]", from_str_fn(Target::smarthost))]
@@ -308,6 +312,7 @@ impl Flags {
             outbound_family: self.outbound_family.or(lower.outbound_family),
             resolver: all(self.resolver, lower.resolver),
             smtp_port: self.smtp_port.or(lower.smtp_port),
+            verify_rcpt: self.verify_rcpt || lower.verify_rcpt,
             mx_loopback: self.mx_loopback || (lower.mx_loopback && !self.no_mx_loopback),
             no_mx_loopback: self.no_mx_loopback || lower.no_mx_loopback,
             spool: self.spool.or(lower.spool),

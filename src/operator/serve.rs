@@ -11,16 +11,21 @@ use super::user::User;
 use crate::inbound::session::Door;
 use crate::inbound::slots::Slots;
 use crate::inbound::turns::Turns;
+use crate::inbound::verify::{Existence, Verify};
 use crate::inbound::{Counters, Inbound, listener};
 use crate::limits;
 use crate::net::deadline::within;
 use crate::net::dns::Resolver;
 use crate::outbound::attempt::{self, Connector};
 use crate::outbound::clocks;
+use crate::outbound::probe::Prober;
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
 use crate::policy::directory::Directory;
+use crate::policy::idn;
 use crate::policy::routes::Routes;
+use crate::policy::routes::domain;
+use crate::policy::target::Target;
 use crate::spool::{self, Spool};
 use crate::tls;
 use async_signal::{Signal, Signals};
@@ -264,6 +269,7 @@ impl Relay {
             directory: RwLock::new(Arc::clone(&self.directory)),
             routes: Arc::clone(&self.routes),
             spool: self.spool.clone(),
+            verify: self.verify(),
             has_tls: tls.is_some(),
             tls: RwLock::new(tls),
             message_size: self.config.message_size,
@@ -323,13 +329,37 @@ impl Relay {
         Schedule::start(parts, settings).map_err(|problem| format!("outbound: {problem}"))
     }
 
+    /// Asks about the recipients of our domains that another host keeps.
+    fn verify(&self) -> Option<Verify> {
+        if !self.config.verify_rcpt {
+            return None;
+        }
+        let own = self.config.ports.iter().map(|port| port.address).collect();
+        let prober = Arc::new(Prober::new(router(&self.config, own), self.connector()));
+        let (relay, routes) = (self.config.relay.clone(), Arc::clone(&self.routes));
+        Some(Box::new(move |address| {
+            let domain = domain(address);
+            let target = routes.target(&idn::key(domain)).clone();
+            let asked =
+                relay.is_ours(domain) && matches!(target, Target::Smtp(_) | Target::Lmtp(_));
+            let (prober, address) = (Arc::clone(&prober), address.to_owned());
+            Box::pin(async move {
+                match asked && prober.is_refused(&target, &address).await {
+                    true => Existence::Refused,
+                    false => Existence::NotRefused,
+                }
+            })
+        }))
+    }
+
     fn connector(&self) -> Connector {
-        let sessions = AtomicU64::new(0);
+        // Attempts and probes are numbered together.
+        static SESSIONS: AtomicU64 = AtomicU64::new(0);
         Connector {
             own_name: self.config.hostname.clone(),
             level: self.config.tls_out,
             tls: tls::client::config(),
-            next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
+            next_session: Box::new(|| SESSIONS.fetch_add(1, Ordering::Relaxed) + 1),
             sources: self.config.outbound_sources,
             resting: attempt::Resting::default(),
             longest_wait: Duration::MAX,

@@ -5,9 +5,11 @@
 //! recipient or of the message is final for this attempt. A connection lost after the final dot is a deferral without
 //! another host: that one may have the message.
 
+mod ask;
 mod connection;
 mod link;
 mod outcome;
+mod peer;
 mod race;
 mod resting;
 mod walk;
@@ -21,14 +23,18 @@ use async_rustls::rustls::ClientConfig;
 
 use crate::net::source::Sources;
 use crate::net::stream::{ConnectError, Stream};
+use crate::limits;
+use crate::net::deadline::within;
 use crate::policy::level::Level;
 use crate::smtp::client::{Failure, Phase, StartTls};
 
 use super::route::Hops;
+pub use ask::Said;
 use connection::undecided;
-pub use connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
+pub use connection::{Connection, FinalDot, Mail};
 use link::{Broken, Link};
 pub use outcome::{Duty, Outcome, Reason};
+pub use peer::{Endpoint, Peer, SessionNumber};
 use race::{Race, Ran};
 pub use resting::Resting;
 use walk::{Host, Onward, Place, Walk};
@@ -143,8 +149,11 @@ impl Connector {
     /// The first connection that can be had from here on.
     async fn open(&self, walk: &mut Walk<'_, '_>) -> Result<Connection, Outcome> {
         loop {
-            let host = walk.next().await?;
-            let opened = match self.dial(host).await {
+            let dialled = match walk.socket() {
+                Some(place) => self.dial_socket(place).await,
+                None => self.dial(walk.next().await?).await,
+            };
+            let opened = match dialled {
                 Ok((place, stream)) => self.connect(&place, stream).await,
                 Err(reason) => {
                     walk.failed(reason, Onward::NextAddress);
@@ -171,8 +180,9 @@ impl Connector {
         while let Some(Ran { address, result }) = race.next().await {
             let place = Place {
                 host: host.name.clone(),
-                address,
+                address: Endpoint::Tcp(address),
                 implicit_tls: host.implicit_tls,
+                protocol: host.protocol,
             };
             match result {
                 Ok(stream) => {
@@ -181,7 +191,7 @@ impl Connector {
                 }
                 Err(error) => {
                     self.counters.unopened.fetch_add(1, Ordering::Relaxed);
-                    let reason = no_connection(&error, &place.host);
+                    let reason = no_connection(&error, &place);
                     if error.is_the_peer_s() {
                         self.resting.failed(address, &reason.text, Instant::now());
                     }
@@ -191,6 +201,29 @@ impl Connector {
             }
         }
         Err(last.unwrap_or_else(|| Reason::ours("4.4.4", "there is no host to try")))
+    }
+
+    /// The one Unix socket of a target.
+    async fn dial_socket(&self, place: Place) -> Result<(Place, Stream), Reason> {
+        match self.stream_to(&place.address).await {
+            Ok(stream) => Ok((place, stream)),
+            Err(error) => {
+                self.counters.unopened.fetch_add(1, Ordering::Relaxed);
+                let reason = no_connection(&error, &place);
+                log_failed(&self.peer(&place), &reason);
+                Err(reason)
+            }
+        }
+    }
+
+    async fn stream_to(&self, address: &Endpoint) -> Result<Stream, ConnectError> {
+        match address {
+            Endpoint::Tcp(address) => race::connect(self.sources, *address).await,
+            Endpoint::Socket(path) => {
+                let connected = within(limits::CONNECT, Stream::connect_unix(path));
+                connected.await.map_err(ConnectError::Peer)
+            }
+        }
     }
 
     /// Passes over the addresses that took no connection lately; why the last one of them did not.
@@ -215,6 +248,8 @@ impl Connector {
     async fn connect(&self, place: &Place, stream: Stream) -> Result<Connection, Trouble> {
         let starttls = match self.level {
             _ if place.implicit_tls => StartTls::Never,
+            // It does not leave the machine.
+            _ if matches!(place.address, Endpoint::Socket(_)) => StartTls::Never,
             Level::None => StartTls::Never,
             Level::May => StartTls::IfOffered,
             Level::Encrypt => StartTls::Required,
@@ -230,9 +265,9 @@ impl Connector {
                 self.counters
                     .fell_back_to_clear
                     .fetch_add(1, Ordering::Relaxed);
-                let again = race::connect(self.sources, place.address).await;
+                let again = self.stream_to(&place.address).await;
                 let stream = again.map_err(|error| Trouble {
-                    reason: no_connection(&error, &place.host),
+                    reason: no_connection(&error, place),
                     onward: Onward::NextAddress,
                     tls: false,
                 })?;
@@ -271,7 +306,7 @@ impl Connector {
         Peer {
             session: SessionNumber((self.next_session)()),
             host: place.host.clone(),
-            address: place.address,
+            address: place.address.clone(),
             tls: None,
         }
     }
@@ -291,7 +326,7 @@ impl Connector {
             stream = inside;
             peer.tls = Some(established);
         }
-        let mut link = Link::new(stream, starttls, self.longest_wait);
+        let mut link = Link::new(stream, place.protocol, starttls, self.longest_wait);
         let phase = match link.open(&self.own_name).await {
             Ok(phase) => phase,
             Err(broken) => return Err(trouble(&link, peer, broken)),
@@ -323,8 +358,12 @@ fn onward(answered: bool) -> Onward {
     }
 }
 
-fn no_connection(error: &ConnectError, host: &str) -> Reason {
-    Reason::of_host("4.4.1", format!("no connection: {error}"), host)
+fn no_connection(error: &ConnectError, place: &Place) -> Reason {
+    let text = match &place.address {
+        Endpoint::Tcp(_) => format!("no connection: {error}"),
+        Endpoint::Socket(path) => format!("no connection to {}: {error}", path.display()),
+    };
+    Reason::of_host("4.4.1", text, &place.host)
 }
 
 fn log_failed(peer: &Peer, reason: &Reason) {

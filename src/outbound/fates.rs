@@ -105,6 +105,8 @@ fn of_trouble(recipient: &Recipient, why: &attempt::Reason, cause: Cause) -> Rep
 fn of_success(recipient: &Recipient, target: &Target, (host, reply): (&str, &str)) -> Report {
     let (cause, host, diagnostic) = match target {
         Target::Maildir(_) => (Cause::Delivered, None, "it is in the mailbox"),
+        // LMTP ends at the mailbox's own server (RFC 2033).
+        Target::Lmtp(_) => (Cause::Delivered, Some(host.to_owned()), reply),
         Target::Mx | Target::Smtp(_) => (Cause::Relayed, Some(host.to_owned()), reply),
     };
     let code = reply.get(..3).and_then(|code| code.parse().ok());

@@ -13,6 +13,7 @@ mod local;
 pub mod maildir;
 mod notes;
 mod outcome;
+pub mod probe;
 mod remote;
 mod report;
 pub mod route;

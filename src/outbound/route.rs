@@ -3,16 +3,21 @@
 //! Flags are the owner's word: what they name is dialled wherever it leads but to ourselves, and where it cannot be, the
 //! mail waits until they are put right. DNS is a stranger's word: it may not send mail to this machine's loopback services, nor in a circle.
 
+mod error;
 mod own;
 
 use crate::net::dns::{DnsError, Mx, Resolver};
 use crate::net::source::Family;
 use crate::policy::idn;
-use crate::policy::target::{Host, NextHop, Security, Target};
+use crate::policy::target::{Host, Lmtp, NextHop, Security, Target};
 use crate::smtp::address::Domain;
+use crate::smtp::client::Protocol;
+pub use error::RouteError;
+use error::{LOOP, permanent, temporary};
 use std::collections::VecDeque;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Finds next hops. One is made at boot and shared by all.
 #[derive(Debug)]
@@ -50,29 +55,13 @@ pub struct Hop {
 pub struct Hops<'r> {
     router: Option<&'r Router>,
     waiting: VecDeque<Candidate>,
+    protocol: Protocol,
+    /// What is to be tried instead of hosts.
+    socket: Option<Arc<Path>>,
     given: Given,
     asked_by: AskedBy,
     /// Why hosts so far could not be given: the first temporary reason, else the first.
     trouble: Option<RouteError>,
-}
-
-/// Why there is no host to try. Displays as code and text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteError {
-    /// To try again cannot help: the recipients fail. The code is an enhanced one (RFC 3463).
-    Permanent {
-        /// As `5.1.2`.
-        code: &'static str,
-        /// For the log and the DSN.
-        text: String,
-    },
-    /// The recipients are deferred.
-    Temporary {
-        /// As `4.4.3`.
-        code: &'static str,
-        /// For the log, and for the DSN when the message has become too old.
-        text: String,
-    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +129,19 @@ impl Router {
                     found.map_err(|trouble| trouble.by(AskedBy::Flag))?,
                 )
             }
+            Target::Lmtp(Lmtp::Socket(path)) => return Ok(Hops::socket_of(path)),
+            Target::Lmtp(Lmtp::Tcp { host, port }) => {
+                let server = NextHop {
+                    host: host.clone(),
+                    port: Some(*port),
+                    security: Security::StartTls,
+                };
+                let found = self.for_next_hop(&server).await;
+                (
+                    AskedBy::Flag,
+                    found.map_err(|trouble| trouble.by(AskedBy::Flag))?,
+                )
+            }
             Target::Maildir(_) => {
                 return Err(temporary("4.3.5", format!("{target} is not a host")));
             }
@@ -147,6 +149,11 @@ impl Router {
         Ok(Hops {
             router: Some(self),
             waiting: candidates.into(),
+            protocol: match target {
+                Target::Lmtp(_) => Protocol::Lmtp,
+                _ => Protocol::Smtp,
+            },
+            socket: None,
             given: Given::Nothing,
             asked_by,
             trouble: None,
@@ -337,14 +344,44 @@ impl Hops<'_> {
         Hops {
             router: None,
             waiting: hops.into_iter().map(Candidate::Resolved).collect(),
+            protocol: Protocol::Smtp,
+            socket: None,
             given: Given::Nothing,
             asked_by: AskedBy::Flag,
             trouble: None,
         }
     }
 
+    /// The LMTP server behind a Unix socket.
+    #[must_use]
+    pub fn socket_of(path: &Arc<Path>) -> Hops<'static> {
+        Hops {
+            protocol: Protocol::Lmtp,
+            socket: Some(Arc::clone(path)),
+            ..Hops::fixed(Vec::new())
+        }
+    }
+
+    /// The same list of hosts that speak this protocol.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
+    }
+
+    /// What its hosts speak.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The Unix socket to try, the first time; there are no hosts then.
+    pub fn socket(&mut self) -> Option<Arc<Path>> {
+        self.socket.take()
+    }
+
     /// Leaves out a host that has had its say.
     pub fn skip(&mut self, host: &str) {
+        self.socket = None;
         self.waiting.retain(|candidate| {
             let (Candidate::Resolved(Hop { name, .. }) | Candidate::Named(Named { name, .. })) =
                 candidate;
@@ -407,17 +444,6 @@ fn named(name: &str, service: Service, named_by: NamedBy) -> Candidate {
     })
 }
 
-fn permanent(code: &'static str, text: String) -> RouteError {
-    RouteError::Permanent { code, text }
-}
-
-fn temporary(code: &'static str, text: String) -> RouteError {
-    RouteError::Temporary { code, text }
-}
-
-/// Routing loop detected (RFC 3463 3.5).
-const LOOP: &str = "5.4.6";
-
 fn loops(name: &str) -> RouteError {
     permanent(
         LOOP,
@@ -449,39 +475,3 @@ fn unresolved(name: &str, named_by: NamedBy, error: &DnsError) -> RouteError {
         (NamedBy::Flag, error) => temporary("4.4.4", format!("next hop {name}: {error}")),
     }
 }
-
-impl RouteError {
-    fn by(self, asked_by: AskedBy) -> Self {
-        match (asked_by, self) {
-            (AskedBy::Flag, Self::Permanent { code, text }) => Self::Temporary {
-                code: if code == LOOP { "4.4.6" } else { "4.4.4" },
-                text,
-            },
-            (_, trouble) => trouble,
-        }
-    }
-
-    /// The enhanced status code (RFC 3463).
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Permanent { code, .. } | Self::Temporary { code, .. } => code,
-        }
-    }
-
-    /// What happened, for logs and DSNs.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Permanent { text, .. } | Self::Temporary { text, .. } => text,
-        }
-    }
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.code(), self.text())
-    }
-}
-
-impl std::error::Error for RouteError {}

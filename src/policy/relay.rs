@@ -312,7 +312,14 @@ mod tests {
         routes
             .add("near.example", "maildir:/m/{user}".parse().unwrap())
             .unwrap();
-        let domains = vec!["far.example".into(), "near.example".into()];
+        routes
+            .add("box.example", "lmtp:/run/lmtp".parse().unwrap())
+            .unwrap();
+        let domains = vec![
+            "far.example".into(),
+            "near.example".into(),
+            "box.example".into(),
+        ];
         let relay = Relay {
             domains,
             ..Relay::default()
@@ -323,6 +330,11 @@ mod tests {
             ("a@FAR.example", Recipient::Accepted, Recipient::Accepted),
             (
                 "a@other.example",
+                Recipient::RelayDenied,
+                Recipient::Accepted,
+            ),
+            (
+                "a%other.example@box.example",
                 Recipient::RelayDenied,
                 Recipient::Accepted,
             ),

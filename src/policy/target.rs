@@ -2,9 +2,10 @@
 
 use super::idn;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One place that mail can be handed to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,8 @@ pub enum Target {
     Mx,
     /// A named or addressed next hop.
     Smtp(NextHop),
+    /// A server that speaks LMTP (RFC 2033).
+    Lmtp(Lmtp),
     /// A Maildir on this machine.
     Maildir(MaildirTemplate),
 }
@@ -26,6 +29,20 @@ pub struct NextHop {
     pub port: Option<u16>,
     /// Whether TLS comes first.
     pub security: Security,
+}
+
+/// Where an LMTP server is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Lmtp {
+    /// Over TCP: this host, never its MX. There is no port of its own, so one is always given, and never 25.
+    Tcp {
+        /// Never [`Host::MxOf`].
+        host: Host,
+        /// Where it listens.
+        port: u16,
+    },
+    /// The Unix socket of this absolute path.
+    Socket(Arc<Path>),
 }
 
 /// Whether TLS comes before the greeting.
@@ -116,12 +133,16 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong =
-            || format!("{text:?} is no target: smtp:HOST[:PORT], smtps:HOST[:PORT] or maildir:DIR");
+        let wrong = || {
+            format!(
+                "{text:?} is no target: smtp:HOST[:PORT], smtps:HOST[:PORT], lmtp:HOST:PORT, lmtp:/SOCKET or maildir:DIR"
+            )
+        };
         let (transport, rest) = text.split_once(':').ok_or_else(wrong)?;
         let security = match transport {
             "smtp" => Security::StartTls,
             "smtps" => Security::Implicit,
+            "lmtp" => return lmtp(rest).map(Self::Lmtp),
             "maildir" if is_template(rest) => {
                 return Ok(Self::Maildir(MaildirTemplate(rest.to_owned())));
             }
@@ -135,6 +156,36 @@ impl FromStr for Target {
         }))
     }
 }
+
+/// What stands behind `lmtp:`.
+fn lmtp(text: &str) -> Result<Lmtp, String> {
+    if text.starts_with('/') {
+        if text.len() > MAX_SOCKET_PATH || text.contains('\0') {
+            return Err(format!(
+                "{text:?} is no path of a socket: it may have {MAX_SOCKET_PATH} octets"
+            ));
+        }
+        return Ok(Lmtp::Socket(Path::new(text).into()));
+    }
+    match host_and_port(text)? {
+        (_, None) => Err(format!(
+            "{text:?} is no LMTP server: HOST:PORT or /SOCKET; there is no port of its own"
+        )),
+        (_, Some(25)) => Err(format!(
+            "{text:?} is no LMTP server: port 25 is SMTP's (RFC 2033)"
+        )),
+        (host, Some(port)) => Ok(Lmtp::Tcp {
+            host: match host {
+                Host::MxOf(name) => Host::Exactly(name),
+                other => other,
+            },
+            port,
+        }),
+    }
+}
+
+/// What Linux allows for the path of a Unix socket.
+const MAX_SOCKET_PATH: usize = 107;
 
 /// A path in which braces stand around nothing but `user`.
 fn is_template(path: &str) -> bool {
@@ -196,6 +247,19 @@ impl fmt::Display for Target {
             Self::Mx => f.write_str("mx"),
             Self::Maildir(template) => write!(f, "maildir:{}", template.0),
             Self::Smtp(hop) => write!(f, "{hop}"),
+            Self::Lmtp(server) => write!(f, "lmtp:{server}"),
+        }
+    }
+}
+
+impl fmt::Display for Lmtp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Tcp { host, port } => match host {
+                Host::MxOf(name) | Host::Exactly(name) => write!(f, "{name}:{port}"),
+                Host::Address(address) => write!(f, "{}", SocketAddr::new(*address, *port)),
+            },
         }
     }
 }
@@ -227,6 +291,10 @@ mod tests {
             "smtp:[mail.example]:2525",
             "smtp:192.0.2.1:26",
             "smtps:[2001:db8::1]",
+            "lmtp:mail.example:24",
+            "lmtp:127.0.0.1:24",
+            "lmtp:[2001:db8::1]:24",
+            "lmtp:/run/dovecot/lmtp",
             "maildir:/var/mail/{user}",
         ] {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
@@ -273,6 +341,11 @@ mod tests {
             "maildir:",
             "maildir:/m/{name}",
             "uucp:x",
+            "lmtp:",
+            "lmtp:mail.example",
+            "lmtp:mail.example:25",
+            "lmtp:run/lmtp",
+            &format!("lmtp:/{}", "x".repeat(107)),
         ] {
             let problem = text.parse::<Target>().unwrap_err();
             assert!(problem.contains("is no"), "{text}: {problem}");

@@ -10,18 +10,22 @@
 //! transaction's commands go out as far as the buffer holds, without it one by one.
 
 mod envelope;
+mod failure;
 mod group;
+mod protocol;
 
-use core::fmt;
 use core::time::Duration;
 
 use heapless::VecView;
 
 use super::peer_offer::{Lack, Offer};
-use super::reply_reader::{Class, Line, Reply, ReplyError, ReplyReader};
+use super::reply_reader::{Class, Line, Reply, ReplyReader};
 use crate::limits;
 pub use envelope::Envelope;
+pub use failure::Failure;
 use group::{Awaited, Group, push};
+use protocol::Hello;
+pub use protocol::Protocol;
 
 /// When the machine asks for TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,29 +74,10 @@ pub enum Event {
     /// The verdict on the message: never [`Class::GoOn`]. It may come before the message is sent; then it is no success,
     /// and the connection is closed.
     EndOfData(Class),
+    /// In LMTP the message's verdict for one recipient: the first that was accepted and has none yet. Never [`Class::GoOn`].
+    EndOfDataForOne(Class),
     /// The connection is of no use any more.
     Failed(Failure),
-}
-
-/// Why a connection is given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The greeting, EHLO or HELO was answered with 4xx or 5xx.
-    Refused,
-    /// 421: the host closes (RFC 5321 3.8).
-    Closing,
-    /// TLS is required and STARTTLS not offered.
-    NoStartTls,
-    /// STARTTLS was refused.
-    StartTlsRefused,
-    /// Octets came behind the 220 to STARTTLS: someone may have put them there in clear (CVE-2011-0411).
-    BehindStartTls,
-    /// A reply that no command asked for.
-    Unsolicited,
-    /// A reply that the command cannot have.
-    Unexpected,
-    /// What came is no reply.
-    NoReply(ReplyError),
 }
 
 /// One connection to a peer.
@@ -101,6 +86,7 @@ pub struct Client {
     reader: ReplyReader,
     offer: Offer,
     starttls: StartTls,
+    protocol: Protocol,
     state: State,
     /// The peer may still hold the last transaction open: RSET goes before the next.
     open_transaction: bool,
@@ -123,23 +109,30 @@ enum State {
     LoneDot {
         written: bool,
     },
-    Body,
-    EndOfData,
+    /// So many recipients were accepted.
+    Body {
+        accepted: usize,
+    },
+    /// So many replies are to come.
+    EndOfData {
+        due: usize,
+    },
     Quit,
     Closed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hello {
-    Ehlo,
-    Helo,
 }
 
 impl Client {
     /// For a connection just made, or one whose implicit TLS is up.
     #[must_use]
     pub fn new(starttls: StartTls) -> Self {
+        Self::speaking(Protocol::Smtp, starttls)
+    }
+
+    /// The same, for a peer that speaks this protocol.
+    #[must_use]
+    pub fn speaking(protocol: Protocol, starttls: StartTls) -> Self {
         Self {
+            protocol,
             reader: ReplyReader::new(),
             offer: Offer::default(),
             starttls,
@@ -154,8 +147,8 @@ impl Client {
         match self.state {
             State::Upgrade => Phase::Upgrade,
             State::Ready => Phase::Ready,
-            State::Body => Phase::Body,
-            State::EndOfData => Phase::EndOfData,
+            State::Body { .. } => Phase::Body,
+            State::EndOfData { .. } => Phase::EndOfData,
             State::Closed => Phase::Closed,
             _ => Phase::Talking,
         }
@@ -208,7 +201,7 @@ impl Client {
             Some(Awaited::Data) => "awaiting the reply to DATA",
             Some(Awaited::EndOfData) => "awaiting the reply to the message",
             Some(Awaited::Quit) => "awaiting the reply to QUIT",
-            None if matches!(self.state, State::Body) => "sending the message",
+            None if matches!(self.state, State::Body { .. }) => "sending the message",
             None => "writing a command",
         }
     }
@@ -221,11 +214,7 @@ impl Client {
         self.check_step()?;
         match &mut self.state {
             State::Hello { word, written } if !*written => {
-                let verb = match word {
-                    Hello::Ehlo => "EHLO ",
-                    Hello::Helo => "HELO ",
-                };
-                *written = push(out, &[verb, own_name, "\r\n"]);
+                *written = push(out, &[word.verb(), own_name, "\r\n"]);
             }
             State::StartTls { written } if !*written => *written = push(out, &["STARTTLS\r\n"]),
             _ => {}
@@ -238,10 +227,7 @@ impl Client {
         self.reader = ReplyReader::new();
         self.offer = Offer::default();
         self.starttls = StartTls::Never;
-        self.state = State::Hello {
-            word: Hello::Ehlo,
-            written: false,
-        };
+        self.state = self.hello();
     }
 
     /// Begins a transaction, in [`Phase::Ready`]. Nothing is sent to a peer that lacks what the message needs.
@@ -250,11 +236,24 @@ impl Client {
     /// What the peer lacks; the connection stays ready.
     pub fn begin(&mut self, envelope: &impl Envelope) -> Result<(), Lack> {
         debug_assert_eq!(self.phase(), Phase::Ready);
+        let group = Group::new(envelope.recipients(), self.open_transaction);
+        self.begin_group(envelope, group)
+    }
+
+    /// The same, to hear what the peer says to the recipients: there is no DATA, and [`Phase::Ready`] comes behind RCPT.
+    ///
+    /// # Errors
+    /// As [`Client::begin`]'s.
+    pub fn begin_probe(&mut self, envelope: &impl Envelope) -> Result<(), Lack> {
+        let group = Group::new(envelope.recipients(), self.open_transaction);
+        self.begin_group(envelope, group.without_data())
+    }
+
+    fn begin_group(&mut self, envelope: &impl Envelope, group: Group) -> Result<(), Lack> {
         self.offer.admits(envelope)?;
         for index in 0..envelope.recipients() {
             self.offer.admits_address(envelope.recipient(index))?;
         }
-        let group = Group::new(envelope.recipients(), self.open_transaction);
         self.state = State::Envelope(group);
         Ok(())
     }
@@ -279,8 +278,19 @@ impl Client {
 
     /// The message has been written to its final dot.
     pub fn body_sent(&mut self) {
-        if let State::Body = self.state {
-            self.state = State::EndOfData;
+        if let State::Body { accepted } = self.state {
+            let due = match self.protocol {
+                Protocol::Smtp => 1,
+                Protocol::Lmtp => accepted,
+            };
+            self.state = State::EndOfData { due };
+        }
+    }
+
+    fn hello(&self) -> State {
+        State::Hello {
+            word: Hello::of(self.protocol),
+            written: false,
         }
     }
 
@@ -325,7 +335,7 @@ impl Client {
         let to_ehlo = matches!(
             self.state,
             State::Hello {
-                word: Hello::Ehlo,
+                word: Hello::Ehlo | Hello::Lhlo,
                 written: true
             }
         );
@@ -345,7 +355,7 @@ impl Client {
             State::Hello { written: true, .. } => Some(Awaited::Hello),
             State::StartTls { written: true } => Some(Awaited::StartTls),
             State::Envelope(group) => group.awaited(),
-            State::LoneDot { written: true } | State::EndOfData => Some(Awaited::EndOfData),
+            State::LoneDot { written: true } | State::EndOfData { .. } => Some(Awaited::EndOfData),
             State::Quit => Some(Awaited::Quit),
             _ => None,
         }
@@ -372,10 +382,10 @@ impl Client {
             return self.fail(Failure::Closing);
         }
         match &mut self.state {
-            State::Greeting if class == Class::Done => self.step(State::Hello {
-                word: Hello::Ehlo,
-                written: false,
-            }),
+            State::Greeting if class == Class::Done => {
+                let hello = self.hello();
+                self.step(hello)
+            }
             State::Hello {
                 word,
                 written: true,
@@ -399,8 +409,11 @@ impl Client {
                 self.after_command(event)
             }
             State::LoneDot { written: true } => self.step(State::Ready),
-            State::Body => self.early_verdict(class),
-            State::EndOfData => self.verdict(class),
+            State::Body { .. } => self.early_verdict(class),
+            State::EndOfData { due } => {
+                let due = due.saturating_sub(1);
+                self.verdict(class, due)
+            }
             State::Quit => self.step(State::Closed),
             _ => self.fail(Failure::Unsolicited),
         }
@@ -440,8 +453,10 @@ impl Client {
         self.open_transaction = group.is_open();
         self.state = match (group.takes_data(), group.accepted()) {
             (false, _) => State::Ready,
+            // No reply follows a dot that is for nobody (RFC 2033 4.2): there is no way back into step.
+            (true, 0) if self.protocol == Protocol::Lmtp => State::Closed,
             (true, 0) => State::LoneDot { written: false },
-            (true, _) if group.is_sender_accepted() => State::Body,
+            (true, accepted) if group.is_sender_accepted() => State::Body { accepted },
             // A dot now could end a message that the peer believes in: close before it instead.
             (true, _) => return self.fail(Failure::Unexpected),
         };
@@ -452,44 +467,28 @@ impl Client {
         match class {
             Class::Temporary | Class::Permanent => {
                 self.state = State::Closed;
-                Event::EndOfData(class)
+                self.on_message(class)
             }
             _ => self.fail(Failure::Unsolicited),
         }
     }
 
-    fn verdict(&mut self, class: Class) -> Event {
+    fn verdict(&mut self, class: Class, due: usize) -> Event {
         if class == Class::GoOn {
             return self.fail(Failure::Unexpected);
         }
         self.open_transaction = false;
-        self.state = State::Ready;
-        Event::EndOfData(class)
+        self.state = match due {
+            0 => State::Ready,
+            due => State::EndOfData { due },
+        };
+        self.on_message(class)
     }
-}
 
-impl Failure {
-    /// Whether the failure is a reply, which then says more than the failure.
-    #[must_use]
-    pub fn is_reply(self) -> bool {
-        matches!(
-            self,
-            Self::Refused | Self::Closing | Self::StartTlsRefused | Self::Unexpected
-        )
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refused => "the host refuses mail",
-            Self::Closing => "the host closes the connection",
-            Self::NoStartTls => "TLS is required and the host does not offer STARTTLS",
-            Self::StartTlsRefused => "the host offers STARTTLS and refuses it",
-            Self::BehindStartTls => "octets in clear came behind the reply to STARTTLS",
-            Self::Unsolicited => "the host sent a reply that nothing asked for",
-            Self::Unexpected => "the host sent a reply that the command cannot have",
-            Self::NoReply(problem) => return problem.fmt(f),
-        })
+    fn on_message(&self, class: Class) -> Event {
+        match self.protocol {
+            Protocol::Smtp => Event::EndOfData(class),
+            Protocol::Lmtp => Event::EndOfDataForOne(class),
+        }
     }
 }

@@ -4,7 +4,9 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -64,6 +66,18 @@ impl NextHop {
             }
             Ok(())
         });
+        Self { address, task }
+    }
+
+    /// The same for one connection to a Unix socket.
+    pub fn start_on_socket(listener: UnixListener, script: Vec<Do>) -> Self {
+        let listener = Async::new(listener).unwrap();
+        let task = smol::spawn(async move {
+            let (socket, _) = within(LONG, listener.accept()).await?;
+            let socket = TcpStream::from(OwnedFd::from(socket.into_inner()?));
+            play(Async::new(socket)?, script).await
+        });
+        let address = (Ipv4Addr::UNSPECIFIED, 0).into();
         Self { address, task }
     }
 

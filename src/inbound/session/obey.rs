@@ -102,10 +102,11 @@ impl Session {
         recipient: Path<'_>,
         parameters: RcptParameters<'_>,
     ) -> Option<Outcome> {
-        let answer = match (
-            transaction::recipient(&self.inbound, self.trust, recipient),
-            &mut self.mail,
-        ) {
+        let allowed = match transaction::recipient(&self.inbound, self.trust, recipient) {
+            Ok(allowed) => self.inbound.verified(allowed).await,
+            refused => refused,
+        };
+        let answer = match (allowed, &mut self.mail) {
             (Ok(allowed), Some(mail)) => {
                 let routes = &self.inbound.routes;
                 mail.recipient(routes, allowed, parameters).await

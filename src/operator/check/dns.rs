@@ -3,7 +3,7 @@
 use super::Report;
 use crate::net::dns::{DnsError, Resolver, is_localhost};
 use crate::operator::config::Config;
-use crate::policy::target::{Host, Target};
+use crate::policy::target::{Host, Lmtp, Target};
 use std::net::IpAddr;
 
 pub async fn look(config: &Config, report: &mut Report) {
@@ -50,7 +50,8 @@ fn no_server(config: &Config, report: &mut Report) {
     let by_name = |target: &Target| match target {
         Target::Mx => true,
         Target::Smtp(hop) => !matches!(hop.host, Host::Address(_)),
-        Target::Maildir(_) => false,
+        Target::Lmtp(Lmtp::Tcp { host, .. }) => !matches!(host, Host::Address(_)),
+        Target::Lmtp(Lmtp::Socket(_)) | Target::Maildir(_) => false,
     };
     if by_name(rest) || config.routes.targets().any(by_name) {
         report.error(

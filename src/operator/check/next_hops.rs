@@ -9,9 +9,9 @@ use crate::net::stream::Stream;
 use crate::operator::config::Config;
 use crate::operator::serve;
 use crate::outbound::route::{Hop, RouteError, Router};
-use crate::policy::target::{MaildirTemplate, Target};
+use crate::policy::target::{Lmtp, MaildirTemplate, Target};
 use rustix::fs::Access;
-use smol::io::AsyncReadExt as _;
+use smol::io::{AsyncRead, AsyncReadExt as _};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ pub async fn look(config: &Config, report: &mut Report) {
         .filter(|target| **target != Target::Mx);
     for target in targets {
         match target {
+            Target::Lmtp(Lmtp::Socket(path)) => socket(target, path, report).await,
             Target::Maildir(template) => maildir(target, template, report),
             _ => next_hop(&router, config, target, "", report).await,
         }
@@ -68,6 +69,16 @@ async fn next_hop(
     }
 }
 
+async fn socket(target: &Target, path: &Path, report: &mut Report) {
+    let greeted = within(limits::CHECK_WAIT, async {
+        greeting_on(&mut Stream::connect_unix(path).await?).await
+    });
+    match greeted.await {
+        Ok(said) => report.ok(format_args!("{target}: {said}")),
+        Err(why) => report.error(format_args!("{target}: {why}")),
+    }
+}
+
 /// What the first address that answers says; else the last one and what went wrong there.
 async fn greeting(
     hop: &Hop,
@@ -93,6 +104,10 @@ async fn greet(sources: Sources, address: SocketAddr, implicit_tls: bool) -> io:
     if implicit_tls {
         return Ok("takes connections".to_owned());
     }
+    greeting_on(&mut stream).await
+}
+
+async fn greeting_on(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut line = [0; limits::PEER_REPLY_TEXT];
     let length = stream.read(&mut line).await?;
     let line = String::from_utf8_lossy(&line[..length]);

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,10 +12,10 @@ use crate::smtp::parameters::{Notify, Ret};
 use crate::smtp::reply_reader::Class;
 use crate::smtp::stuffing::Stuffer;
 use crate::spool::{Message, ReadError};
-use crate::tls::Established;
 
 use super::link::{Broken, Link};
 use super::outcome::{Duty, Outcome, Reason};
+use super::peer::Peer;
 
 /// A message to hand over: its envelope, and its octets in chunks.
 pub trait Mail: Envelope + Send + Sync {
@@ -52,19 +51,6 @@ pub struct Connection {
     pub(super) peer: Peer,
 }
 
-/// Whom a connection is with.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// The session's id in the log.
-    pub session: SessionNumber,
-    /// The name that DNS or the flags gave, else the address.
-    pub host: String,
-    /// Where it leads.
-    pub address: SocketAddr,
-    /// None: in clear.
-    pub tls: Option<Established>,
-}
-
 /// The host decided about the message.
 pub(super) struct Decided {
     /// One for each recipient.
@@ -91,6 +77,8 @@ struct Ballot<'a> {
     accepted: usize,
     /// MAIL was refused, for now.
     sender_deferred: Option<Reason>,
+    /// In LMTP: some of the recipients that were accepted have their reply to the message.
+    some_heard: bool,
 }
 
 /// The message as it is offered: with some of its recipients.
@@ -137,16 +125,6 @@ impl<M: Mail> Envelope for Offered<'_, M> {
     }
 }
 
-/// An outbound session's number, `o1` in the log: inbound ones are `i1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionNumber(pub u64);
-
-impl fmt::Display for SessionNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "o{}", self.0)
-    }
-}
-
 impl Connection {
     /// What a connection takes, beside what its TLS and its host's name take: octets.
     pub const MEMORY: usize = size_of::<Self>() + Link::HEAP;
@@ -186,11 +164,15 @@ impl Connection {
             Err(Stop::Broken(_)) if ballot.sender_deferred.is_some() => {}
             Err(Stop::Broken(broken)) => {
                 let undecided = undecided(&self.link, &self.peer, broken);
-                if !past_dot || undecided.answered {
-                    return Err(undecided);
+                match undecided.answered {
+                    // Another host would get the message for those who have it: the rest waits.
+                    true if ballot.some_heard => ballot.rest(&Outcome::Deferred(undecided.reason)),
+                    false if past_dot => {
+                        ballot.lost_after_dot(undecided.reason);
+                        unconfirmed = true;
+                    }
+                    _ => return Err(undecided),
                 }
-                ballot.lost_after_dot(undecided.reason);
-                unconfirmed = true;
             }
             Err(Stop::Source(problem)) => {
                 let text = format!("the queue cannot give the message: {problem}");
@@ -268,6 +250,12 @@ async fn transact<M: Mail>(
     if link.client().phase() == Phase::Body {
         let event = send_body(link, mail, dot).await?;
         ballot.take(event, link, &recipients);
+        // In LMTP a reply for each further recipient that was accepted, together within the same bound.
+        let end = Instant::now() + limits::PEER_ENVELOPE;
+        while link.client().phase() == Phase::EndOfData {
+            let event = link.event_until(end).await?;
+            ballot.take(event, link, &recipients);
+        }
     }
     Ok(())
 }
@@ -318,6 +306,7 @@ impl<'a> Ballot<'a> {
             offered: Vec::new(),
             accepted: 0,
             sender_deferred: None,
+            some_heard: false,
         }
     }
 
@@ -369,6 +358,12 @@ impl<'a> Ballot<'a> {
                 self.rest(&Outcome::of_reply(reply.class(), reply, host, duty));
             }
             Event::EndOfData(class) => self.rest(&Outcome::of_reply(class, reply, host, duty)),
+            Event::EndOfDataForOne(class) => {
+                self.some_heard = true;
+                if let Some(first) = self.outcomes.iter_mut().find(|outcome| outcome.is_none()) {
+                    *first = Some(Outcome::of_reply(class, reply, host, duty));
+                }
+            }
         }
     }
 
@@ -412,16 +407,6 @@ impl<'a> Ballot<'a> {
             count(|o| matches!(o, Outcome::Failed(_))),
         );
         outcomes
-    }
-}
-
-impl Peer {
-    /// TLS version, suite and group, or `clear`.
-    #[must_use]
-    pub fn security(&self) -> String {
-        self.tls
-            .as_ref()
-            .map_or_else(|| "clear".to_owned(), ToString::to_string)
     }
 }
 

@@ -16,7 +16,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 use crate::limits;
 use crate::net::deadline::within;
 use crate::net::stream::Stream;
-use crate::smtp::client::{Client, Envelope, Event, Failure, Phase, StartTls};
+use crate::smtp::client::{Client, Envelope, Event, Failure, Phase, Protocol, StartTls};
 use crate::tls::Established;
 
 /// A connection, its machine and its buffers.
@@ -62,10 +62,10 @@ impl From<Failure> for Broken {
 }
 
 impl Link {
-    pub fn new(stream: Stream, starttls: StartTls, longest: Duration) -> Self {
+    pub fn new(stream: Stream, protocol: Protocol, starttls: StartTls, longest: Duration) -> Self {
         Self {
             stream,
-            talk: Box::new(Talk::new(starttls)),
+            talk: Box::new(Talk::new(protocol, starttls)),
             starttls_at: None,
             longest,
         }
@@ -132,11 +132,7 @@ impl Link {
         let talk = &mut *self.talk;
         talk.client.write_envelope(envelope, &mut talk.out)?;
         match talk.client.phase() {
-            Phase::Talking => {
-                let left = end.saturating_duration_since(Instant::now());
-                let patience = self.talk.client.patience().min(left);
-                self.event_within(patience).await.map(Some)
-            }
+            Phase::Talking => self.event_until(end).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -144,6 +140,13 @@ impl Link {
     /// Writes what waits to be written and reads to the next event, within the client's patience for it.
     pub async fn event(&mut self) -> Result<Event, Broken> {
         let patience = self.talk.client.patience();
+        self.event_within(patience).await
+    }
+
+    /// The same, until `end` at most.
+    pub async fn event_until(&mut self, end: Instant) -> Result<Event, Broken> {
+        let left = end.saturating_duration_since(Instant::now());
+        let patience = self.talk.client.patience().min(left);
         self.event_within(patience).await
     }
 
@@ -248,9 +251,9 @@ fn verdict(event: Event) -> Result<Option<Event>, Broken> {
 }
 
 impl Talk {
-    fn new(starttls: StartTls) -> Self {
+    fn new(protocol: Protocol, starttls: StartTls) -> Self {
         Self {
-            client: Client::new(starttls),
+            client: Client::speaking(protocol, starttls),
             out: heapless::Vec::new(),
             written: 0,
             write_error: None,
@@ -391,7 +394,7 @@ mod tests {
         smol::block_on(async {
             let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let stream = Stream::connect(silent.local_addr().unwrap()).await.unwrap();
-            let mut link = Link::new(stream, StartTls::Never, Duration::MAX);
+            let mut link = Link::new(stream, Protocol::Smtp, StartTls::Never, Duration::MAX);
             assert!(link.client().patience() >= Duration::from_secs(60));
             let end = Instant::now() + Duration::from_millis(10);
             let Err(Broken::Lost(error)) = link.envelope_event(&NoMail, end).await else {

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use crate::limits;
 
 use super::outcome::{Outcome, Reason};
+use super::peer::Endpoint;
 use crate::outbound::route::Hops;
+use crate::smtp::client::Protocol;
 
 /// Where to go after an address has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +25,16 @@ pub(super) enum Onward {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub host: String,
-    pub address: SocketAddr,
+    pub address: Endpoint,
     pub implicit_tls: bool,
+    pub protocol: Protocol,
 }
 
 /// A host whose turn it is.
 pub(super) struct Host {
     pub name: String,
     pub implicit_tls: bool,
+    pub protocol: Protocol,
     /// Its addresses that have not been tried.
     pub waiting: VecDeque<SocketAddr>,
 }
@@ -55,6 +59,16 @@ impl<'w, 'h> Walk<'w, 'h> {
         }
     }
 
+    /// The Unix socket to try, the first time.
+    pub fn socket(&mut self) -> Option<Place> {
+        self.hops.socket().map(|path| Place {
+            host: "localhost".to_owned(),
+            address: Endpoint::Socket(path),
+            implicit_tls: false,
+            protocol: self.hops.protocol(),
+        })
+    }
+
     /// The host to try next, with an address at least; or what follows when there is none.
     pub async fn next(&mut self) -> Result<&mut Host, Outcome> {
         while self.stopped || self.host.as_ref().is_none_or(|h| h.waiting.is_empty()) {
@@ -73,6 +87,7 @@ impl<'w, 'h> Walk<'w, 'h> {
             self.host = Some(Host {
                 name: hop.name,
                 implicit_tls: hop.implicit_tls,
+                protocol: self.hops.protocol(),
                 waiting,
             });
         }

@@ -83,6 +83,14 @@ impl Group {
         }
     }
 
+    /// The same, ended behind the recipients.
+    pub fn without_data(self) -> Self {
+        Self {
+            data: Command::Refused,
+            ..self
+        }
+    }
+
     /// The oldest command without a reply.
     pub fn awaited(&self) -> Option<Awaited> {
         if self.reset == Command::Written {

@@ -193,6 +193,14 @@ pub(super) fn router(config: &Config, own_addresses: Vec<SocketAddr>) -> Router 
     }
 }
 
+/// What is listened on.
+fn addresses(bound: &[Bound]) -> Vec<SocketAddr> {
+    bound
+        .iter()
+        .filter_map(|(listener, _)| listener.get_ref().local_addr().ok())
+        .collect()
+}
+
 struct Relay {
     executor: Arc<Executor<'static>>,
     config: Config,
@@ -206,12 +214,13 @@ struct Relay {
 
 impl Relay {
     async fn serve(mut self, bound: Vec<Bound>) -> Result<(), String> {
-        let schedule = self.start_outbound(&bound)?;
+        let router = Arc::new(router(&self.config, addresses(&bound)));
+        let schedule = self.start_outbound(&router)?;
         // Nothing is sent on these three: their closing is the news.
         let (stop, stopping) = channel::bounded::<()>(1);
         let (cut_off, cut) = channel::bounded::<()>(1);
         let (alive, ended) = channel::bounded::<()>(1);
-        let inbound = Arc::new(self.inbound(stopping, cut));
+        let inbound = Arc::new(self.inbound(&router, stopping, cut));
         let hand = schedule.hand();
         let control = self.control.take().map(|control| {
             let executor = Arc::clone(&self.executor);
@@ -261,7 +270,7 @@ impl Relay {
         Ok(())
     }
 
-    fn inbound(&self, stop: Receiver<()>, cut: Receiver<()>) -> Inbound {
+    fn inbound(&self, router: &Arc<Router>, stop: Receiver<()>, cut: Receiver<()>) -> Inbound {
         let tls = self.certificates.as_ref().map(Watch::config);
         Inbound {
             hostname: self.config.hostname.clone(),
@@ -269,7 +278,7 @@ impl Relay {
             directory: RwLock::new(Arc::clone(&self.directory)),
             routes: Arc::clone(&self.routes),
             spool: self.spool.clone(),
-            verify: self.verify(),
+            verify: self.verify(router),
             has_tls: tls.is_some(),
             tls: RwLock::new(tls),
             message_size: self.config.message_size,
@@ -301,16 +310,11 @@ impl Relay {
         bound.into_iter().map(start).collect()
     }
 
-    fn start_outbound(&self, bound: &[Bound]) -> Result<Schedule, String> {
-        let addresses = bound
-            .iter()
-            .filter_map(|(listener, _)| listener.get_ref().local_addr().ok());
-        let own_addresses: Vec<SocketAddr> = addresses.collect();
-        let router = router(&self.config, own_addresses);
+    fn start_outbound(&self, router: &Arc<Router>) -> Result<Schedule, String> {
         let parts = schedule::Parts {
             spool: self.spool.clone(),
             routes: Arc::clone(&self.routes),
-            router,
+            router: Arc::clone(router),
             connector: self.connector(),
             executor: Arc::clone(&self.executor),
             clock: Arc::new(unix_micros),
@@ -330,12 +334,11 @@ impl Relay {
     }
 
     /// Asks about the recipients of our domains that another host keeps.
-    fn verify(&self) -> Option<Verify> {
+    fn verify(&self, router: &Arc<Router>) -> Option<Verify> {
         if !self.config.verify_rcpt {
             return None;
         }
-        let own = self.config.ports.iter().map(|port| port.address).collect();
-        let prober = Arc::new(Prober::new(router(&self.config, own), self.connector()));
+        let prober = Arc::new(Prober::new(Arc::clone(router), self.connector()));
         let (relay, routes) = (self.config.relay.clone(), Arc::clone(&self.routes));
         Some(Box::new(move |address| {
             let domain = domain(address);

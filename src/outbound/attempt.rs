@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use async_rustls::rustls::ClientConfig;
 
-use crate::net::source::Sources;
-use crate::net::stream::{ConnectError, Stream};
 use crate::limits;
 use crate::net::deadline::within;
+use crate::net::source::Sources;
+use crate::net::stream::{ConnectError, Stream};
 use crate::policy::level::Level;
 use crate::smtp::client::{Failure, Phase, StartTls};
 

@@ -3,7 +3,7 @@
 //! What is not known is accepted: a next hop that is down, slow or busy must not cost mail.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use smol::lock::Semaphore;
@@ -16,7 +16,7 @@ use crate::policy::target::Target;
 
 /// Asks next hops, and remembers what they said. One is made at boot and shared.
 pub struct Prober {
-    router: Router,
+    router: Arc<Router>,
     connector: Connector,
     turns: Semaphore,
     known: Mutex<HashMap<String, Known>>,
@@ -32,9 +32,9 @@ impl Prober {
     /// What it can come to hold, beside its connections: octets.
     pub const MEMORY: usize = limits::VERIFY_ENTRIES * limits::VERIFY_ENTRY;
 
-    /// With connections of its own.
+    /// With connections of its own, beside those of the schedule.
     #[must_use]
-    pub fn new(router: Router, connector: Connector) -> Self {
+    pub fn new(router: Arc<Router>, connector: Connector) -> Self {
         Self {
             router,
             connector,

@@ -52,7 +52,7 @@ pub struct Parts {
     /// What the flags say of destinations.
     pub routes: Arc<Routes>,
     /// What DNS says of them.
-    pub router: Router,
+    pub router: Arc<Router>,
     /// How next hops are spoken to.
     pub connector: Connector,
     /// Where the workers run.
@@ -88,7 +88,7 @@ pub struct Schedule {
 pub(super) struct Shared {
     pub spool: Spool,
     pub routes: Arc<Routes>,
-    pub router: Router,
+    pub router: Arc<Router>,
     pub connector: Connector,
     pub clocks: Clocks,
     pub settings: Settings,

@@ -142,14 +142,14 @@ impl Relay {
         let parts = Parts {
             spool: spool.clone(),
             routes,
-            router: Router {
+            router: Arc::new(Router {
                 resolver: Resolver::new(setup.resolver.into_iter().collect()),
                 smtp_port: setup.smtp_port,
                 mx_loopback: true,
                 family: Default::default(),
                 own_name: "relay.example".to_owned(),
                 own_addresses: setup.listens_on.clone(),
-            },
+            }),
             connector: Connector {
                 own_name: "relay.example".to_owned(),
                 level: Level::None,

@@ -351,7 +351,9 @@ impl<'a> Ballot<'a> {
                 };
                 let place = offered.get(index).and_then(|&at| self.outcomes.get_mut(at));
                 if let Some(place @ None) = place {
-                    *place = Some(outcome.unwrap_or_else(|| Outcome::of_reply(class, reply, host, duty)));
+                    *place = Some(
+                        outcome.unwrap_or_else(|| Outcome::of_reply(class, reply, host, duty)),
+                    );
                 }
             }
             Event::SenderRefused | Event::DataRefused => {

@@ -26,14 +26,14 @@ fn parts(spool: &Spool, routes: Arc<Routes>, executor: &Arc<Executor<'static>>) 
     Parts {
         spool: spool.clone(),
         routes,
-        router: Router {
+        router: Arc::new(Router {
             resolver: Resolver::new(Vec::new()),
             smtp_port: 25,
             mx_loopback: false,
             family: Default::default(),
             own_name: "relay.example".to_owned(),
             own_addresses: Vec::new(),
-        },
+        }),
         connector: Connector {
             own_name: "relay.example".to_owned(),
             level: Level::None,

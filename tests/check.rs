@@ -40,9 +40,13 @@ impl Lab {
 
     fn check(&self, flags: &[&str]) -> Found {
         let (listen, resolver) = (self.own(), self.dns.address().to_string());
-        let common = ["check", "--hostname", "mx.test", "--spool-size", "24M"];
+        let common = ["check", "--spool-size", "24M"];
         let own = ["--listen", &listen, "--resolver", &resolver];
-        let words = [&common[..], &own, flags].concat();
+        let name = match flags.contains(&"--hostname") {
+            true => &[][..],
+            false => &["--hostname", "mx.test"],
+        };
+        let words = [&common[..], &own, name, flags].concat();
         let output = command_of(self.folder.as_ref(), &words).output();
         let output = output.expect("facteur runs");
         assert!(output.stderr.is_empty(), "{output:?}");
@@ -102,6 +106,21 @@ fn a_next_hop_is_greeted() {
 }
 
 #[test]
+fn a_dns_server_that_does_not_answer_is_found_whatever_the_host_is_called() {
+    let lab = Lab::new();
+    lab.check(&[]).is_fine(&["dns ", ": answers"]);
+    lab.check(&["--hostname", "localhost"])
+        .is_fine(&["dns ", ": answers"]);
+    lab.dns.set_zone("* does servfail");
+    for hostname in ["mx.test", "localhost", "box.localhost"] {
+        let found = lab.check(&["--hostname", hostname]);
+        found.is_an_error(&["dns: no server answers"]);
+        let line = found.line(&["dns 127.0.0.1:"]);
+        assert!(line.starts_with("warning: ") && line.ends_with("answers SERVFAIL"));
+    }
+}
+
+#[test]
 fn mail_in_a_circle_and_domains_without_mail_are_found() {
     let lab = Lab::new();
     let own = lab.own();
@@ -140,6 +159,29 @@ fn flags_that_are_hardly_meant_are_warned_of() {
 }
 
 #[test]
+fn files_of_names_are_read_and_their_lack_is_warned_of() {
+    let lab = Lab::new();
+    let domain = ["--domain", "a.test=maildir:mail/{user}"];
+    let found = lab.check(&domain);
+    let line = found.line(&["--domain a.test: takes every local part", "--recipients"]);
+    assert!(line.starts_with("warning: "), "{line}");
+    lab.folder.file("list", "ann@a.test\npostmaster@a.test\n");
+    lab.folder.file("aliases", "root: ann@b.test\n");
+    let files = ["--recipients", "list", "--alias", "aliases"];
+    let found = lab.check(&[&domain[..], &files].concat());
+    found.is_fine(&["recipients addresses=2"]);
+    found.is_fine(&["aliases names=1"]);
+    assert!(!found.text.contains("every local part") && !found.text.contains("--postmaster"));
+    lab.folder.file("aliases", "root: /dev/null\n");
+    let found = lab.check(&[&domain[..], &files].concat());
+    found.is_an_error(&["--alias aliases:1: ", "is a file"]);
+    lab.folder.file("list", "ann@a.test\n");
+    let found = lab.check(&[&domain[..], &files[..2]].concat());
+    let line = found.line(&["--postmaster: none"]);
+    assert!(line.starts_with("warning: "), "{line}");
+}
+
+#[test]
 fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
     let lab = Lab::new();
     lab.check(&[]).is_fine(&["spool", "24 MiB will be made"]);
@@ -158,6 +200,11 @@ fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
     facteur.stop();
     let found = lab.check(&["--spool", "small"]);
     found.is_an_error(&["--spool-size", "only grows"]);
+    assert!(!found.text.contains("not there"), "{}", found.text);
+    std::fs::remove_file(lab.folder.as_ref().join("small/000003.seg")).expect("a segment");
+    let found = lab.check(&["--spool", "small"]);
+    let line = found.line(&["4 MiB of its 28 MiB are not there"]);
+    assert!(line.starts_with("warning: "), "{line}");
 }
 
 #[test]

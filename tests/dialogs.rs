@@ -5,6 +5,7 @@
 //! ```text
 //! # what it shows
 //! with: stranger tls=may size=1000      who the client is, what is offered (these are the defaults)
+//! with: names                           --recipients and --alias: see `names` below
 //! C: NOOP                               the client's line; lines that follow one another arrive in one read
 //! C| raw\n                              the client's octets, with \r \n \0 \t \xff \\ and no CR LF of their own
 //! S: 250 2.0.0 Ok                       the whole next line from the server; a last * stands for any rest
@@ -21,6 +22,9 @@
 //! The relay's own policy decides: it has Maildirs for `@local.example` and a next hop for `@far.example`, and a trusted
 //! client's mail goes anywhere. There is no spool; `full@local.example` gets what a full one says.
 
+use facteur::policy::aliases::Aliases;
+use facteur::policy::directory::Directory;
+use facteur::policy::recipients::Recipients;
 use facteur::policy::relay::{Recipient, Relay as Policy, Trust};
 use facteur::policy::routes::Routes;
 use facteur::smtp::address::Path;
@@ -29,6 +33,7 @@ use facteur::smtp::reply::{self, Reply};
 use facteur::smtp::server::{Server, Settings, Step, Verdict};
 use std::collections::VecDeque;
 use std::fs;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Reads {
@@ -43,6 +48,7 @@ struct Relay {
     trust: Trust,
     policy: Policy,
     routes: Routes,
+    directory: Directory,
     out: heapless::Vec<u8, 4096>,
     input: Vec<u8>,
     kept: Vec<u8>,
@@ -63,7 +69,7 @@ impl Relay {
         let (mut server, mut trust) = (Server::new(), Trust::Stranger);
         for word in with.split_whitespace() {
             match word.split_once('=').unwrap_or((word, "")) {
-                ("stranger", _) => {}
+                ("stranger" | "names", _) => {}
                 ("trusted", _) => {
                     trust = Trust::Trusted;
                     settings.line_ends = LineEnds::Mended;
@@ -78,12 +84,17 @@ impl Relay {
         }
         let (out, seen) = (heapless::Vec::new(), VecDeque::new());
         let (policy, routes) = policy();
+        let mut directory = Directory::default();
+        if with.split_whitespace().any(|word| word == "names") {
+            directory = names(&policy, &routes);
+        }
         let mut relay = Self {
             server,
             settings,
             trust,
             policy,
             routes,
+            directory,
             out,
             input: vec![],
             kept: vec![],
@@ -169,16 +180,23 @@ impl Relay {
 
     fn recipient(&self, recipient: Path<'_>) -> Result<(), Reply> {
         let address = match recipient {
-            Path::Bare(local) if local.is_postmaster() => return Ok(()),
+            Path::Bare(local) if local.is_postmaster() => {
+                let known = self.policy.postmaster(&self.directory);
+                return known.map(|_| ()).ok_or(reply::UNKNOWN_MAILBOX);
+            }
             Path::Bare(_) if self.trust == Trust::Stranger => return Err(reply::BAD_RECIPIENT),
-            Path::Bare(_) | Path::Null => return Ok(()),
-            Path::Mailbox(mailbox) => mailbox.as_str(),
+            Path::Null => return Ok(()),
+            Path::Bare(local) => format!("{local}@{}", self.settings.hostname),
+            Path::Mailbox(mailbox) => mailbox.to_string(),
         };
         if address == "full@local.example" {
             return Err(reply::SPOOL_FULL);
         }
-        match self.policy.recipient(self.trust, address, &self.routes) {
-            Recipient::Accepted => Ok(()),
+        let decided = self
+            .policy
+            .recipient(self.trust, &address, &self.routes, &self.directory);
+        match decided {
+            Recipient::Accepted | Recipient::Expanded(_) => Ok(()),
             Recipient::RelayDenied => Err(reply::RELAY_DENIED),
             Recipient::Unknown => Err(reply::UNKNOWN_MAILBOX),
             Recipient::NoDomain => Err(reply::NO_DOMAIN),
@@ -197,9 +215,22 @@ fn policy() -> (Policy, Routes) {
     }
     let policy = Policy {
         domains: vec!["local.example".into(), "far.example".into()],
+        hostname: "mx.example".into(),
         ..Policy::default()
     };
     (policy, routes)
+}
+
+fn names(policy: &Policy, routes: &Routes) -> Directory {
+    let list = "ann@far.example\nbob@local.example\n";
+    let aliases = "root: carl@anywhere.example\nstaff: root, bob@local.example\n";
+    let list = Recipients::parse(list, |domain| policy.is_ours(domain));
+    let home = |domain: &str| policy.home(domain, routes);
+    let aliases = Aliases::parse(aliases, &policy.hostname, home);
+    Directory {
+        recipients: Some(Arc::new(list.expect("a list"))),
+        aliases: Some(Arc::new(aliases.expect("aliases"))),
+    }
 }
 
 fn verdict(answer: Result<(), Reply>) -> Verdict {

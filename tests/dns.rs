@@ -5,7 +5,7 @@ mod dns_server;
 
 use dns_server::DnsServer;
 use facteur::limits;
-use facteur::net::dns::{DnsError, Mx, Patience, Resolver};
+use facteur::net::dns::{DnsError, Dnssec, Mx, Patience, Resolver, Tlsa};
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -145,7 +145,13 @@ fn aliases_in_a_circle_or_without_end_are_temporary() {
 
 #[test]
 fn a_lie_that_comes_first_is_not_believed() {
-    for lie in ["wrong-id", "wrong-question", "wrong-source"] {
+    for lie in [
+        "wrong-id",
+        "wrong-question",
+        "wrong-source",
+        "out-of-order",
+        "flood",
+    ] {
         let server = DnsServer::start(&format!(
             "host.test A 192.0.2.1\nhost.test MX 10 mx.test\nhost.test does {lie}"
         ));
@@ -200,6 +206,95 @@ fn of_many_addresses_the_first_are_kept() {
     assert_eq!(found[0], "192.0.2.1");
 }
 
+#[test]
+fn of_five_hundred_addresses_in_one_answer_some_are_kept() {
+    let zone: String = (0..500)
+        .map(|host| format!("many.test A 10.0.{}.{}\n", host / 250, host % 250))
+        .collect();
+    let server = DnsServer::start(&zone);
+    let found = addresses(&asking(&[&server]), "many.test").unwrap();
+    assert_eq!(found.len(), limits::DNS_ADDRESSES);
+}
+
+#[test]
+fn who_floods_us_with_lies_is_asked_where_nobody_can_lie() {
+    let server = DnsServer::start("host.test MX 10 mx.test\nhost.test does flood");
+    assert_eq!(
+        mx(&asking(&[&server]), "host.test"),
+        Ok(Mx::Hosts(vec![(10, "mx.test".into())]))
+    );
+    assert_eq!(server.asked(), ["MX host.test", "MX host.test by TCP"]);
+}
+
+#[test]
+fn the_strings_of_a_text_are_one_and_texts_are_several() {
+    let (first, second) = ("a".repeat(255), "b".repeat(255));
+    let server = DnsServer::start(&format!(
+        "_mta-sts.a.test CNAME _mta-sts.b.test
+         _mta-sts.b.test TXT v=STSv1; id=1;
+         long.test TXT {first} {second} c
+         long.test TXT other
+         bare.test A 192.0.2.1"
+    ));
+    let resolver = asking(&[&server]);
+    let txt = |name: &str| smol::block_on(resolver.txt(name)).map(|found| found.records);
+    assert_eq!(txt("_mta-sts.a.test"), Ok(vec![b"v=STSv1;id=1;".to_vec()]));
+    let long = format!("{first}{second}c").into_bytes();
+    assert_eq!(txt("long.test"), Ok(vec![long, b"other".to_vec()]));
+    assert_eq!(txt("bare.test"), Err(DnsError::NoData));
+    assert_eq!(txt("gone.test"), Err(DnsError::NoSuchName));
+}
+
+#[test]
+fn tlsa_records_come_whole_and_broken_ones_do_not_vanish() {
+    let server = DnsServer::start(
+        "_25._tcp.mx.test TLSA 3 1 1 0a0bff
+         _25._tcp.odd.test TLSA 3
+         _25._tcp.shut.test does servfail",
+    );
+    let resolver = asking(&[&server]);
+    let tlsa = |host: &str| smol::block_on(resolver.tlsa(25, host)).map(|found| found.records);
+    let record = Tlsa {
+        usage: 3,
+        selector: 1,
+        matching: 1,
+        association: vec![10, 11, 255],
+    };
+    assert_eq!(tlsa("MX.test"), Ok(vec![record]));
+    assert_eq!(tlsa("odd.test").unwrap()[0].usage, 255);
+    assert_eq!(tlsa("none.test"), Err(DnsError::NoSuchName));
+    assert!(why(tlsa("shut.test")).contains("SERVFAIL"));
+}
+
+#[test]
+fn an_answer_is_proved_only_if_each_part_of_it_is() {
+    let server = DnsServer::start(
+        "signed.test MX 10 mx.signed.test
+         mx.signed.test A 192.0.2.1
+         mx.signed.test AAAA 2001:db8::1
+         half.test CNAME mx.signed.test
+         plain.test MX 10 mx.signed.test
+         signed.test does validated
+         mx.signed.test A does validated
+         * does no-chase",
+    );
+    let resolver = asking(&[&server]);
+    let of_mx = |name| smol::block_on(resolver.proved_mx(name)).unwrap().dnssec;
+    let of_host = |name| smol::block_on(resolver.proved_addresses(name)).unwrap();
+    // Twice: what is kept is no other.
+    for _ in 0..2 {
+        assert_eq!(of_mx("signed.test"), Dnssec::Validated);
+        assert_eq!(of_mx("plain.test"), Dnssec::NotValidated);
+        assert_eq!(of_host("mx.signed.test").dnssec, Dnssec::NotValidated);
+        assert_eq!(of_host("half.test").dnssec, Dnssec::NotValidated);
+    }
+    server.set_zone(
+        "mx.signed.test A 192.0.2.1\nmx.signed.test AAAA 2001:db8::1\nmx.signed.test does validated",
+    );
+    resolver.forget();
+    assert_eq!(of_host("mx.signed.test").dnssec, Dnssec::Validated);
+}
+
 const HOST: &str = "host.test A 192.0.2.1\nhost.test AAAA 2001:db8::1\n";
 
 #[test]
@@ -215,6 +310,10 @@ fn a_server_of_no_use_is_passed_over() {
         "referral",
         "tcp-truncate",
         "tcp-silent",
+        "tcp-cut",
+        "tcp-trickle",
+        "pointer-loop",
+        "claims",
     ] {
         let bad = DnsServer::start(&format!("{HOST}* does {deed}"));
         let resolver = asking(&[&bad, &good]);
@@ -243,6 +342,10 @@ fn nothing_but_servers_of_no_use_is_temporary_in_time() {
             ("referral", "sends us to other servers"),
             ("tcp-truncate", "cuts its answer by TCP too"),
             ("tcp-silent", "does not answer within"),
+            ("tcp-cut", "ends its answer by TCP before it is whole"),
+            ("tcp-trickle", "does not answer within"),
+            ("pointer-loop", "gives a malformed answer"),
+            ("claims", "gives a malformed answer"),
         ] {
             threads.spawn(move || no_use(deed, words));
         }

@@ -284,3 +284,44 @@ fn without_any_flag_mail_for_localhost_goes_to_a_maildir() {
     );
     facteur.stop();
 }
+
+/// Thirty messages of all shapes through a mail server, as next hop and as client, with STARTTLS and without: see
+/// tests/interop/peers (`scripts/interop peers` sends a thousand each way).
+fn through(peer: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let unpacked = root.join("target/interop/peers");
+    assert!(
+        unpacked.join("usr/sbin/exim4").exists(),
+        "Exim, OpenSMTPD and chasquid are missing: tests/interop/fetch.sh target/interop/peers (scripts/test does it)"
+    );
+    let binary = std::env::var_os("FACTEUR_BIN");
+    let binary = binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_facteur").into());
+    let mut peers = program("python3", "python3");
+    peers.arg("-B").arg(root.join("tests/interop/peers"));
+    succeed(peers.arg(binary).arg(unpacked).args(["30", peer]));
+}
+
+#[test]
+fn what_goes_through_postfix_arrives_once() {
+    through("postfix");
+}
+
+#[test]
+fn what_goes_through_exim_arrives_once() {
+    through("exim");
+}
+
+#[test]
+fn what_goes_through_opensmtpd_arrives_once() {
+    through("opensmtpd");
+}
+
+#[test]
+fn what_goes_through_chasquid_arrives_once() {
+    through("chasquid");
+}
+
+#[test]
+fn smtp_sinks_bad_manners_cost_a_deferral_with_the_true_reason() {
+    through("hostile");
+}

@@ -5,6 +5,7 @@ mod dns_server;
 
 use dns_server::DnsServer;
 use facteur::net::dns::Resolver;
+use facteur::net::source::Family;
 use facteur::outbound::route::{Hop, Hops, RouteError, Router};
 use facteur::policy::target::Target;
 
@@ -69,6 +70,7 @@ fn router(server: &DnsServer) -> Router {
         resolver: Resolver::new(vec![server.address()]),
         smtp_port: 25,
         mx_loopback: false,
+        family: Default::default(),
         own_name: "relay.test".into(),
         own_addresses: vec![
             "192.0.2.77:25".parse().unwrap(),
@@ -141,6 +143,28 @@ fn mail_hosts_come_in_order_with_their_addresses() {
         walk(&router, "mx", "Bare.Test"),
         &["bare.test 192.0.2.13:25"],
     );
+}
+
+#[test]
+fn of_a_host_only_addresses_of_the_family_are_dialled() {
+    let server = DnsServer::start(ZONE);
+    let mut router = router(&server);
+    router.family = Family::V4;
+    let four = ["a.one.test 192.0.2.11:25", "b.one.test 192.0.2.12:25"];
+    goes_to(walk(&router, "mx", "one.test"), &four);
+    router.family = Family::V6;
+    goes_to(
+        walk(&router, "mx", "one.test"),
+        &["a.one.test [2001:db8::11]:25"],
+    );
+    let bare = walk(&router, "mx", "bare.test");
+    waits(
+        bare,
+        "4.4.4",
+        "bare.test has no address of --outbound-family 6",
+    );
+    let named = walk(&router, "smtp:192.0.2.1", "any.test");
+    goes_to(named, &["192.0.2.1 192.0.2.1:25"]);
 }
 
 #[test]

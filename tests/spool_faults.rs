@@ -314,6 +314,19 @@ fn a_missing_and_a_truncated_segment_are_told_of_and_the_rest_is_delivered() {
 }
 
 #[test]
+fn a_folder_with_a_segments_name_is_left_alone_and_the_rest_is_delivered() {
+    let folder = queued();
+    std::fs::remove_file(segment(&folder, 2)).expect("a segment");
+    std::fs::create_dir(segment(&folder, 2)).expect("a folder");
+    let log = deliver(&folder);
+    assert!(
+        log.contains("000002.seg") && log.contains("a folder, no segment"),
+        "{log}"
+    );
+    assert!(segment(&folder, 2).is_dir());
+}
+
+#[test]
 fn a_foreign_file_and_a_newer_format_are_refused_in_one_line_and_left_alone() {
     let base = queued();
     let ours = std::fs::read(segment(&base, 2)).expect("a segment");

@@ -97,9 +97,12 @@ fn a_stolen_disk_shows_nothing_and_the_key_gives_all_back() {
     assert_refused(&folder, &[], "it is sealed");
     assert_refused(&folder, &["--spool-key", "other"], "another key");
     assert_refused(&folder, &["--spool-key", "none"], "none: No such file");
-    let open = std::fs::Permissions::from_mode(0o644);
-    std::fs::set_permissions(folder.join("other"), open).expect("ours");
-    assert_refused(&folder, &["--spool-key", "other"], "0644");
+    for mode in [0o644, 0o700, 0o4600] {
+        let open = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(folder.join("other"), open).expect("ours");
+        let says = format!("{mode:04o}");
+        assert_refused(&folder, &["--spool-key", "other"], &says);
+    }
 
     let sink = Sink::start();
     let address = sink.address();

@@ -214,6 +214,37 @@ fn a_malformed_server_name_gets_an_alert() {
     relay.stop_well();
 }
 
+/// What rustls ends without an alert of its own.
+#[test]
+fn every_refusal_is_an_alert() {
+    let relay = Relay::start();
+    // The only scheme of the hello is one for P-384, and the relay's keys are of P-256.
+    let mut other_curve = Hello::tls_1_2();
+    other_curve.extensions[2].1 = vec![0, 2, 5, 3];
+    assert_eq!(
+        relay.says_to(&other_curve.record()),
+        hello::HANDSHAKE_FAILURE
+    );
+    // A message that says it is of 16 MB.
+    let large = [22, 3, 1, 0, 4, 1, 255, 255, 255];
+    assert_eq!(relay.says_to(&large), hello::DECODE_ERROR);
+    // Half a hello, and then an alert of a warning between its parts.
+    let half = [22, 3, 1, 0, 6, 1, 0, 0, 9, 3, 3];
+    let interleaved = [&half[..], &[21, 3, 1, 0, 2, 1, 90]].concat();
+    assert_eq!(relay.says_to(&interleaved), hello::UNEXPECTED_MESSAGE);
+    for garbage in [
+        &b"GET / HTTP/1.0\r\n\r\n"[..],
+        b"EHLO client.test\r\n",
+        &[0; 300],
+        &[255; 300],
+        &[22, 3, 1, 0, 0].repeat(100),
+    ] {
+        let says = relay.says_to(garbage);
+        assert!(matches!(says, Answer::Alert(_)), "{says:?}");
+    }
+    relay.stop_well();
+}
+
 /// The relay reads such a hello to its end or to the connection's.
 #[test]
 fn no_octet_of_a_hello_can_break_the_relay() {

@@ -251,6 +251,28 @@ fn what_cannot_be_is_one_line_that_says_what_to_do() {
 }
 
 #[test]
+fn a_spool_that_the_user_cannot_come_to_is_told_before_anything_is_made() {
+    let Some(setting) = Setting::new() else {
+        return;
+    };
+    let closed = setting.folder.join("closed");
+    fs::create_dir(&closed).expect("root's folder");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("its mode");
+    let spool = closed.join("x/spool");
+    let (spool, at) = (spool.to_str().expect("UTF-8"), closed.display());
+    let flags = ["--spool", spool, "--user", USER];
+    let expected = format!("--spool {spool}: --user {USER} may not enter {at}: give a folder");
+    let serve = [&["--listen", "127.0.0.1:0"][..], &flags].concat();
+    let output = refused(setting.folder.as_ref(), &serve);
+    assert!(said(&output).contains(&expected), "{}", said(&output));
+    let words = [&["check", "--resolver", "127.0.0.1:1"][..], &serve].concat();
+    let output = command_of(setting.folder.as_ref(), &words).output();
+    let said = said(&output.expect("it runs"));
+    assert!(said.contains(&format!("error: {expected}")), "{said}");
+    assert!(!closed.join("x").exists(), "nothing is made");
+}
+
+#[test]
 fn who_is_not_root_can_be_nobody_but_himself() {
     let Some(setting) = Setting::new() else {
         return;
@@ -308,7 +330,14 @@ fn the_child_can_read_nothing_but_certificates() {
         let link = format!("{certs}/elsewhere.test/{name}");
         std::os::unix::fs::symlink(file, link).expect("a link");
     }
-    facteur.wait_log(&["certificate skipped", "elsewhere.test", "Permission denied"]);
+    let skipped = ["certificate skipped", "elsewhere.test", "Permission denied"];
+    let line = facteur.wait_log(&skipped);
+    assert!(line.contains("restart facteur"), "{line}");
+    // The folder of that name is another one now.
+    fs::rename(&certs, format!("{certs}.old")).expect("renamed");
+    setting.certbot.renew("mx.test", 2, &made);
+    let line = facteur.wait_log(&["certificates kept as they were", "Permission denied"]);
+    assert!(line.contains("restart facteur"), "{line}");
     facteur.stop();
 }
 

@@ -13,6 +13,7 @@ pub mod tls_counters;
 mod transaction;
 pub mod turns;
 
+use crate::policy::directory::Directory;
 use crate::policy::relay::Relay;
 use crate::policy::routes::Routes;
 use crate::spool::Spool;
@@ -29,6 +30,8 @@ pub struct Inbound {
     pub hostname: String,
     /// Who may send to whom.
     pub relay: Relay,
+    /// Who exists. Replaced when its files are read again.
+    pub directory: RwLock<Arc<Directory>>,
     /// Where mail goes: it decides which recipients exist.
     pub routes: Arc<Routes>,
     /// Where accepted mail is kept.
@@ -75,6 +78,11 @@ pub struct Counters {
 }
 
 impl Inbound {
+    fn directory(&self) -> Arc<Directory> {
+        let directory = self.directory.read();
+        Arc::clone(&directory.unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn tls(&self) -> Option<Arc<Config>> {
         self.tls
             .read()

@@ -2,14 +2,21 @@
 
 use super::Inbound;
 use super::received::Trace;
-use crate::policy::relay::{Recipient, Trust};
+use crate::limits;
+use crate::policy::relay::{self, Recipient, Trust};
+use crate::policy::routes::{self, Routes};
+use crate::policy::target::Target;
 use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
+use crate::smtp::parameters::Notify;
 use crate::smtp::parameters::{MailParameters, RcptParameters};
 use crate::smtp::reply::{self, Reply};
+use crate::smtp::xtext;
 use crate::spool::{
     Addressee, Durable, Error, Facts, Id, Last, Refusal, Sender, Source, Transaction,
 };
+use std::borrow::Cow;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 
 /// An open transaction.
@@ -20,10 +27,12 @@ pub struct Mail {
     client: IpAddr,
     /// Empty: the null sender.
     pub sender: String,
-    /// The first recipient: it stands in Received if it stays the only one.
+    /// The first recipient as it was given: it stands in Received if it stays the only one.
     first: Option<String>,
-    /// How many were accepted.
+    /// How many RCPTs were accepted.
     pub recipients: usize,
+    /// The mailboxes that the message goes to.
+    mailboxes: Mailboxes,
     /// SMTPUTF8.
     smtputf8: bool,
     utf8_address: bool,
@@ -49,24 +58,41 @@ fn full_address(
     }
 }
 
-/// The recipient's address, if it may have mail from this client.
-pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<String, Reply> {
+/// A recipient that policy allows.
+pub struct Allowed {
+    /// As it was given, with our name where it had no domain.
+    pub address: String,
+    /// What it stands for: itself, or others. Never empty.
+    pub stands_for: Vec<String>,
+}
+
+/// The recipient, if it may have mail from this client.
+pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<Allowed, Reply> {
+    let directory = inbound.directory();
     if let Path::Bare(local) = path
         && local.is_postmaster()
     {
-        return inbound
-            .relay
-            .postmaster
-            .clone()
-            .ok_or(reply::UNKNOWN_MAILBOX);
+        let stands_for = inbound.relay.postmaster(&directory);
+        return Ok(Allowed {
+            address: format!("{local}@{}", inbound.hostname),
+            stands_for: stands_for.ok_or(reply::UNKNOWN_MAILBOX)?,
+        });
     }
     let address = full_address(inbound, trust, path, reply::BAD_RECIPIENT)?;
-    match inbound.relay.recipient(trust, &address, &inbound.routes) {
-        Recipient::Accepted => Ok(address),
-        Recipient::RelayDenied => Err(reply::RELAY_DENIED),
-        Recipient::Unknown => Err(reply::UNKNOWN_MAILBOX),
-        Recipient::NoDomain => Err(reply::NO_DOMAIN),
-    }
+    let decided = inbound
+        .relay
+        .recipient(trust, &address, &inbound.routes, &directory);
+    let stands_for = match decided {
+        Recipient::Accepted => vec![address.clone()],
+        Recipient::Expanded(addresses) => addresses,
+        Recipient::RelayDenied => return Err(reply::RELAY_DENIED),
+        Recipient::Unknown => return Err(reply::UNKNOWN_MAILBOX),
+        Recipient::NoDomain => return Err(reply::NO_DOMAIN),
+    };
+    Ok(Allowed {
+        address,
+        stands_for,
+    })
 }
 
 /// A stranger's address holds its quarter of the spool.
@@ -84,6 +110,64 @@ fn told(client: IpAddr, problem: &Error) -> Reply {
             log::error!("spool: {problem}");
             reply::DISK_ERROR
         }
+    }
+}
+
+/// What a sender asked for a recipient, as it goes with what that stands for (RFC 3461 5.2.7).
+struct Asked<'a> {
+    notify: Option<Notify>,
+    orcpt: Option<Cow<'a, str>>,
+}
+
+impl<'a> Asked<'a> {
+    /// An alias of several gets no report of success: one for each would tell of what the sender never wrote to (5.2.7.3).
+    /// Whom the sender wrote to stays known by ORCPT, which is added where there was none (5.2.1).
+    fn of(allowed: &Allowed, parameters: RcptParameters<'a>) -> Self {
+        let several = allowed.stands_for.len() > 1;
+        let is_itself = !several && allowed.stands_for.first() == Some(&allowed.address);
+        let notify = parameters.notify.map(|notify| Notify {
+            success: notify.success && !several,
+            ..notify
+        });
+        let given = parameters.orcpt.map(|original| original.as_str().into());
+        let added = || {
+            let original = format!("rfc822;{}", xtext::written(&allowed.address));
+            (allowed.address.is_ascii() && original.len() <= limits::ORCPT).then(|| original.into())
+        };
+        Self {
+            notify,
+            orcpt: given.or_else(|| if is_itself { None } else { added() }),
+        }
+    }
+
+    fn addressee<'b>(&'b self, address: &'b str) -> Addressee<'b> {
+        Addressee {
+            address,
+            notify: self.notify,
+            orcpt: self.orcpt.as_deref(),
+        }
+    }
+}
+
+/// The mailboxes of a message, by hashes with a key of their own: one message is one copy, however many names lead there.
+#[derive(Default)]
+struct Mailboxes(Vec<u64>, RandomState);
+
+impl Mailboxes {
+    /// Those of the addresses that are not among them yet, none twice.
+    fn fresh<'a>(&self, routes: &Routes, addresses: &'a [String]) -> Vec<(&'a str, u64)> {
+        let mut fresh: Vec<(&str, u64)> = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let mut key = relay::mailbox_key(address);
+            if matches!(routes.target(routes::domain(address)), Target::Maildir(_)) {
+                key = key.to_lowercase(); // as its folder's name
+            }
+            let mailbox = self.1.hash_one(&key);
+            if !self.0.contains(&mailbox) && fresh.iter().all(|&(_, other)| other != mailbox) {
+                fresh.push((address, mailbox));
+            }
+        }
+        fresh
     }
 }
 
@@ -127,31 +211,40 @@ impl Mail {
             require_tls: parameters.require_tls,
             first: None,
             recipients: 0,
+            mailboxes: Mailboxes::default(),
         })
     }
 
-    /// RCPT, once policy has allowed it.
+    /// RCPT, once policy has allowed it. What it stands for is in the message's envelope, each mailbox once.
     ///
     /// # Errors
-    /// The reply.
+    /// The reply. Nothing of this recipient is kept then; where some of several are in the spool already, the message is
+    /// given up.
     pub async fn recipient(
         &mut self,
-        address: String,
+        routes: &Routes,
+        allowed: Allowed,
         parameters: RcptParameters<'_>,
     ) -> Result<(), Reply> {
-        let recipient = Addressee {
-            address: &address,
-            notify: parameters.notify,
-            orcpt: parameters.orcpt.map(|original| original.as_str()),
-        };
         let spooled = self.spooled.as_mut().ok_or(reply::DISK_ERROR)?;
-        spooled
-            .recipient(recipient)
-            .await
-            .map_err(|problem| told(self.client, &problem))?;
-        self.utf8_address |= !address.is_ascii();
+        let fresh = self.mailboxes.fresh(routes, &allowed.stands_for);
+        if self.mailboxes.0.len() + fresh.len() > limits::RECIPIENTS {
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        let asked = Asked::of(&allowed, parameters);
+        for (done, &(address, mailbox)) in fresh.iter().enumerate() {
+            let kept = spooled.recipient(asked.addressee(address)).await;
+            if let Err(problem) = kept {
+                if done > 0 {
+                    self.spooled = None; // who was in already would get a second copy when the client tries again
+                }
+                return Err(told(self.client, &problem));
+            }
+            self.utf8_address |= !address.is_ascii();
+            self.mailboxes.0.push(mailbox);
+        }
         self.recipients += 1;
-        self.first.get_or_insert(address);
+        self.first.get_or_insert(allowed.address);
         Ok(())
     }
 

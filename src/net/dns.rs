@@ -4,34 +4,49 @@
 //! server's address, to our random port, with our random id and our question (RFC 5452). Whatever else arrives is
 //! ignored until the deadline, so that a forger gains nothing by being first. A server that fails, lies or stalls costs
 //! no more than a deferral.
+//!
+//! Answers are kept for their TTL (see [`limits::DNS_CACHE`]); [`Resolver::forget`] and [`Resolver::renew`] drop them.
 
 mod answer;
+mod asking;
+mod cache;
+mod data;
 mod exchange;
+mod hosts;
+mod question;
 mod resolv_conf;
+mod servers;
+
+pub use data::Tlsa;
 
 use crate::limits;
 use crate::policy::target::host_name;
-use answer::{Answer, Data, Edns, Question};
+use answer::{Answer, Heard};
+use asking::{Asking, Turn};
+use cache::Cache;
+use data::Data;
 use domain::base::Rtype;
-use exchange::{Failure, Ids};
+use question::Question;
+use servers::{Asked, Servers};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Asks the configured DNS servers. One is made at boot and shared by all.
 #[derive(Debug)]
 pub struct Resolver {
-    servers: Mutex<Arc<[SocketAddr]>>,
-    /// Where the servers stand, if not in the flags.
-    file: Option<PathBuf>,
-    /// Index of the server that answered last: a dead first one is waited for once, not in each look-up.
-    favourite: AtomicUsize,
-    ids: Ids,
+    servers: Servers,
+    cache: Mutex<Cache>,
+    asking: Asking,
+    clock: Clock,
     patience: Patience,
 }
+
+/// By which kept answers age.
+#[derive(Clone)]
+pub struct Clock(pub Arc<dyn Fn() -> Instant + Send + Sync>);
 
 /// How long a look-up may take; the default is from [`limits`].
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +71,27 @@ pub enum Mx {
     NoSuchName,
 }
 
+/// Records, and what the server that gave them says of their proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proved<T> {
+    /// The records.
+    pub records: T,
+    /// Of all answers that led to them.
+    pub dnssec: Dnssec,
+}
+
+/// Whether a server says that it has proved an answer by DNSSEC (the AD bit, RFC 4035 3.2.3).
+///
+/// It is worth as much as the way to the server: on loopback, all; over a network, as much as the network. An answer that
+/// fails its proof is none at all: the server says SERVFAIL, and that is [`DnsError::Temporary`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dnssec {
+    /// The server has.
+    Validated,
+    /// The zone is not signed, or the server does not look.
+    NotValidated,
+}
+
 /// Why a look-up gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsError {
@@ -73,13 +109,7 @@ impl Resolver {
     /// Asks these servers, in turn.
     #[must_use]
     pub fn new(servers: Vec<SocketAddr>) -> Self {
-        Self {
-            servers: Mutex::new(servers.into()),
-            file: None,
-            favourite: AtomicUsize::new(0),
-            ids: Ids::default(),
-            patience: Patience::default(),
-        }
+        Self::with(Servers::new(servers))
     }
 
     /// Asks the servers that `/etc/resolv.conf` names, or the one on this machine if it names none.
@@ -94,10 +124,16 @@ impl Resolver {
     /// The same with another file.
     #[must_use]
     pub fn of_file(path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
+        Self::with(Servers::of_file(path.into()))
+    }
+
+    fn with(servers: Servers) -> Self {
         Self {
-            file: Some(path.clone()),
-            ..Self::new(resolv_conf::read(&path))
+            servers,
+            cache: Mutex::default(),
+            asking: Asking::default(),
+            clock: Clock::default(),
+            patience: Patience::default(),
         }
     }
 
@@ -107,13 +143,38 @@ impl Resolver {
         Self { patience, ..self }
     }
 
+    /// The same with another clock for the answers kept.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// The servers asked, for the boot log and `check`.
     #[must_use]
     pub fn servers(&self) -> Arc<[SocketAddr]> {
-        self.servers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.servers.known()
+    }
+
+    /// Whether a server answers, where there is no name to ask it about.
+    ///
+    /// # Errors
+    /// [`DnsError::Temporary`].
+    pub async fn reachable(&self) -> Result<(), DnsError> {
+        let deadline = Instant::now() + self.patience.look_up;
+        self.hear(&Question::of_root(), deadline).await.map(drop)
+    }
+
+    /// Drops the answers kept, also those to questions under way: for a postmaster who has mended a zone and wants his mail
+    /// tried now.
+    pub fn forget(&self) {
+        self.cache().forget();
+        self.asking.forget();
+    }
+
+    /// The same, and reads again which servers are to be asked.
+    pub fn renew(&self) {
+        self.servers.read_again();
+        self.forget();
     }
 
     /// The mail hosts of a domain.
@@ -121,13 +182,22 @@ impl Resolver {
     /// # Errors
     /// [`DnsError::IllegalName`] or [`DnsError::Temporary`].
     pub async fn mx(&self, domain: &str) -> Result<Mx, DnsError> {
+        self.proved_mx(domain).await.map(|found| found.records)
+    }
+
+    /// The same with the verdict, on which the use of TLSA records hangs (RFC 7672 2.2.1). It is of no meaning where there
+    /// are no hosts.
+    ///
+    /// # Errors
+    /// As [`Resolver::mx`].
+    pub async fn proved_mx(&self, domain: &str) -> Result<Proved<Mx>, DnsError> {
         if is_localhost(domain) {
-            return Ok(Mx::NoRecords);
+            return Ok(unproved(Mx::NoRecords));
         }
         match self.records(domain, Rtype::MX).await {
-            Ok(records) => Ok(mail_hosts(records)),
-            Err(DnsError::NoData) => Ok(Mx::NoRecords),
-            Err(DnsError::NoSuchName) => Ok(Mx::NoSuchName),
+            Ok(found) => Ok(found.map(hosts::mail_hosts)),
+            Err(DnsError::NoData) => Ok(unproved(Mx::NoRecords)),
+            Err(DnsError::NoSuchName) => Ok(unproved(Mx::NoSuchName)),
             Err(other) => Err(other),
         }
     }
@@ -138,8 +208,18 @@ impl Resolver {
     /// # Errors
     /// [`DnsError`].
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let found = self.proved_addresses(host).await;
+        found.map(|found| found.records)
+    }
+
+    /// The same with the verdict: TLSA records of a host whose addresses are not proved are not looked up (RFC 7672 2.2.2).
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn proved_addresses(&self, host: &str) -> Result<Proved<Vec<IpAddr>>, DnsError> {
         if is_localhost(host) {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+            let loopback = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            return Ok(unproved(loopback));
         }
         let (six, four) = smol::future::zip(
             self.records(host, Rtype::AAAA),
@@ -147,22 +227,64 @@ impl Resolver {
         )
         .await;
         match (six, four) {
-            (Err(six), Err(four)) => Err(worse(six, four)),
-            (six, four) => Ok(alternate(
-                addresses(six.unwrap_or_default()),
-                addresses(four.unwrap_or_default()),
-            )),
+            (Err(six), Err(four)) => Err(hosts::worse(six, four)),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one.map(hosts::addresses)),
+            (Ok(six), Ok(four)) => Ok(Proved {
+                dnssec: six.dnssec.and(four.dnssec),
+                records: hosts::alternate(
+                    hosts::addresses(six.records),
+                    hosts::addresses(four.records),
+                ),
+            }),
         }
     }
 
+    /// The texts of a name, each with its strings put together (RFC 8461 3.1), never an empty list. What they say is not
+    /// judged, and may be any octets. For MTA-STS: `_mta-sts.DOMAIN`.
+    ///
+    /// # Errors
+    /// [`DnsError`]; [`DnsError::NoData`] and [`DnsError::NoSuchName`] both mean that there is none.
+    pub async fn txt(&self, name: &str) -> Result<Proved<Vec<Vec<u8>>>, DnsError> {
+        let found = self.records(name, Rtype::TXT).await?;
+        Ok(found.map(|records| {
+            let text = |data| match data {
+                Data::Txt(text) => Some(text),
+                _ => None,
+            };
+            records.into_iter().filter_map(text).collect()
+        }))
+    }
+
+    /// The TLSA records of a TCP port of a host (RFC 7672 2.2.3), never an empty list. They count only if the verdict is
+    /// [`Dnssec::Validated`].
+    ///
+    /// # Errors
+    /// [`DnsError`]; [`DnsError::NoData`] and [`DnsError::NoSuchName`] both mean that there is none, and
+    /// [`DnsError::Temporary`] that nobody knows: a host that publishes them must not be taken for one that does not (RFC
+    /// 7672 2.1.2).
+    pub async fn tlsa(&self, port: u16, host: &str) -> Result<Proved<Vec<Tlsa>>, DnsError> {
+        let name = format!("_{port}._tcp.{host}");
+        let found = self.records(&name, Rtype::TLSA).await?;
+        Ok(found.map(|records| {
+            let tlsa = |data| match data {
+                Data::Tlsa(tlsa) => Some(tlsa),
+                _ => None,
+            };
+            records.into_iter().filter_map(tlsa).collect()
+        }))
+    }
+
     /// The records of one type, at the end of the CNAMEs if there are any.
-    async fn records(&self, name: &str, rtype: Rtype) -> Result<Vec<Data>, DnsError> {
+    async fn records(&self, name: &str, rtype: Rtype) -> Result<Proved<Vec<Data>>, DnsError> {
         let deadline = Instant::now() + self.patience.look_up;
         let mut question = Question::new(name, rtype).ok_or(DnsError::IllegalName)?;
         let mut aliases_left = limits::DNS_ALIASES;
+        let mut dnssec = Dnssec::Validated;
         loop {
-            match self.ask(&question, deadline).await? {
-                Answer::Records(records) => return Ok(records),
+            let heard = self.hear(&question, deadline).await?;
+            dnssec = dnssec.and(heard.dnssec);
+            match heard.answer {
+                Answer::Records(records) => return Ok(Proved { records, dnssec }),
                 Answer::NoRecords => return Err(DnsError::NoData),
                 Answer::NoSuchName => return Err(DnsError::NoSuchName),
                 Answer::Alias { name, aliases } => {
@@ -173,129 +295,79 @@ impl Resolver {
         }
     }
 
-    /// The first usable answer; with the servers that the file names by now, if no server gave one.
-    async fn ask(&self, question: &Question, deadline: Instant) -> Result<Answer, DnsError> {
-        let servers = self.servers();
-        match self.ask_in_turn(&servers, question, deadline).await {
-            Err(failed) => match self.read_again(&servers) {
-                Some(servers) => self.ask_in_turn(&servers, question, deadline).await,
-                None => Err(failed),
-            },
-            answer => answer,
+    /// The answer that is kept, or that another look-up is about to get, or a server's.
+    async fn hear(&self, question: &Question, deadline: Instant) -> Result<Heard, DnsError> {
+        loop {
+            if let Some(heard) = self.cache().get(question, (self.clock.0)()) {
+                return Ok(heard);
+            }
+            match self.asking.turn(question) {
+                Turn::Ask(asker) => return asker.tell(self.ask(question, deadline).await),
+                Turn::Wait(asked) => {
+                    let late = async {
+                        smol::Timer::at(deadline).await;
+                        Some(Err(DnsError::Temporary(
+                            "no DNS server has answered in time".into(),
+                        )))
+                    };
+                    if let Some(outcome) = smol::future::or(asked.outcome(), late).await {
+                        return outcome;
+                    }
+                }
+            }
         }
     }
 
-    async fn ask_in_turn(
-        &self,
-        servers: &[SocketAddr],
-        question: &Question,
-        deadline: Instant,
-    ) -> Result<Answer, DnsError> {
-        let favourite = self.favourite.load(Ordering::Relaxed);
-        let mut edns = Edns::On;
-        let mut last = String::from("no DNS server is known");
-        for turn in 0..servers.len() * limits::DNS_ROUNDS {
-            let index = favourite.wrapping_add(turn) % servers.len();
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+    async fn ask(&self, question: &Question, deadline: Instant) -> Result<Heard, DnsError> {
+        let era = self.cache().era();
+        // The TTL counts from here: a server that is slow to answer makes nothing younger.
+        let now = (self.clock.0)();
+        let (outcome, asked) = self.servers.ask(question, self.patience, deadline).await;
+        let heard = match asked {
+            Asked::TheSame => outcome?,
+            Asked::Others => {
+                self.cache().forget();
+                return outcome;
             }
-            let patience = self.patience.one_try.min(left);
-            let server = servers[index];
-            match exchange::ask(server, question, edns, &self.ids, patience).await {
-                Ok(answer) => {
-                    self.favourite.store(index, Ordering::Relaxed);
-                    return Ok(answer);
-                }
-                Err(Failure::NoEdns) => {
-                    edns = Edns::Off;
-                    last = format!("DNS server {server} rejects the question");
-                }
-                Err(Failure::Useless(words)) => last = format!("DNS server {server} {words}"),
-            }
-        }
-        Err(DnsError::Temporary(last))
+        };
+        self.cache().keep(era, question, &heard, now);
+        Ok(heard)
     }
 
-    /// The servers that the file names, if they are others by now.
-    fn read_again(&self, known: &[SocketAddr]) -> Option<Arc<[SocketAddr]>> {
-        let servers: Arc<[SocketAddr]> = resolv_conf::read(self.file.as_deref()?).into();
-        if *servers == *known {
-            return None;
-        }
-        log::info!("dns servers={servers:?} instead={known:?}");
-        *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers.clone();
-        Some(servers)
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// RFC 6761 6.3: never asked, always this machine.
-fn is_localhost(name: &str) -> bool {
+impl<T> Proved<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Proved<U> {
+        Proved {
+            records: change(self.records),
+            dnssec: self.dnssec,
+        }
+    }
+}
+
+fn unproved<T>(records: T) -> Proved<T> {
+    Proved {
+        records,
+        dnssec: Dnssec::NotValidated,
+    }
+}
+
+impl Dnssec {
+    fn and(self, other: Self) -> Self {
+        match self {
+            Self::Validated => other,
+            Self::NotValidated => self,
+        }
+    }
+}
+
+/// RFC 6761 6.3: never asked about, always this machine.
+#[must_use]
+pub fn is_localhost(name: &str) -> bool {
     host_name(name).is_some_and(|name| name == "localhost" || name.ends_with(".localhost"))
-}
-
-fn mail_hosts(records: Vec<Data>) -> Mx {
-    let mut hosts: Vec<(u16, String)> = records
-        .into_iter()
-        .filter_map(|data| match data {
-            Data::Mx {
-                preference,
-                exchange,
-            } => Some((preference, exchange)),
-            Data::Address(_) => None,
-        })
-        .collect();
-    // RFC 7505 3: only alone does "." mean anything.
-    if hosts.iter().all(|(_, exchange)| exchange == ".") {
-        return Mx::NullMx;
-    }
-    hosts = hosts
-        .into_iter()
-        .filter_map(|(preference, exchange)| Some((preference, host_name(&exchange)?)))
-        .collect();
-    // The order need not be a secret, so fastrand will do.
-    fastrand::shuffle(&mut hosts);
-    hosts.sort_by_key(|(preference, _)| *preference);
-    let mut kept: Vec<(u16, String)> = Vec::new();
-    for (preference, host) in hosts {
-        if kept.len() < limits::DNS_MX_HOSTS && !kept.iter().any(|(_, known)| *known == host) {
-            kept.push((preference, host));
-        }
-    }
-    Mx::Hosts(kept)
-}
-
-fn addresses(records: Vec<Data>) -> Vec<IpAddr> {
-    records
-        .into_iter()
-        .filter_map(|data| match data {
-            Data::Address(address) => Some(address),
-            Data::Mx { .. } => None,
-        })
-        .take(limits::DNS_ADDRESSES)
-        .collect()
-}
-
-fn alternate(six: Vec<IpAddr>, four: Vec<IpAddr>) -> Vec<IpAddr> {
-    let (mut six, mut four) = (six.into_iter(), four.into_iter());
-    let mut all = Vec::new();
-    loop {
-        let pair = [six.next(), four.next()];
-        if pair == [None, None] {
-            return all;
-        }
-        all.extend(pair.into_iter().flatten());
-    }
-}
-
-/// Of two families without an address, what to make of it: who knows nothing for sure must try again.
-fn worse(six: DnsError, four: DnsError) -> DnsError {
-    match (six, four) {
-        (_, four @ DnsError::Temporary(_)) => four,
-        (six @ DnsError::Temporary(_), _) => six,
-        (DnsError::NoSuchName, _) => DnsError::NoSuchName,
-        (_, four) => four,
-    }
 }
 
 fn too_long() -> DnsError {
@@ -311,6 +383,18 @@ impl Default for Patience {
             one_try: limits::DNS_TRY,
             look_up: limits::DNS_LOOKUP,
         }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(Arc::new(Instant::now))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }
 

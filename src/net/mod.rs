@@ -2,4 +2,5 @@
 
 pub mod deadline;
 pub mod dns;
+pub mod source;
 pub mod stream;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_rustls::rustls::{self, ClientConfig};
 use async_rustls::{TlsAcceptor, TlsConnector, client, server};
+use rustix::io::Errno;
 use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -45,6 +46,37 @@ pub enum HandshakeError {
     Tls(rustls::Error),
     /// The stream is in TLS already: a fault of the caller.
     AlreadyTls,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The address that it is to come from cannot be used.
+    Source(IpAddr, io::Error),
+    /// The peer, the way to it, or the time.
+    Peer(io::Error),
+}
+
+impl ConnectError {
+    /// Whether the peer has refused or has not answered: a fault of this machine or its link says nothing of the peer.
+    #[must_use]
+    pub fn is_the_peer_s(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, TimedOut};
+        let Self::Peer(why) = self else { return false };
+        matches!(
+            why.kind(),
+            ConnectionRefused | ConnectionReset | HostUnreachable | TimedOut
+        )
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(source, why) => write!(f, "--outbound-address {source}: {why}"),
+            Self::Peer(why) => why.fmt(f),
+        }
+    }
 }
 
 impl fmt::Display for HandshakeError {
@@ -94,6 +126,30 @@ impl Stream {
         Async::<TcpStream>::connect(address).await.map(Self::new)
     }
 
+    /// Connects to `address` from `source`, an address of this machine and of the same family; None: the system chooses. The
+    /// deadline is the caller's.
+    ///
+    /// # Errors
+    /// [`ConnectError::Source`] where the fault is not the peer's.
+    pub async fn connect_from(
+        source: Option<IpAddr>,
+        address: SocketAddr,
+    ) -> Result<Self, ConnectError> {
+        let Some(source) = source else {
+            return Self::connect(address).await.map_err(ConnectError::Peer);
+        };
+        let socket = socket_from(source).map_err(|why| ConnectError::Source(source, why))?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS | Errno::AGAIN) => {}
+            Err(problem) => return Err(ConnectError::Peer(problem.into())),
+        }
+        socket.writable().await.map_err(ConnectError::Peer)?;
+        match socket.get_ref().take_error() {
+            Ok(None) => Ok(Self::new(socket)),
+            Ok(Some(problem)) | Err(problem) => Err(ConnectError::Peer(problem)),
+        }
+    }
+
     /// Waits until the socket has something to read, or its end; reads nothing. For a stream in clear before its
     /// handshake: what rustls has read ahead of its reader does not count. The deadline is the caller's.
     pub async fn wait_readable(&self) -> io::Result<()> {
@@ -115,7 +171,10 @@ impl Stream {
                     let established = config.established(connection, now);
                     finished(Self(Side::Server(Box::new(tls))), established)
                 }
-                Ok(Err((error, socket))) => Err(failed(error, socket).await),
+                Ok(Err((error, socket))) => {
+                    alert(&error, &socket).await;
+                    Err(failed(error, socket).await)
+                }
                 Err(_) => Err(HandshakeError::TimedOut),
             }
         })
@@ -174,6 +233,19 @@ fn finished(
     }
 }
 
+/// A socket that is bound to an address of this machine, and no port of it yet.
+fn socket_from(source: IpAddr) -> io::Result<Async<TcpStream>> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let family = match source {
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+    Async::new(TcpStream::from(socket))
+}
+
 /// Sends a waiting TCP ACK now. In TLS 1.3 without tickets the server says nothing after the client's last flight, so the
 /// kernel delays the ACK; a client without TCP_NODELAY (Python's smtplib) holds its EHLO back until that comes, 40 ms
 /// later. The kernel falls back to delayed ACKs by itself, once replies go out.
@@ -183,6 +255,18 @@ fn acknowledge(socket: &Async<TcpStream>) {
     let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = socket;
+}
+
+/// Sends a client the alert that rustls leaves out. In clear: what it fails with so happens before keys are in use, but for
+/// a client of TLS 1.3 that breaks the rules in cipher, which takes this record for the end as well.
+async fn alert(error: &io::Error, mut socket: &Async<TcpStream>) {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(owed) = tls.and_then(Failure::owed_alert) else {
+        return;
+    };
+    // An alert of TLS 1.2 with two octets: fatal, and why (RFC 8446 6).
+    let record = [21, 3, 3, 0, 2, 2, u8::from(owed)];
+    let _ = within(limits::CLOSE_DRAIN, socket.write_all(&record)).await; // it may be gone
 }
 
 /// rustls has written its alert. Unread bytes would turn the close into a reset, which can eat the alert on its way.

@@ -13,6 +13,9 @@ pub struct Ceiling {
     per_session: usize,
     handshakes: usize,
     index: usize,
+    dns: usize,
+    /// `--recipients` and `--alias`, while they are read again and the old ones still serve.
+    directory: usize,
     outbound: usize,
     /// While the queue is read at start, before there are sessions and attempts.
     recovery: usize,
@@ -24,7 +27,22 @@ const PER_SESSION: usize = limits::SESSION_FIXED
     + limits::READ_CHUNK
     + limits::REPLIES_WAITING
     + 2 * limits::REPLY
-    + limits::SPOOL_PART;
+    + limits::SPOOL_PART
+    + MAILBOXES;
+
+/// Which mailboxes its message has, a vector that grows by doubling.
+const MAILBOXES: usize = 3 * limits::RECIPIENTS * size_of::<u64>();
+
+/// What an alias stands for, while it goes into the spool.
+const EXPANSION: usize =
+    limits::ALIAS_ADDRESSES + limits::RECIPIENTS * (size_of::<String>() + size_of::<(&str, u64)>());
+
+/// The old ones and the new: a list that grows is twice in memory for a moment.
+fn directory(config: &Config) -> usize {
+    let list = 4 * limits::RECIPIENTS_LISTED * size_of::<u64>();
+    let aliases = limits::ALIAS_FILE + 2 * limits::ALIAS_ITEMS * limits::ALIAS_ITEM;
+    config.recipients.as_ref().map_or(0, |_| list) + config.alias.as_ref().map_or(0, |_| aliases)
+}
 
 impl Ceiling {
     /// The ceiling of a relay with this configuration.
@@ -41,11 +59,15 @@ impl Ceiling {
         Self {
             base: limits::BASE_MEMORY,
             sessions: config.sessions,
-            per_session: PER_SESSION + client_chain,
+            per_session: PER_SESSION
+                + client_chain
+                + config.alias.as_ref().map_or(0, |_| EXPANSION),
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
             index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY
                 + parts * size_of::<u64>()
                 + limits::DSN_HOLDS * 64,
+            dns: limits::DNS_CACHE,
+            directory: directory(config),
             outbound: Schedule::most_memory(config.outbound)
                 + config.outbound * limits::CONNECTION_TLS,
             recovery: limits::QUEUE_ENTRIES * limits::RECOVERY_ENTRY,
@@ -59,7 +81,7 @@ impl Ceiling {
     /// Octets in all.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.base + self.index + self.at_work().max(self.recovery)
+        self.base + self.index + self.dns + self.directory + self.at_work().max(self.recovery)
     }
 }
 
@@ -68,11 +90,15 @@ impl fmt::Display for Ceiling {
         let kib = |octets: usize| octets.div_ceil(1024);
         write!(
             f,
-            "memory ceiling {} KiB = base {} + queue index {} + ",
+            "memory ceiling {} KiB = base {} + queue index {} + dns answers {} + ",
             kib(self.total()),
             kib(self.base),
-            kib(self.index)
+            kib(self.index),
+            kib(self.dns)
         )?;
+        if self.directory > 0 {
+            write!(f, "names {} + ", kib(self.directory))?;
+        }
         if self.at_work() < self.recovery {
             return write!(f, "reading the queue at start {}", kib(self.recovery));
         }

@@ -155,8 +155,9 @@ impl Watch {
             }
         }
         let fresh = self.found.take_fresh();
-        for folder in fresh.iter().take(limits::CERTIFICATE_WARNINGS) {
-            info!("certificate new folder={}", folder.display());
+        let news = fresh.iter().filter_map(|fresh| self.table.news(fresh));
+        for new in news.take(limits::CERTIFICATE_WARNINGS) {
+            info!("certificate new {new}");
         }
         self.tell(telling);
         let config = Some(self.config());

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod dns;
+mod names;
 mod next_hops;
 mod policy;
 mod ports;
@@ -85,6 +86,7 @@ pub fn run(config: &Config, now: u64) -> Report {
     ports::look(config, running, &mut report);
     // With --user, as that user from here on.
     spool::look(config, running, &mut report);
+    names::look(config, &mut report);
     smol::block_on(async {
         dns::look(config, &mut report).await;
         next_hops::look(config, &mut report).await;

@@ -3,6 +3,7 @@
 use super::flags::Flags;
 use super::values::Size;
 use crate::inbound::session::Door;
+use crate::net::source::{Family, Sources};
 use crate::policy::level::Level;
 use crate::policy::relay::{Network, Relay};
 use crate::policy::retry::Schedule;
@@ -48,6 +49,10 @@ pub struct Config {
     pub message_size: u64,
     /// Who may send to whom.
     pub relay: Relay,
+    /// The file of the addresses that exist.
+    pub recipients: Option<PathBuf>,
+    /// The file of aliases.
+    pub alias: Option<PathBuf>,
     /// Where mail goes.
     pub routes: Routes,
     /// The outbound security level.
@@ -58,6 +63,10 @@ pub struct Config {
     pub lifetime: Duration,
     /// Outbound connections at once.
     pub outbound: usize,
+    /// Which addresses of next hops are dialled.
+    pub outbound_family: Family,
+    /// From where.
+    pub outbound_sources: Sources,
     /// Empty: /etc/resolv.conf.
     pub resolvers: Vec<SocketAddr>,
     /// Port of next hops found by MX.
@@ -101,10 +110,13 @@ impl Config {
                 spool_size / 4
             ));
         }
+        let outbound_family = flags.outbound_family.unwrap_or_default();
         let sessions = flags.sessions.map_or(256, usize::from);
         Ok(Self {
             ports: ports_for_clients(&flags)?,
-            relay: relay(&flags),
+            relay: relay(&flags, &hostname),
+            recipients: recipients(&flags)?,
+            alias: flags.alias.clone(),
             routes: routes(&flags)?,
             hostname,
             certs: flags.certs,
@@ -120,6 +132,8 @@ impl Config {
             retry: flags.retry.unwrap_or(DEFAULT_RETRY),
             lifetime: flags.lifetime.unwrap_or(Duration::from_secs(5 * 86_400)),
             outbound: flags.outbound.map_or(32, usize::from),
+            outbound_family,
+            outbound_sources: Sources::of(outbound_family, &flags.outbound_address)?,
             resolvers: flags.resolver,
             smtp_port: flags.smtp_port.unwrap_or(25),
             mx_loopback: flags.mx_loopback,
@@ -213,7 +227,7 @@ fn ports_for_clients(flags: &Flags) -> Result<Vec<Port>, String> {
     }
 }
 
-fn relay(flags: &Flags) -> Relay {
+fn relay(flags: &Flags, hostname: &str) -> Relay {
     let loopback = || {
         let networks = ["127.0.0.0/8", "::1/128"];
         networks
@@ -226,16 +240,26 @@ fn relay(flags: &Flags) -> Relay {
         .iter()
         .map(|named| named.name.clone())
         .collect();
-    let postmaster = flags.postmaster.clone();
     Relay {
+        hostname: hostname.to_owned(),
         relay_from: if flags.relay_from.is_empty() {
             loopback()
         } else {
             flags.relay_from.clone()
         },
-        postmaster: postmaster
-            .or_else(|| domains.first().map(|domain| format!("postmaster@{domain}"))),
+        postmaster: flags.postmaster.clone(),
         domains,
+    }
+}
+
+/// `--recipients`, for which there is a domain.
+fn recipients(flags: &Flags) -> Result<Option<PathBuf>, String> {
+    match &flags.recipients {
+        Some(file) if flags.domain.is_empty() => Err(format!(
+            "--recipients {}: it lists addresses of the --domains, and there is none; give --domain NAME[=TARGET]",
+            file.display()
+        )),
+        file => Ok(file.clone()),
     }
 }
 
@@ -273,6 +297,7 @@ fn routes(flags: &Flags) -> Result<Routes, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::directory::Directory;
 
     fn config(line: &str) -> Result<Config, String> {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -300,8 +325,8 @@ mod tests {
             (25 << 20, 256 << 20)
         );
         assert_eq!(
-            config.relay.postmaster.as_deref(),
-            Some("postmaster@localhost")
+            config.relay.postmaster(&Directory::default()),
+            Some(vec!["postmaster@localhost".to_owned()])
         );
         assert_eq!(Ok(config.retry), "5m..4h".parse());
         assert_eq!(config.lifetime, Duration::from_secs(432_000));
@@ -324,6 +349,10 @@ mod tests {
                 "two targets",
             ),
             ("--relay a.example --route *=smtp:[b]", "both take the rest"),
+            (
+                "--outbound-family 6 --outbound-address 192.0.2.1",
+                "nothing would go out from it",
+            ),
             (
                 "--client-ca ca.pem --tls-in none",
                 "--client-ca and --tls-in none",

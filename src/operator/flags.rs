@@ -1,13 +1,14 @@
 //! The flags of `serve`, and the levels that lie over one another: compiled in, a file, the command line.
 
 use super::values::{self, Listen, Named, Size};
+use crate::net::source::Family;
 use crate::policy::level::Level;
 use crate::policy::relay::Network;
 use crate::policy::retry::{self, Schedule};
 use crate::policy::target::Target;
 use crate::tls::client_certificate::Fingerprint;
 use argh::FromArgs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,7 +88,17 @@ pub struct Flags {
     #[argh(option, arg_name = "name[=target]", from_str_fn(values::domain))]
     pub domain: Vec<Named>,
 
-    /// where Postmaster's mail goes (default: postmaster@ the first --domain)
+    /// file of the addresses that exist in the --domains, one a line, user@name or @name for all; others get 550 5.1.1 at
+    /// RCPT; read again at SIGHUP (default: none, and each --domain takes every local part)
+    #[argh(option, arg_name = "file")]
+    pub recipients: Option<PathBuf>,
+
+    /// file of aliases(5) for localhost, the hostname and each --domain with a maildir target; addresses only, no programs
+    /// and no files; read again at SIGHUP (default: none)
+    #[argh(option, arg_name = "file")]
+    pub alias: Option<PathBuf>,
+
+    /// where Postmaster's mail and the relay's own notes go (default: the alias, else postmaster@ the first --domain)
     #[argh(option, arg_name = "address", from_str_fn(values::mailbox))]
     pub postmaster: Option<String>,
 
@@ -114,6 +125,14 @@ pub struct Flags {
     /// outbound connections at once (default: 32)
     #[argh(option, arg_name = "n", from_str_fn(values::count))]
     pub outbound: Option<u16>,
+
+    /// address that outbound connections come from, one of each family; repeat for the other (default: the system's choice)
+    #[argh(option, arg_name = "addr", from_str_fn(values::address))]
+    pub outbound_address: Vec<IpAddr>,
+
+    /// addresses of next hops that are dialled: 4, 6 or any (default: any)
+    #[argh(option, arg_name = "4|6|any")]
+    pub outbound_family: Option<Family>,
 
     /// DNS server; repeat for more (default: those of /etc/resolv.conf)
     #[argh(option, arg_name = "addr[:port]", from_str_fn(values::resolver))]
@@ -258,6 +277,8 @@ impl Flags {
             message_size: self.message_size.or(lower.message_size),
             relay_from: all(self.relay_from, lower.relay_from),
             domain: all(self.domain, lower.domain),
+            recipients: self.recipients.or(lower.recipients),
+            alias: self.alias.or(lower.alias),
             postmaster: self.postmaster.or(lower.postmaster),
             relay: self.relay.or(lower.relay),
             route: all(self.route, lower.route),
@@ -265,6 +286,8 @@ impl Flags {
             retry: self.retry.or(lower.retry),
             lifetime: self.lifetime.or(lower.lifetime),
             outbound: self.outbound.or(lower.outbound),
+            outbound_address: all(self.outbound_address, lower.outbound_address),
+            outbound_family: self.outbound_family.or(lower.outbound_family),
             resolver: all(self.resolver, lower.resolver),
             smtp_port: self.smtp_port.or(lower.smtp_port),
             mx_loopback: self.mx_loopback || (lower.mx_loopback && !self.no_mx_loopback),

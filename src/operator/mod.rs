@@ -6,6 +6,7 @@ pub mod check;
 pub mod client_certificates;
 pub mod config;
 pub mod control;
+mod directory;
 pub mod flags;
 mod logger;
 pub mod queue;

@@ -5,6 +5,7 @@ use super::ceiling::Ceiling;
 use super::certificates::{Asker, Certificates, Watch};
 use super::config::{Config, Port};
 use super::control::{Control, Reach};
+use super::directory::{self, Files};
 use super::spool_key;
 use super::user::User;
 use crate::inbound::session::Door;
@@ -18,6 +19,7 @@ use crate::outbound::attempt::{self, Connector};
 use crate::outbound::clocks;
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
+use crate::policy::directory::Directory;
 use crate::policy::routes::Routes;
 use crate::spool::{self, Spool};
 use crate::tls;
@@ -57,6 +59,8 @@ pub fn run(config: Config) -> Result<(), String> {
         .map_err(|e| format!("signals: {e}"))?;
     let bound = listening(bound)?;
     let routes = Arc::new(config.routes.clone());
+    // As the user that is to read them at SIGHUP.
+    let directory = directory(&config, &routes)?;
     let spool = open_spool(&options, &routes)?;
     let control = control(&config);
     info!("{}", Ceiling::of(&config));
@@ -78,6 +82,7 @@ pub fn run(config: Config) -> Result<(), String> {
         config,
         certificates,
         routes,
+        directory,
         spool,
         control,
         signals,
@@ -120,6 +125,16 @@ fn open_spool(options: &spool::Options, routes: &Arc<Routes>) -> Result<Spool, S
     Spool::open(options, spool::disk::Real, lane_of, now).map_err(|problem| problem.to_string())
 }
 
+/// Who exists, and whether that leaves Postmaster to nobody.
+fn directory(config: &Config, routes: &Arc<Routes>) -> Result<Arc<Directory>, String> {
+    let directory = Files::of(config, Arc::clone(routes)).read()?;
+    directory::tell(&directory);
+    if config.relay.postmaster(&directory).is_none() {
+        warn!("{}", directory::NO_POSTMASTER);
+    }
+    Ok(Arc::new(directory))
+}
+
 /// Mail goes on without it.
 fn control(config: &Config) -> Option<Control> {
     Control::bind(&config.spool.dir)
@@ -139,7 +154,8 @@ pub(super) fn unix_micros() -> u64 {
 /// Each session and each attempt needs a descriptor, the spool and the rest a few more.
 pub(super) fn allow_descriptors(config: &Config) -> Result<(), String> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let needed = (config.sessions + config.outbound + limits::DESCRIPTORS) as u64;
+    let outbound = config.outbound * limits::CONNECTS_AT_ONCE;
+    let needed = (config.sessions + outbound + limits::DESCRIPTORS) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());
@@ -166,6 +182,7 @@ pub(super) fn router(config: &Config, own_addresses: Vec<SocketAddr>) -> Router 
         resolver,
         smtp_port: config.smtp_port,
         mx_loopback: config.mx_loopback,
+        family: config.outbound_family,
         own_name: config.hostname.clone(),
         own_addresses,
     }
@@ -176,6 +193,7 @@ struct Relay {
     config: Config,
     certificates: Option<Watch>,
     routes: Arc<Routes>,
+    directory: Arc<Directory>,
     spool: Spool,
     control: Option<Control>,
     signals: Signals,
@@ -189,6 +207,7 @@ impl Relay {
         let (cut_off, cut) = channel::bounded::<()>(1);
         let (alive, ended) = channel::bounded::<()>(1);
         let inbound = Arc::new(self.inbound(stopping, cut));
+        let hand = schedule.hand();
         let control = self.control.take().map(|control| {
             let executor = Arc::clone(&self.executor);
             let reach = Reach {
@@ -199,12 +218,16 @@ impl Relay {
         });
         let certificates = self.certificates.take().map(|watch| watch.start(&inbound));
         let certificates = certificates.transpose()?;
+        let names = Files::of(&self.config, Arc::clone(&self.routes)).watch(&inbound)?;
         let listeners = self.listen(&inbound, bound, &alive);
         drop(alive);
         while let Some(signal) = self.signals.next().await {
             match signal {
                 Ok(Signal::Hup) => {
                     certificates.iter().for_each(Asker::ask);
+                    hand.renew_dns();
+                    // Full: it has not begun to do what was asked before.
+                    let _ = names.as_ref().map(|names| names.try_send(()));
                     tell(&inbound.counters);
                 }
                 Ok(signal) => {
@@ -238,6 +261,7 @@ impl Relay {
         Inbound {
             hostname: self.config.hostname.clone(),
             relay: self.config.relay.clone(),
+            directory: RwLock::new(Arc::clone(&self.directory)),
             routes: Arc::clone(&self.routes),
             spool: self.spool.clone(),
             has_tls: tls.is_some(),
@@ -286,9 +310,11 @@ impl Relay {
             clock: Arc::new(unix_micros),
             steady: clocks::steady(),
         };
+        // A note goes to one: the first of an alias's targets.
+        let postmaster = self.config.relay.postmaster(&self.directory);
         let settings = schedule::Settings {
             hostname: self.config.hostname.clone(),
-            postmaster: self.config.relay.postmaster.clone(),
+            postmaster: postmaster.and_then(|all| all.into_iter().next()),
             outbound: self.config.outbound,
             retry: self.config.retry,
             lifetime: self.config.lifetime,
@@ -303,6 +329,8 @@ impl Relay {
             level: self.config.tls_out,
             tls: tls::client::config(),
             next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed) + 1),
+            sources: self.config.outbound_sources,
+            resting: attempt::Resting::default(),
             counters: attempt::Counters::default(),
         }
     }

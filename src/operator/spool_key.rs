@@ -46,8 +46,9 @@ fn unsafe_for_a_key(file: &fs::Metadata, user: Option<&User>) -> Option<String> 
             "it belongs to user {owner}: root or user {own} should own it"
         ));
     }
-    let others = mode & 0o077 != 0;
-    others.then(|| format!("its mode is {mode:04o}, others have a part in it: chmod 600"))
+    let more_than_owners = mode & !0o600 != 0;
+    more_than_owners
+        .then(|| format!("its mode is {mode:04o}, 0600 or 0400 would be right: chmod 600"))
 }
 
 /// Fills the buffer as far as the file goes; the octets it had.
@@ -173,7 +174,9 @@ mod tests {
         };
         assert!(why().contains("No such file"));
         make(Some(&path)).unwrap();
-        for (mode, refused) in [(0o640, true), (0o604, true), (0o610, true), (0o400, false)] {
+        let refused = [0o640, 0o604, 0o610, 0o700, 0o500, 0o4600, 0o1600];
+        let refused = refused.map(|mode| (mode, true));
+        for (mode, refused) in refused.into_iter().chain([(0o400, false)]) {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             match refused {
                 true => assert!(why().contains(&format!("{mode:04o}")), "{}", why()),

@@ -91,6 +91,7 @@ impl User {
     /// One line, which names the command that mends it.
     pub fn give_spool(&self, dir: &Path) -> Result<(), String> {
         let told = |problem: io::Error| format!("--spool {}: {problem}", dir.display());
+        self.can_come_to(dir)?;
         match fs::metadata(dir) {
             Ok(_) => {}
             Err(problem) if problem.kind() == io::ErrorKind::NotFound => {
@@ -112,6 +113,52 @@ impl User {
                 dir.display()
             )),
         }
+    }
+
+    /// Looks whether the user may enter every folder on the way to `dir`, of those that are there. To be called before the
+    /// first thread starts: root is the user meanwhile.
+    ///
+    /// # Errors
+    /// One line, which names the first folder that the user cannot enter.
+    pub fn can_come_to(&self, dir: &Path) -> Result<(), String> {
+        let told = |problem: io::Error| format!("--spool {}: {problem}", dir.display());
+        let dir = std::path::absolute(dir).map_err(told)?;
+        let way: Vec<&Path> = dir.ancestors().skip(1).collect();
+        let closed = self.in_its_place(|| {
+            let is_closed = |folder: &&&Path| {
+                let entered = fs::metadata(folder.join("."));
+                entered.is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+            };
+            way.iter().rev().find(is_closed).copied()
+        });
+        match closed.map_err(told)? {
+            None => Ok(()),
+            Some(folder) => Err(format!(
+                "--spool {}: --user {} may not enter {}: give a folder that this user can reach, such as \
+                 /var/spool/facteur, or chmod o+x {}",
+                dir.display(),
+                self.name,
+                folder.display(),
+                folder.display()
+            )),
+        }
+    }
+
+    /// Does something with the rights of the user, and is root again.
+    ///
+    /// # Errors
+    /// The system's.
+    fn in_its_place<R>(&self, work: impl FnOnce() -> R) -> io::Result<R> {
+        let name = CString::new(self.name.as_str())?;
+        let (gid, groups) = (Gid::effective(), unistd::getgroups()?);
+        unistd::initgroups(&name, self.gid)?;
+        unistd::setegid(self.gid)?;
+        unistd::seteuid(self.uid)?;
+        let done = work();
+        unistd::seteuid(Uid::from_raw(0))?;
+        unistd::setegid(gid)?;
+        unistd::setgroups(&groups)?;
+        Ok(done)
     }
 
     /// Makes the user the folder's owner: of nothing else, if somebody else may write where it is and was quick to put

@@ -4,7 +4,7 @@ use crate::policy::idn;
 use crate::policy::level::Level;
 use crate::policy::target::{self, Target};
 use crate::smtp::address::Mailbox;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -50,6 +50,19 @@ pub fn resolver(text: &str) -> Result<SocketAddr, String> {
     match alone.or_else(|_| text.parse()) {
         Ok(server) if server.port() != 0 => Ok(server),
         _ => Err(format!("{text:?} is no ADDR[:PORT], such as 9.9.9.9")),
+    }
+}
+
+/// An address in numbers, for `--outbound-address`.
+///
+/// # Errors
+/// One line that says what is accepted.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(address),
+        _ => Err(format!(
+            "{text:?} is no address of this machine, such as 192.0.2.1 or 2001:db8::1"
+        )),
     }
 }
 

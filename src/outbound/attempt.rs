@@ -8,17 +8,19 @@
 mod connection;
 mod link;
 mod outcome;
+mod race;
+mod resting;
 mod walk;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use async_rustls::rustls::ClientConfig;
 
-use crate::limits;
-use crate::net::deadline::within;
-use crate::net::stream::Stream;
+use crate::net::source::Sources;
+use crate::net::stream::{ConnectError, Stream};
 use crate::policy::level::Level;
 use crate::smtp::client::{Failure, Phase, StartTls};
 
@@ -27,7 +29,9 @@ use connection::undecided;
 pub use connection::{Connection, FinalDot, Mail, Peer, SessionNumber};
 use link::{Broken, Link};
 pub use outcome::{Duty, Outcome, Reason};
-use walk::{Onward, Place, Walk};
+use race::{Race, Ran};
+pub use resting::Resting;
+use walk::{Host, Onward, Place, Walk};
 
 /// Makes connections to next hops. One is made at boot and shared.
 pub struct Connector {
@@ -37,6 +41,10 @@ pub struct Connector {
     pub level: Level,
     /// How TLS is spoken; the level says what of it is required.
     pub tls: Arc<ClientConfig>,
+    /// `--outbound-address`.
+    pub sources: Sources,
+    /// Addresses that are left alone for a while.
+    pub resting: Resting,
     /// Numbers sessions, so that inbound and outbound ones differ in the log.
     pub next_session: Box<dyn Fn() -> u64 + Send + Sync>,
     /// What happened since boot.
@@ -133,8 +141,15 @@ impl Connector {
     /// The first connection that can be had from here on.
     async fn open(&self, walk: &mut Walk<'_, '_>) -> Result<Connection, Outcome> {
         loop {
-            let place = walk.next().await?;
-            match self.connect(&place).await {
+            let host = walk.next().await?;
+            let opened = match self.dial(host).await {
+                Ok((place, stream)) => self.connect(&place, stream).await,
+                Err(reason) => {
+                    walk.failed(reason, Onward::NextAddress);
+                    continue;
+                }
+            };
+            match opened {
                 Ok(connection) => {
                     self.counters.opened.fetch_add(1, Ordering::Relaxed);
                     return Ok(connection);
@@ -147,15 +162,62 @@ impl Connector {
         }
     }
 
-    /// A connection to one address, with the TLS that the level asks for.
-    async fn connect(&self, place: &Place) -> Result<Connection, Trouble> {
+    /// The first of a host's addresses that takes a connection; the reason of the last, where none does.
+    async fn dial(&self, host: &mut Host) -> Result<(Place, Stream), Reason> {
+        let mut last = self.leave_alone(host);
+        let mut race = Race::new(self.sources, &mut host.waiting);
+        while let Some(Ran { address, result }) = race.next().await {
+            let place = Place {
+                host: host.name.clone(),
+                address,
+                implicit_tls: host.implicit_tls,
+            };
+            match result {
+                Ok(stream) => {
+                    self.resting.works(address);
+                    return Ok((place, stream));
+                }
+                Err(error) => {
+                    self.counters.unopened.fetch_add(1, Ordering::Relaxed);
+                    let reason = no_connection(&error, &place.host);
+                    if error.is_the_peer_s() {
+                        self.resting.failed(address, &reason.text, Instant::now());
+                    }
+                    log_failed(&self.peer(&place), &reason);
+                    last = Some(reason);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Reason::ours("4.4.4", "there is no host to try")))
+    }
+
+    /// Passes over the addresses that took no connection lately; why the last one of them did not.
+    fn leave_alone(&self, host: &mut Host) -> Option<Reason> {
+        let (mut last, now) = (None, Instant::now());
+        host.waiting.retain(|&address| {
+            let Some(why) = self.resting.why(address, now) else {
+                return true;
+            };
+            log::debug!(
+                "connection host={} address={address} result=left-alone reason={why:?}",
+                host.name
+            );
+            let text = format!("{why} (a moment ago; it is left alone for a while)");
+            last = Some(Reason::of_host("4.4.1", text, &host.name));
+            false
+        });
+        last
+    }
+
+    /// Goes on to a connection that is ready for mail, with the TLS that the level asks for.
+    async fn connect(&self, place: &Place, stream: Stream) -> Result<Connection, Trouble> {
         let starttls = match self.level {
             _ if place.implicit_tls => StartTls::Never,
             Level::None => StartTls::Never,
             Level::May => StartTls::IfOffered,
             Level::Encrypt => StartTls::Required,
         };
-        match self.connect_with(place, starttls).await {
+        match self.connect_with(place, starttls, stream).await {
             Err(trouble) if trouble.tls && starttls == StartTls::IfOffered => {
                 log::warn!(
                     "tls host={} address={} result=failed then=\"clear on a new connection\" reason={:?}",
@@ -166,33 +228,49 @@ impl Connector {
                 self.counters
                     .fell_back_to_clear
                     .fetch_add(1, Ordering::Relaxed);
-                self.connect_with(place, StartTls::Never).await
+                let again = race::connect(self.sources, place.address).await;
+                let stream = again.map_err(|error| Trouble {
+                    reason: no_connection(&error, &place.host),
+                    onward: Onward::NextAddress,
+                    tls: false,
+                })?;
+                self.connect_with(place, StartTls::Never, stream).await
             }
             result => result,
         }
     }
 
-    async fn connect_with(&self, place: &Place, starttls: StartTls) -> Result<Connection, Trouble> {
-        let mut peer = Peer {
+    async fn connect_with(
+        &self,
+        place: &Place,
+        starttls: StartTls,
+        stream: Stream,
+    ) -> Result<Connection, Trouble> {
+        let mut peer = self.peer(place);
+        match self.greet(place, starttls, stream, &mut peer).await {
+            Ok(link) => {
+                log::info!(
+                    "connection session={} host={} address={} tls={:?} result=open",
+                    peer.session,
+                    peer.host,
+                    peer.address,
+                    peer.security()
+                );
+                Ok(Connection { link, peer })
+            }
+            Err(trouble) => {
+                log_failed(&peer, &trouble.reason);
+                Err(trouble)
+            }
+        }
+    }
+
+    fn peer(&self, place: &Place) -> Peer {
+        Peer {
             session: SessionNumber((self.next_session)()),
             host: place.host.clone(),
             address: place.address,
             tls: None,
-        };
-        let opened = self.greet(place, starttls, &mut peer).await;
-        let about = format!(
-            "connection session={} host={} address={}",
-            peer.session, peer.host, peer.address
-        );
-        match opened {
-            Ok(link) => {
-                log::info!("{about} tls={:?} result=open", peer.security());
-                Ok(Connection { link, peer })
-            }
-            Err(trouble) => {
-                log::info!("{about} result=failed reason={:?}", trouble.reason.text);
-                Err(trouble)
-            }
         }
     }
 
@@ -201,14 +279,9 @@ impl Connector {
         &self,
         place: &Place,
         starttls: StartTls,
+        mut stream: Stream,
         peer: &mut Peer,
     ) -> Result<Link, Trouble> {
-        let connect = within(limits::CONNECT, Stream::connect(place.address));
-        let mut stream = connect.await.map_err(|error| Trouble {
-            reason: Reason::of_host("4.4.1", format!("no connection: {error}"), &place.host),
-            onward: Onward::NextAddress,
-            tls: false,
-        })?;
         if place.implicit_tls {
             let handshake = stream.connect_tls(&self.tls, &place.host).await;
             let (inside, established) =
@@ -246,6 +319,20 @@ fn onward(answered: bool) -> Onward {
     } else {
         Onward::NextAddress
     }
+}
+
+fn no_connection(error: &ConnectError, host: &str) -> Reason {
+    Reason::of_host("4.4.1", format!("no connection: {error}"), host)
+}
+
+fn log_failed(peer: &Peer, reason: &Reason) {
+    log::info!(
+        "connection session={} host={} address={} result=failed reason={:?}",
+        peer.session,
+        peer.host,
+        peer.address,
+        reason.text
+    );
 }
 
 fn no_handshake(error: &dyn fmt::Display, host: &str) -> Trouble {

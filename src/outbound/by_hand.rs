@@ -86,12 +86,20 @@ impl Hand {
     /// Makes deferred messages due, all or one; returns how many deliveries that are. Those that are due or under way
     /// already are none of them.
     ///
-    /// A destination that failed lately needs no more: a lane gives up only what waited when it failed.
+    /// A destination that failed lately needs no more: a lane gives up only what waited when it failed. DNS is asked again:
+    /// who retries by hand may just have mended a zone.
     ///
     /// # Errors
     /// [`Refusal::Unknown`].
     pub async fn retry(&self, id: Option<Id>) -> Result<usize, Refusal> {
+        self.0.router.resolver.forget();
+        self.0.connector.resting.forget_all();
         retry(&self.0.spool, id, Lasting::WhileOpen).await
+    }
+
+    /// Asks DNS anew from now on, at the servers that the system names by now.
+    pub fn renew_dns(&self) {
+        self.0.router.resolver.renew();
     }
 
     /// Takes a message out, on the disk when this returns.

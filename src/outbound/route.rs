@@ -6,6 +6,7 @@
 mod own;
 
 use crate::net::dns::{DnsError, Mx, Resolver};
+use crate::net::source::Family;
 use crate::policy::idn;
 use crate::policy::target::{Host, NextHop, Security, Target};
 use crate::smtp::address::Domain;
@@ -22,6 +23,8 @@ pub struct Router {
     pub smtp_port: u16,
     /// Whether loopback addresses that DNS answers give are dialled (`--mx-loopback`).
     pub mx_loopback: bool,
+    /// Which addresses of a host are dialled; one that a flag names is dialled in any case.
+    pub family: Family,
     /// Our `--hostname`; case does not matter.
     pub own_name: String,
     /// What we listen on.
@@ -281,6 +284,7 @@ impl Router {
         {
             return Err((loops(&host.name), Rest::Dropped));
         }
+        self.keep_family(&host, &mut addresses)?;
         if host.named_by != NamedBy::Flag && !self.mx_loopback {
             addresses.retain(|address| !address.ip().is_loopback());
         }
@@ -297,6 +301,24 @@ impl Router {
             addresses,
             implicit_tls: host.implicit_tls,
         })
+    }
+
+    /// Drops addresses that `--outbound-family` leaves out, unless a flag names the very address.
+    fn keep_family(
+        &self,
+        host: &Named,
+        addresses: &mut Vec<SocketAddr>,
+    ) -> Result<(), (RouteError, Rest)> {
+        if host.named_by == NamedBy::Flag && host.name.parse::<IpAddr>().is_ok() {
+            return Ok(());
+        }
+        addresses.retain(|address| self.family.admits(address.ip()));
+        if addresses.is_empty() {
+            let (name, family) = (&host.name, self.family);
+            let text = format!("{name} has no address of --outbound-family {family}");
+            return Err((temporary("4.4.4", text), Rest::Tried));
+        }
+        Ok(())
     }
 }
 

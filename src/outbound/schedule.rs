@@ -1,6 +1,6 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
-use super::attempt::{Connector, Reason};
+use super::attempt::{Connector, Reason, Resting};
 use super::by_hand::Hand;
 use super::clocks::{Clock, Clocks, Steady};
 use super::damage;
@@ -221,6 +221,7 @@ impl Schedule {
     pub const fn most_memory(outbound: usize) -> usize {
         Book::most_memory(limits::QUEUE_ENTRIES)
             + outbound * worker::MOST_MEMORY
+            + limits::HOSTS_RESTING * Resting::ENTRY
             + limits::DSNS_AT_ONCE * dsn::MOST_MEMORY
             + limits::MAILDIR_THREADS * limits::MAILDIR_STACK
             + limits::MAILDIR_BATCH * limits::MAILDIR_CHUNK

@@ -1,8 +1,11 @@
 //! Who may send what to whom.
 
+use super::aliases::Home;
+use super::directory::Directory;
 use super::idn;
-use super::routes::Routes;
-use super::target::Target;
+use super::routes::{self, Routes};
+use super::target::{MaildirTemplate, Target};
+use crate::smtp::address::Mailbox;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -95,19 +98,23 @@ impl FromStr for Network {
 /// What the relay accepts, built once from the flags.
 #[derive(Clone, Debug, Default)]
 pub struct Relay {
+    /// Our name: a trusted client's short addresses get it, and aliases are asked for it.
+    pub hostname: String,
     /// The trusted networks.
     pub relay_from: Vec<Network>,
     /// The `--domain`s: A-labels in lower case, as [`super::target::host_name`] gives them.
     pub domains: Vec<String>,
-    /// The mailbox that `<Postmaster>` without a domain stands for.
+    /// `--postmaster`.
     pub postmaster: Option<String>,
 }
 
 /// The answer to RCPT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// It may be sent to.
     Accepted,
+    /// It stands for these: an alias, a sub-address, the postmaster. Never empty.
+    Expanded(Vec<String>),
     /// Its domain is none that IDNA allows: 553 5.1.2.
     NoDomain,
     /// Nothing allows it: 550 5.7.1.
@@ -127,12 +134,18 @@ impl Relay {
         }
     }
 
-    /// Whether this client may send to this address.
+    /// Whether this client may send to this address, and whom it stands for.
     ///
     /// A local part is never turned into a route: from strangers, `%`, `!` and `@` in one are refused where another host
     /// will read it, for that host might.
     #[must_use]
-    pub fn recipient(&self, trust: Trust, address: &str, routes: &Routes) -> Recipient {
+    pub fn recipient(
+        &self,
+        trust: Trust,
+        address: &str,
+        routes: &Routes,
+        directory: &Directory,
+    ) -> Recipient {
         let Some((local, domain)) = address.rsplit_once('@') else {
             return Recipient::Unknown;
         };
@@ -146,12 +159,82 @@ impl Relay {
                 return Recipient::RelayDenied;
             }
         }
-        match target {
-            Target::Maildir(template) if template.folder(&unquoted(local)).is_err() => {
-                Recipient::Unknown
-            }
-            _ => Recipient::Accepted,
+        let (name, home) = (plain_name(local), self.home(&domain, routes));
+        let aliased = directory
+            .aliases
+            .as_ref()
+            .filter(|_| home != Home::Elsewhere);
+        if let Some(addresses) = aliased.and_then(|aliases| aliases.expand(&name)) {
+            return Recipient::Expanded(owned(addresses));
         }
+        if aliased.is_some() && home == Home::NamesOnly {
+            return self.unknown(&name, directory);
+        }
+        match &directory.recipients {
+            Some(list) if self.is_ours(&domain) && !list.knows(&name, &domain) => {
+                match (list.user_of(&name, &domain), target) {
+                    (Some(user), Target::Maildir(template)) => mailbox(user, &domain, template),
+                    (Some(_), _) => Recipient::Accepted,
+                    (None, _) => self.unknown(&name, directory),
+                }
+            }
+            _ => match target {
+                Target::Maildir(template) if template.folder(&unquoted(local)).is_err() => {
+                    Recipient::Unknown
+                }
+                _ => Recipient::Accepted,
+            },
+        }
+    }
+
+    /// Nobody's name, unless it is the postmaster's (RFC 5321 4.5.1).
+    fn unknown(&self, name: &str, directory: &Directory) -> Recipient {
+        match self.postmaster(directory) {
+            Some(addresses) if name == POSTMASTER => Recipient::Expanded(addresses),
+            _ => Recipient::Unknown,
+        }
+    }
+
+    /// Whom `<Postmaster>` without a domain stands for: `--postmaster`, else the alias, else `postmaster@` the first
+    /// `--domain`, if it exists.
+    #[must_use]
+    pub fn postmaster(&self, directory: &Directory) -> Option<Vec<String>> {
+        let aliases = directory.aliases.as_ref();
+        if let Some(given) = &self.postmaster {
+            let (local, domain) = given.rsplit_once('@')?;
+            let own = self.is_machine(domain);
+            let aliased = aliases
+                .filter(|_| own)
+                .and_then(|it| it.expand(&plain_name(local)));
+            return Some(aliased.map_or_else(|| vec![given.clone()], owned));
+        }
+        if let Some(addresses) = aliases.and_then(|it| it.expand(POSTMASTER)) {
+            return Some(owned(addresses));
+        }
+        let domain = self.domains.first()?;
+        let listed = directory.recipients.as_ref();
+        listed
+            .is_none_or(|list| list.knows(POSTMASTER, domain))
+            .then(|| vec![format!("{POSTMASTER}@{domain}")])
+    }
+
+    /// What a domain is to aliases: they are asked for `localhost`, the host name and each `--domain` with a Maildir.
+    #[must_use]
+    pub fn home(&self, domain: &str, routes: &Routes) -> Home {
+        let (own, ours) = (self.is_machine(domain), self.is_ours(domain));
+        match routes.target(domain) {
+            _ if !own && !ours => Home::Elsewhere,
+            Target::Maildir(_) => Home::Mailboxes,
+            _ if !own => Home::Elsewhere,
+            _ if ours || routes.names(domain) => Home::Mailboxes,
+            _ => Home::NamesOnly,
+        }
+    }
+
+    /// Whether the domain is this machine itself.
+    fn is_machine(&self, domain: &str) -> bool {
+        let key = idn::key(domain);
+        key == "localhost" || key == self.hostname
     }
 
     /// Whether the domain is a `--domain`.
@@ -160,6 +243,42 @@ impl Relay {
         let key = idn::key(domain);
         self.domains.iter().any(|ours| *ours == key)
     }
+}
+
+const POSTMASTER: &str = "postmaster";
+
+fn owned(addresses: Vec<&str>) -> Vec<String> {
+    addresses.into_iter().map(str::to_owned).collect()
+}
+
+/// A sub-address goes to its user's Maildir: a folder for each tag would be strangers' to make.
+fn mailbox(user: &str, domain: &str, template: &MaildirTemplate) -> Recipient {
+    let address = format!("{user}@{domain}");
+    match template.folder(user) {
+        Ok(_) if Mailbox::parse(&address).is_ok() => Recipient::Expanded(vec![address]),
+        _ => Recipient::Unknown,
+    }
+}
+
+/// A local part as mailboxes of this machine are compared: without quotes and in lower case, as Maildirs are named.
+#[must_use]
+pub fn plain_name(local: &str) -> String {
+    unquoted(local).to_lowercase()
+}
+
+/// What stands before the first `+`, where something does.
+pub(super) fn without_tag(name: &str) -> Option<&str> {
+    let (user, _) = name.split_once('+')?;
+    (!user.is_empty()).then_some(user)
+}
+
+/// What tells mailboxes of any host apart: quotes and the domain's case do not, the local part's case does (RFC 5321 2.4).
+#[must_use]
+pub fn mailbox_key(address: &str) -> String {
+    let domain = routes::domain(address);
+    let local = address.strip_suffix(domain).unwrap_or(address);
+    let local = local.strip_suffix('@').unwrap_or(local);
+    format!("{}@{}", unquoted(local), idn::key(domain))
 }
 
 /// A local part without its quotes: `"bob"` and `bob` are one mailbox (RFC 5321 4.1.2).
@@ -197,7 +316,7 @@ mod tests {
             domains,
             ..Relay::default()
         };
-        let ask = |trust, address| relay.recipient(trust, address, &routes);
+        let ask = |trust, address| relay.recipient(trust, address, &routes, &Directory::default());
         for (address, stranger, trusted) in [
             ("a@far.example", Recipient::Accepted, Recipient::Accepted),
             ("a@FAR.example", Recipient::Accepted, Recipient::Accepted),
@@ -246,7 +365,9 @@ mod tests {
             domains: vec!["xn--bcher-kva.example".into()],
             ..Relay::default()
         };
-        let ask = |trust, address| relay.recipient(trust, address, &Routes::default());
+        let ask = |trust, address| {
+            relay.recipient(trust, address, &Routes::default(), &Directory::default())
+        };
         for address in [
             "a@bücher.example",
             "é@BÜCHER.example",

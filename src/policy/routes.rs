@@ -72,6 +72,12 @@ impl Routes {
         self.rest.as_ref().unwrap_or(&Target::Mx)
     }
 
+    /// Whether an entry of its own leads the domain somewhere.
+    #[must_use]
+    pub fn names(&self, domain: &str) -> bool {
+        self.exact.contains_key(&*idn::key(domain))
+    }
+
     /// The lane of a recipient, by its address.
     #[must_use]
     pub fn lane(&self, address: &str) -> Lane {

@@ -56,6 +56,23 @@ impl fmt::Display for XText<'_> {
     }
 }
 
+/// Any text as xtext.
+#[must_use]
+pub fn written(text: &str) -> impl fmt::Display + '_ {
+    Written(text)
+}
+
+struct Written<'a>(&'a str);
+
+impl fmt::Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.bytes().try_for_each(|octet| match octet {
+            33..=126 if !b"+=".contains(&octet) => write!(f, "{}", octet as char),
+            _ => write!(f, "+{octet:02X}"),
+        })
+    }
+}
+
 /// What an upper-case hexadecimal digit is worth; `+2b` is no xtext.
 fn value(digit: u8) -> Option<u8> {
     match digit {
@@ -90,6 +107,15 @@ mod tests {
             let read = XText::parse(text, 100).unwrap();
             assert!(read.octets().eq(octets.iter().copied()), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let text = "\"a b\"+x=y\u{e9}@z";
+        let written = written(text).to_string();
+        assert_eq!(written, "\"a+20b\"+2Bx+3Dy+C3+A9@z");
+        let read = XText::parse(&written, 100).unwrap();
+        assert!(read.octets().eq(text.bytes()));
     }
 
     #[test]

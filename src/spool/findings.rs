@@ -60,7 +60,7 @@ impl fmt::Display for Finding {
             }
             Self::Aside(number) => write!(
                 f,
-                "lost segment={number:06}.seg: neither of its headers can be read; it is kept as it is and not used again"
+                "lost segment={number:06}.seg: neither of its headers can be read; it is kept as it is and not used: move it away, and the next start makes another"
             ),
         }
     }

@@ -150,9 +150,17 @@ impl Folder {
     /// [`OpenError`] for another format or a foreign file.
     pub fn header(&self, disk: &dyn Disk, number: u32) -> Result<Option<SegmentHeader>, OpenError> {
         let path = self.segment(number);
-        let file = disk
-            .open(&path)
-            .map_err(|problem| OpenError::io(&path, &problem))?;
+        let file = match disk.open(&path) {
+            // Somebody's folder: left alone, and the segment counts as damaged.
+            Err(problem) if problem.kind() == io::ErrorKind::IsADirectory => {
+                log::error!(
+                    "spool file={} error=\"a folder, no segment\": move it away",
+                    path.display()
+                );
+                return Ok(None);
+            }
+            file => file.map_err(|problem| OpenError::io(&path, &problem))?,
+        };
         let mut block = [0; BLOCK];
         let mut best: Option<SegmentHeader> = None;
         let mut other = None;
@@ -288,37 +296,63 @@ pub fn pause(shared: &Shared, octets: usize) -> bool {
     if *stopped || hurry {
         return !*stopped;
     }
+    drop(stopped);
     let time = Duration::from_secs_f64(octets as f64 / limits::SPOOL_FILL_RATE as f64);
+    wait(shared, time)
+}
+
+/// Waits so long, or less if it is called. False: the spool stops.
+fn wait(shared: &Shared, time: Duration) -> bool {
+    let stopped = locked(&shared.fill_stop.0);
+    if *stopped {
+        return false;
+    }
     match shared.fill_stop.1.wait_timeout(stopped, time) {
         Ok((stopped, _)) => !*stopped,
         Err(_) => false,
     }
 }
 
-/// Makes the segments that a spool of its size still lacks, slowly, while it serves.
-pub fn fill(shared: &Arc<Shared>, missing: Vec<u32>) {
-    let all = missing.len();
-    for (made, number) in missing.into_iter().enumerate() {
-        let header = unused(shared, number);
-        let pause = |octets| pause(shared, octets);
-        let result = shared.folder.make_segment(&*shared.disk, header, pause);
-        let mut state = shared.state();
-        match result {
-            Ok(()) => {
-                state.segments.coming = state.segments.coming.saturating_sub(1);
-                state.segments.add_unused(number);
+/// Makes the segments that a spool of its size still lacks, slowly, while it serves. What the disk has no room for, or fails
+/// to write, is tried again: the spool is smaller meanwhile.
+pub fn fill(shared: &Arc<Shared>, missing: &[u32]) {
+    let (all, rate) = (missing.len(), limits::SPOOL_FILL_RATE);
+    log::info!(
+        "spool fill begins segments={all} octets={} rate={rate}/s: usable one by one as they are zeroed",
+        all * limits::SPOOL_SEGMENT
+    );
+    let mut told = false;
+    for (made, &number) in missing.iter().enumerate() {
+        let left = all - made;
+        while let Err(problem) = fill_one(shared, number, left) {
+            shared.state().segments.coming = 0;
+            if !std::mem::replace(&mut told, true) {
+                log::error!(
+                    "spool fill made={made} of={all} segment={number:06} error=\"{problem}\": the spool stays smaller; it is tried again every {:?}",
+                    limits::SPOOL_FILL_AGAIN
+                );
             }
-            Err(problem) => {
-                state.segments.coming = 0;
-                drop(state);
-                if problem.kind() != io::ErrorKind::Interrupted {
-                    log::error!(
-                        "spool fill made={made} of={all} segment={number:06} error=\"{problem}\": the spool stays smaller until the next start"
-                    );
-                }
+            if !wait(shared, limits::SPOOL_FILL_AGAIN) {
                 return;
             }
         }
+        let mut state = shared.state();
+        state.segments.coming = left - 1;
+        state.segments.add_unused(number);
+        if std::mem::take(&mut told) {
+            log::warn!("spool fill made={} of={all}: it goes on", made + 1);
+        }
     }
     log::info!("spool fill done segments={all}");
+}
+
+/// The next of those that are left, if there is room for all: no disk is to be filled up by half a spool.
+fn fill_one(shared: &Shared, number: u32, left: usize) -> Result<(), String> {
+    let (disk, header) = (&*shared.disk, unused(shared, number));
+    let room = shared.folder.check_room(disk, left);
+    room.map_err(|problem| problem.to_string())?;
+    let made = shared
+        .folder
+        .make_segment(disk, header, |octets| pause(shared, octets));
+    made.map_err(|problem| problem.to_string())
 }

@@ -79,6 +79,8 @@ pub struct Inspector {
     shared: Arc<Shared>,
     queued: Vec<Queued>,
     segments: u32,
+    /// Of them, those that are there.
+    made: u32,
     keeps_up: bool,
 }
 
@@ -127,6 +129,7 @@ impl Inspector {
             shared: Arc::new(shared),
             queued,
             segments,
+            made: headers.len() as u32,
             keeps_up,
         };
         let reader = inspector.shared.clone();
@@ -164,6 +167,12 @@ impl Inspector {
     #[must_use]
     pub fn size(&self) -> u64 {
         u64::from(self.segments) * limits::SPOOL_SEGMENT as u64
+    }
+
+    /// Octets of it that are not there: still to be zeroed, or for want of room or by damage.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        u64::from(self.segments.saturating_sub(self.made)) * limits::SPOOL_SEGMENT as u64
     }
 
     /// Reads the envelope of a message, with these of its recipients; its body follows by [`Message::next_chunk`]. None:

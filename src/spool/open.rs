@@ -97,7 +97,11 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::Foreign(path) => {
-                write!(f, "spool {}: no segment of this spool", path.display())
+                write!(
+                    f,
+                    "spool {}: no segment of this spool, though it has the name of one: move it to another folder",
+                    path.display()
+                )
             }
             Self::Small { size } => write!(
                 f,
@@ -156,7 +160,10 @@ pub fn open(
             _ => ::log::error!("spool {finding}"),
         }
     }
-    recovery.state.segments.coming = survey.missing.len();
+    recovery.state.segments.coming = match survey.fill {
+        Fill::Now => survey.missing.len(),
+        Fill::Later => 0,
+    };
     recovery.state.queue.new_id(now.saturating_mul(1_000_000));
     ::log::info!(
         "spool open segments={} entries={} missing={} sealed={}",
@@ -221,8 +228,17 @@ struct Survey {
     /// The highest number that was there.
     highest: u32,
     missing: Vec<u32>,
+    fill: Fill,
     salt: u64,
     sealer: Option<Sealer>,
+}
+
+/// When the missing segments can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fill {
+    Now,
+    /// When there is room again.
+    Later,
 }
 
 impl Survey {
@@ -243,9 +259,10 @@ impl Survey {
         };
         // A spool that does not open is left as it is.
         let sealer = sealer(options.key.as_ref(), &options.dir, salt, &headers)?;
+        let recorded = headers.iter().map(|header| header.spool).max().unwrap_or(0);
+        leave_alone(folder, &mut present, &headers, wanted.max(recorded));
         let highest = present.last().copied().unwrap_or(0);
-        let recorded = headers.iter().map(|header| header.spool).max();
-        let before = recorded.unwrap_or(0).max(highest);
+        let before = recorded.max(highest);
         if before > wanted {
             return Err(OpenError::Shrunk {
                 path: options.dir.clone(),
@@ -256,12 +273,9 @@ impl Survey {
         folder.remove_unfinished(disk)?;
         let fill = match folder.check_room(disk, wanted as usize - present.len()) {
             // The disk was filled by others. What is queued must not wait for that to end, nor the disk be filled up.
-            Err(problem) if before == wanted => {
-                ::log::error!("{problem}: the spool stays smaller until a start finds room");
-                false
-            }
+            Err(_) if before == wanted => Fill::Later,
             Err(problem) => return Err(problem),
-            Ok(()) => true,
+            Ok(()) => Fill::Now,
         };
         if present.is_empty() {
             let first = SegmentHeader {
@@ -274,8 +288,9 @@ impl Survey {
             present.push(1);
             headers.push(first);
         }
-        let missing = |number: &u32| fill && present.binary_search(number).is_err();
+        let missing = |number: &u32| present.binary_search(number).is_err();
         Ok(Self {
+            fill,
             missing: (1..=wanted).filter(missing).collect(),
             present,
             headers,
@@ -295,6 +310,21 @@ impl Survey {
             (!whole).then_some(Finding::Aside(number))
         })
     }
+}
+
+/// Leaves out what has a segment's name, no header that can be read, and a number that this spool never had: it is
+/// somebody else's file.
+fn leave_alone(folder: &Folder, present: &mut Vec<u32>, headers: &[SegmentHeader], most: u32) {
+    present.retain(|number| {
+        let ours = *number <= most || headers.iter().any(|header| header.segment == *number);
+        if !ours {
+            ::log::error!(
+                "spool file={}: no segment of this spool, and left alone: move it to another folder",
+                folder.segment(*number).display()
+            );
+        }
+        ours
+    });
 }
 
 /// What makes this spool's checksums its own.
@@ -383,7 +413,7 @@ fn start(
         let filler = shared.clone();
         spawn(
             "spool-fill",
-            Box::new(move || folder::fill(&filler, missing)),
+            Box::new(move || folder::fill(&filler, &missing)),
         )?;
     }
     Ok(Spool { handle })

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use async_rustls::rustls::{Error, PeerIncompatible as Lacks};
+use async_rustls::rustls::{
+    AlertDescription, Error, InvalidMessage, PeerIncompatible as Lacks, PeerMisbehaved as Breach,
+};
 
 /// What a handshake failed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Failure {
     pub fn of(error: &Error) -> Self {
         match error {
             Error::PeerIncompatible(lack) => Self::of_lack(lack),
-            // Its only one in a server: the resolver has no certificate.
+            // Its only ones in a server: the resolver has no certificate, or none that signs as the client wants it.
             Error::General(_) => Self::Certificate,
             Error::NoApplicationProtocol => Self::Alpn,
             Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Self::PeerCertificate,
@@ -63,6 +65,26 @@ impl Failure {
             | Error::DecryptError
             | Error::PeerSentOversizedRecord => Self::Malformed,
             _ => Self::Other,
+        }
+    }
+
+    /// The alert that rustls (0.23) owes the peer after this error and does not send, of all that a server fails with: it
+    /// ends these without one. None: it has sent one, or the peer did.
+    pub fn owed_alert(error: &Error) -> Option<AlertDescription> {
+        match error {
+            Error::General(text) if text == "incompatible signing key" => {
+                Some(AlertDescription::HandshakeFailure)
+            }
+            Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+                Some(AlertDescription::DecodeError)
+            }
+            Error::PeerMisbehaved(
+                Breach::MessageInterleavedWithHandshakeMessage
+                | Breach::TooManyEmptyFragments
+                | Breach::TooManyWarningAlertsReceived
+                | Breach::RejectedEarlyDataInterleavedWithHandshakeMessage,
+            ) => Some(AlertDescription::UnexpectedMessage),
+            _ => None,
         }
     }
 

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use async_rustls::rustls::sign::CertifiedKey;
 use zeroize::Zeroize as _;
 
 use super::compiled::Compiled;
@@ -57,8 +59,16 @@ pub struct Found {
     pub(super) dirs: Vec<Dir>,
     /// The compiled-in table's, by their place in it.
     pub(super) files: BTreeMap<u32, Read>,
-    /// Where a good pair is new.
-    fresh: Vec<PathBuf>,
+    fresh: Vec<Fresh>,
+}
+
+/// Where a good pair is new.
+#[derive(Debug)]
+pub enum Fresh {
+    /// In a folder of `--certs`.
+    Folder(PathBuf),
+    /// In files of the compiled-in table: their place in it, and what is in them.
+    File(u32, Arc<CertifiedKey>),
 }
 
 /// One `--certs`.
@@ -93,8 +103,8 @@ impl Found {
         found
     }
 
-    /// The folders in which a good pair is new since this was asked last.
-    pub fn take_fresh(&mut self) -> Vec<PathBuf> {
+    /// Where a good pair is new since this was asked last.
+    pub fn take_fresh(&mut self) -> Vec<Fresh> {
         std::mem::take(&mut self.fresh)
     }
 
@@ -104,7 +114,7 @@ impl Found {
             Change::Folder { dir, name, read } => {
                 if let Some(dir) = self.dirs.get_mut(dir) {
                     if read.is_ok() {
-                        self.fresh.push(dir.path.join(&name));
+                        self.fresh.push(Fresh::Folder(dir.path.join(&name)));
                     }
                     dir.folders.insert(name, without_key(read));
                 }
@@ -120,6 +130,10 @@ impl Found {
                 }
             }
             Change::File { at, read } => {
+                if let Ok(pair) = &read {
+                    let certified = Arc::clone(&pair.certified);
+                    self.fresh.push(Fresh::File(at, certified));
+                }
                 self.files.insert(at, without_key(read));
             }
         }

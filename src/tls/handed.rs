@@ -119,7 +119,7 @@ fn put_read(frame: &mut Vec<u8>, read: Read) {
             return put(frame, reason.as_bytes());
         }
     };
-    frame.push(match &pair.key {
+    frame.push(match &*pair.key {
         PrivateKeyDer::Sec1(_) => 2,
         PrivateKeyDer::Pkcs1(_) => 3,
         _ => 1,

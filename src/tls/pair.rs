@@ -14,6 +14,7 @@ use async_rustls::rustls;
 use async_rustls::rustls::crypto::CryptoProvider;
 use async_rustls::rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
+use zeroize::Zeroizing;
 
 use super::chain::{self, Link};
 use super::compiled::folded;
@@ -23,8 +24,9 @@ use super::compiled::folded;
 pub struct Pair {
     /// The chain, its end-entity certificate first, and the key ready to sign.
     pub certified: Arc<CertifiedKey>,
-    /// The key as it stood in its file: PKCS#8, SEC1 or PKCS#1.
-    pub key: PrivateKeyDer<'static>,
+    /// The key as it stood in its file: PKCS#8, SEC1 or PKCS#1. Wiped from memory when it is dropped, as the file's text is;
+    /// the PEM decoder of rustls-pki-types and the loader of rustls have copies of their own, which they free as they are.
+    pub key: Zeroizing<PrivateKeyDer<'static>>,
     /// The DNS names of the certificate, lower-case; wildcards as `*.parent`.
     pub names: Vec<String>,
 }
@@ -64,7 +66,7 @@ impl fmt::Display for PairError {
         match self {
             Self::Unreadable(path, e) => write!(f, "{}: {e}", path.display()),
             Self::NotPem(path) => write!(f, "{}: not a PEM file", path.display()),
-            Self::Broken(path, e) => write!(f, "{}: {e}", path.display()),
+            Self::Broken(path, e) => write!(f, "{}: {}", path.display(), broken(e)),
             Self::NoCertificate(path) => write!(f, "{}: no PEM certificate in it", path.display()),
             Self::BadCertificate(path, n, webpki::Error::UnsupportedCertVersion) => write!(
                 f,
@@ -98,6 +100,22 @@ impl fmt::Display for PairError {
 
 impl std::error::Error for PairError {}
 
+/// What is wrong with a PEM section, for people: the library shows its octets as numbers.
+fn broken(problem: &pem::Error) -> &'static str {
+    match problem {
+        pem::Error::MissingSectionEnd { .. } => {
+            "it ends before the -----END line of its last section: is it half written?"
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a -----BEGIN line is broken: it should end in five hyphens"
+        }
+        pem::Error::Base64Decode(_) => {
+            "what stands between a -----BEGIN and its -----END line is no base64"
+        }
+        _ => "not a PEM file",
+    }
+}
+
 impl Pair {
     /// Reads and checks the chain's and the key's file (they may be the same), of at most `max` bytes each.
     pub fn read(
@@ -118,6 +136,7 @@ impl Pair {
         (chain, key): (&Path, &Path),
         provider: &CryptoProvider,
     ) -> Result<Self, PairError> {
+        let der = Zeroizing::new(der);
         let signing = provider
             .key_provider
             .load_private_key(der.clone_key())
@@ -164,13 +183,16 @@ impl Pair {
 }
 
 /// A regular file of at most `max` bytes. A pipe would block the boot, and a device might never end.
-pub(super) fn read_file(path: &Path, max: usize) -> Result<Vec<u8>, PairError> {
+///
+/// It may hold a key: the text is wiped when it is dropped, and has its room from the start, so that it leaves no copies behind
+/// as it grows.
+pub(super) fn read_file(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, PairError> {
     let unreadable = |e| PairError::Unreadable(path.into(), e);
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() || metadata.len() > max as u64 {
         return Err(PairError::NotPem(path.into()));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 32)); // the last read finds the end
     File::open(path)
         .and_then(|file| file.take(max as u64).read_to_end(&mut bytes))
         .map_err(unreadable)?;
@@ -245,11 +267,11 @@ mod tests {
         assert_eq!(pair.certified.cert[0].as_ref(), ec.der);
         let sec1 = traditional("EC PRIVATE KEY", &ec.key);
         let sec1 = read(&folder, &ec.chain, &sec1).unwrap();
-        assert!(matches!(sec1.key, PrivateKeyDer::Sec1(_)));
+        assert!(matches!(*sec1.key, PrivateKeyDer::Sec1(_)));
         assert!(read(&folder, &rsa.chain, &rsa.key).is_ok());
         let pkcs1 = traditional("RSA PRIVATE KEY", &rsa.key);
         let pkcs1 = read(&folder, &rsa.chain, &pkcs1).unwrap();
-        assert!(matches!(pkcs1.key, PrivateKeyDer::Pkcs1(_)));
+        assert!(matches!(*pkcs1.key, PrivateKeyDer::Pkcs1(_)));
     }
 
     #[test]
@@ -310,6 +332,9 @@ mod tests {
         let encrypted = own.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
         let broken = own.chain.replace("-----END", "~~~~~END");
         let old = version_1(&own);
+        let half = &own.chain[..own.chain.len() / 2];
+        let hyphen = own.chain.replace("CERTIFICATE-----\n", "CERTIFICATE----\n");
+        let no_base64 = own.chain.replacen("\nM", "\n!", 1);
         let garbled = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         // The words apart, so that no scanner takes this for a key.
         let no_key = ["BEGIN", "END"].map(|word| format!("-----{word} PRIVATE {}-----\n", "KEY"));
@@ -336,7 +361,31 @@ mod tests {
                 &encrypted,
                 "DIR/key.pem: the private key has a password; `openssl pkey` writes it without one",
             ),
-            (&broken, &own.key, "DIR/chain.pem: "),
+            (
+                half,
+                &own.key,
+                "DIR/chain.pem: it ends before the -----END line of its last section: is it half written?",
+            ),
+            (
+                &own.chain,
+                &own.key[..60],
+                "DIR/key.pem: it ends before the -----END line of its last section: is it half written?",
+            ),
+            (
+                &hyphen,
+                &own.key,
+                "DIR/chain.pem: a -----BEGIN line is broken: it should end in five hyphens",
+            ),
+            (
+                &no_base64,
+                &own.key,
+                "DIR/chain.pem: what stands between a -----BEGIN and its -----END line is no base64",
+            ),
+            (
+                &broken,
+                &own.key,
+                "DIR/chain.pem: it ends before the -----END",
+            ),
             (garbled, &own.key, "DIR/chain.pem: certificate 1: "),
             (
                 &old,

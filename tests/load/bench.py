@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 
+import dead
 import meter
 import relays
 from table import Row, Table
@@ -385,6 +386,16 @@ class Bench:
             raise RuntimeError(f"{QUEUED} messages were to be queued: {last}")
         return port, nowhere
 
+    def dead(self):
+        """Fresh mail's delay, from its 250 to its arrival at a live destination, while 1,000 others are down."""
+        for relay in self.relays:
+            if relay.name != "facteur":
+                continue
+            for others, down in (("nothing else queued", False), ("1,000 destinations down", True)):
+                for name, delay in dead.figures(dead.measure(relay, self.base, down)).items():
+                    limit = ("<=", 1000) if down and name == "95 %" else None
+                    yield Row(f"fresh, {others}, {name}", "ms", {"facteur": delay}, limit=limit, digits=1)
+
     def protocol(self):
         """What the receiving machine costs by itself: no socket, no disk."""
         lines = dict(line.split() for line in relays.run(PROTOCOL).splitlines())
@@ -414,6 +425,7 @@ ROWS = {
     "start": Bench.start,
     "names": Bench.names,
     "recovery": Bench.recovery,
+    "dead": Bench.dead,
     "protocol": Bench.protocol,
     "size": Bench.size,
 }

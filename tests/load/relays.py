@@ -67,6 +67,8 @@ class Facteur:
     # Without --certs: the compiled-in table's certificates are the only ones.
     table_only = False
     spool_mib = SPOOL_MIB
+    # No smarthost: by DNS.
+    by_mx = False
     # Flags of this run beside those of all.
     flags = ()
 
@@ -79,7 +81,7 @@ class Facteur:
     def command(self, port, sink):
         certs = [] if self.table_only else ["--certs", os.path.join(self.dir, "certs"), "--default-cert", "localhost"]
         return [
-            self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--relay", f"127.0.0.1:{sink}",
+            self.binary, "serve", "--listen", f"127.0.0.1:{port}", *([] if self.by_mx else ["--relay", f"127.0.0.1:{sink}"]),
             "--spool", os.path.join(self.dir, "spool"), "--spool-size", f"{self.spool_mib}M",
             "--hostname", "bench.localhost", "--log", "warn", *certs, *self.flags,
         ]  # fmt: skip

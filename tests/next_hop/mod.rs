@@ -238,6 +238,8 @@ pub fn connector(level: Level) -> Connector {
         level,
         tls: tls::client::config(),
         next_session: Box::new(move || sessions.fetch_add(1, Ordering::Relaxed)),
+        sources: Default::default(),
+        resting: Default::default(),
         counters: Counters::default(),
     }
 }

@@ -5,21 +5,29 @@
 //! example.test      MX    10 mx.example.test
 //! mx.example.test   A     127.0.0.1
 //! www.example.test  CNAME mx.example.test
+//! _25._tcp.mx.test   TLSA  3 1 1 0a0b0c           # hexadecimal, of any length
+//! long.test         TXT   two strings            # of one record
 //! exists.test       -                            # a name without records
 //! broken.test       does  servfail
 //! half.test         AAAA  does servfail          # only when asked for that type
 //! *                 does  no-edns                # whatever the name
 //! ```
 //!
-//! A name that no line holds is NXDOMAIN; names are absolute, without their last dot. What a name `does`:
+//! A name that no line holds is NXDOMAIN; names are absolute, without their last dot. Records have a TTL of 60 seconds,
+//! answers without any an SOA that allows 30. What a name `does`:
 //!
 //! - `servfail`, `refused`: that answer;
 //! - `silent`: no answer;
 //! - `garbage`: octets that are no message; `malformed`: the right header and question, then octets that are no records;
 //! - `wrong-id`, `wrong-question`, `wrong-source`: first a lie (192.0.2.66, `evil.test`) that should not be believed,
 //!   for that reason, then the truth;
+//! - `out-of-order`: first the answer to a question asked earlier; `flood`: by UDP two hundred lies with wrong ids before the
+//!   truth;
 //! - `lies`: only the lie with the wrong id;
 //! - `truncate`: cut by UDP, whole by TCP; `tcp-truncate`: cut by both; `tcp-silent`: cut by UDP, no answer by TCP;
+//! - `tcp-cut`, `tcp-trickle`: cut by UDP, by TCP half the answer, or an octet now and then;
+//! - `pointer-loop`: an answer whose names point at themselves; `claims`: one that claims 10,000 records more than it has;
+//! - `validated`: with the AD bit; `no-soa`: nothing says how long there is none;
 //! - `no-edns`: FORMERR to questions with EDNS;
 //! - `referral`: empty and without recursion, as from a server that does not look up for us;
 //! - `no-chase`: only the first CNAME of a chain is in the answer.
@@ -27,13 +35,14 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use domain::base::iana::{Class, Rcode};
-use domain::base::{Message, MessageBuilder, Name, Rtype};
-use domain::rdata::{A, Aaaa, AllRecordData, Cname, Mx};
+use domain::base::{Message, MessageBuilder, Name, Rtype, Serial, Ttl, UnknownRecordData};
+use domain::rdata::{A, Aaaa, AllRecordData, Cname, Mx, Soa, Txt};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 type OwnName = Name<Vec<u8>>;
 type Data = AllRecordData<Vec<u8>, OwnName>;
@@ -179,9 +188,20 @@ fn serve_connection(stream: &mut TcpStream, shared: &Shared) -> Option<()> {
         shared.note(&question, Transport::Tcp);
         zone.answers(&question, Transport::Tcp)
     };
+    let does = |deed| shared.zone.lock().unwrap().does(&question, deed);
     let answer = answers.last()?;
     let length = u16::try_from(answer.len()).unwrap();
     stream.write_all(&length.to_be_bytes()).ok()?;
+    if does("tcp-cut") {
+        return stream.write_all(&answer[..answer.len() / 2]).ok();
+    }
+    if does("tcp-trickle") {
+        for octet in answer {
+            stream.write_all(&[*octet]).ok()?;
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        return Some(());
+    }
     stream.write_all(answer).ok()
 }
 
@@ -255,6 +275,14 @@ impl Zone {
             return vec![question.answer(Rcode::FORMERR, &[])];
         }
         let mut answers = Vec::new();
+        if does("flood") && udp {
+            let wrong = |step| question.with_id(question.id.wrapping_add(step)).lie();
+            answers.extend((1..=200).map(wrong));
+        }
+        if does("out-of-order") {
+            let earlier = question.with_id(question.id.wrapping_add(1));
+            answers.push(earlier.about("other.test").lie());
+        }
         if does("wrong-id") || does("lies") {
             answers.push(question.with_id(question.id.wrapping_add(1)).lie());
         }
@@ -264,7 +292,8 @@ impl Zone {
         if !does("lies") {
             answers.push(self.truth(question));
         }
-        let cut = does("tcp-truncate") || (udp && (does("truncate") || does("tcp-silent")));
+        let by_tcp = ["truncate", "tcp-silent", "tcp-cut", "tcp-trickle"];
+        let cut = does("tcp-truncate") || (udp && by_tcp.into_iter().any(does));
         for answer in &mut answers {
             if cut || answer.len() > question.room {
                 *answer = question.answer(Rcode::NOERROR, &[]);
@@ -273,6 +302,20 @@ impl Zone {
             if does("referral") {
                 *answer = question.answer(Rcode::NOERROR, &[]);
                 answer[3] &= 0x7f;
+            }
+            if does("validated") {
+                answer[3] |= 0x20;
+            }
+            if does("claims") {
+                answer[6] += 39;
+                answer[7] = answer[7].wrapping_add(16);
+            }
+            if does("pointer-loop") {
+                *answer = question.answer(Rcode::NOERROR, &[]);
+                answer[7] = 1;
+                let here = 0xc000 | u16::try_from(answer.len()).unwrap();
+                answer.extend(here.to_be_bytes());
+                answer.extend(b"\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x42");
             }
             if does("malformed") {
                 *answer = question.answer(Rcode::NOERROR, &[]);
@@ -317,7 +360,11 @@ impl Zone {
             true => Rcode::NOERROR,
             false => Rcode::NXDOMAIN,
         };
-        question.answer(rcode, &records)
+        let found = records
+            .last()
+            .is_some_and(|(_, data)| rtype_of(data) == question.rtype);
+        let soa = !found && !self.does(question, "no-soa");
+        question.answer_with(rcode, &records, soa.then(|| soa_above(&owner)))
     }
 }
 
@@ -359,6 +406,15 @@ impl Question {
     }
 
     fn answer(&self, rcode: Rcode, records: &[(OwnName, Data)]) -> Vec<u8> {
+        self.answer_with(rcode, records, None)
+    }
+
+    fn answer_with(
+        &self,
+        rcode: Rcode,
+        records: &[(OwnName, Data)],
+        authority: Option<(OwnName, Data)>,
+    ) -> Vec<u8> {
         let mut builder = MessageBuilder::new_vec();
         let header = builder.header_mut();
         header.set_id(self.id);
@@ -370,6 +426,10 @@ impl Question {
         builder.push((&self.name, self.rtype)).unwrap();
         let mut builder = builder.answer();
         for (owner, data) in records {
+            builder.push((owner, 60, data)).unwrap();
+        }
+        let mut builder = builder.authority();
+        if let Some((owner, data)) = authority {
             builder.push((owner, 60, data)).unwrap();
         }
         builder.finish()
@@ -385,8 +445,26 @@ impl Question {
     }
 }
 
+/// The root writes itself as nothing.
 fn name(text: &str) -> OwnName {
-    Name::vec_from_str(text).unwrap()
+    Name::vec_from_str(if text.is_empty() { "." } else { text }).unwrap()
+}
+
+/// Of the zone that a name's last label names.
+fn soa_above(owner: &OwnName) -> (OwnName, Data) {
+    let text = owner.to_string();
+    let zone = name(text.rsplit('.').next().unwrap());
+    let [refresh, retry, expire, minimum] = [3600, 600, 86_400, 30].map(Ttl::from_secs);
+    let soa = Soa::new(
+        name("ns.test"),
+        name("root.test"),
+        Serial(1),
+        refresh,
+        retry,
+        expire,
+        minimum,
+    );
+    (zone, soa.into())
 }
 
 fn rtype_of(data: &Data) -> Rtype {
@@ -398,6 +476,22 @@ fn record_data(rtype: &str, words: &[&str]) -> Option<Data> {
         ("A", [address]) => A::new(address.parse().ok()?).into(),
         ("AAAA", [address]) => Aaaa::new(address.parse().ok()?).into(),
         ("CNAME", [target]) => Cname::new(name(target)).into(),
+        ("TXT", strings) => {
+            let framed = strings.iter().flat_map(|string| {
+                let length = u8::try_from(string.len()).expect("at most 255 octets");
+                [&[length], string.as_bytes()].concat()
+            });
+            Txt::from_octets(framed.collect::<Vec<u8>>()).ok()?.into()
+        }
+        ("TLSA", [numbers @ .., data]) => {
+            let mut octets: Vec<u8> = numbers.iter().map(|word| word.parse().unwrap()).collect();
+            let digits: Vec<char> = data.chars().collect();
+            let octet = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).unwrap();
+            octets.extend(digits.chunks(2).map(octet));
+            UnknownRecordData::from_octets(Rtype::TLSA, octets)
+                .ok()?
+                .into()
+        }
         ("MX", [preference, host]) => Mx::new(preference.parse().ok()?, name(host)).into(),
         _ => return None,
     })

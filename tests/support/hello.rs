@@ -110,6 +110,9 @@ pub enum Answer {
     Other(Vec<u8>),
 }
 
+pub const UNEXPECTED_MESSAGE: Answer = Answer::Alert(10);
+pub const HANDSHAKE_FAILURE: Answer = Answer::Alert(40);
+pub const DECODE_ERROR: Answer = Answer::Alert(50);
 pub const PROTOCOL_VERSION: Answer = Answer::Alert(70);
 pub const NO_APPLICATION_PROTOCOL: Answer = Answer::Alert(120);
 

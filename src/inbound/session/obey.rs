@@ -106,7 +106,10 @@ impl Session {
             transaction::recipient(&self.inbound, self.trust, recipient),
             &mut self.mail,
         ) {
-            (Ok(address), Some(mail)) => mail.recipient(address, parameters).await,
+            (Ok(allowed), Some(mail)) => {
+                let routes = &self.inbound.routes;
+                mail.recipient(routes, allowed, parameters).await
+            }
             (Ok(_), None) => Err(reply::BAD_SEQUENCE),
             (Err(refusal), _) => Err(refusal),
         };

@@ -1,41 +1,16 @@
-//! Questions as octets, and what octets from a server say to one.
+//! What octets from a server say to a question.
 //!
 //! Nothing here trusts the octets: an answer that is not to our question is none, whatever it says.
 
+use super::Dnssec;
+use super::data::Data;
+use super::question::{OwnName, Question};
 use crate::limits;
 use domain::base::iana::{Class, Opcode, OptRcode, Rcode};
-use domain::base::message_builder::PushError;
 use domain::base::wire::ParseError;
-use domain::base::{Message, MessageBuilder, Name, ParsedRecord, Rtype, ToName};
-use domain::rdata::{A, Aaaa, Cname, Mx};
-use std::net::IpAddr;
-
-type OwnName = Name<Vec<u8>>;
-
-/// One question, as it is asked and as answers are held against it.
-#[derive(Clone, Debug)]
-pub(super) struct Question {
-    name: OwnName,
-    rtype: Rtype,
-}
-
-/// Whether the question tells the server that long answers fit (RFC 6891).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Edns {
-    On,
-    Off,
-}
-
-/// One record of the type asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Data {
-    Address(IpAddr),
-    /// The root, which stands for no host, is `.`.
-    Mx {
-        preference: u16,
-        exchange: String,
-    },
-}
+use domain::base::{Message, ToName, Ttl};
+use domain::rdata::{Cname, Soa};
+use std::time::Duration;
 
 /// What octets from a server are to a question.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,11 +23,20 @@ pub(super) enum Reading {
     NoEdns,
     /// An answer of no use; what the server did.
     Failed(String),
-    Answer(Answer),
+    Answer(Heard),
+}
+
+/// What a server knows, for how long it is true, and whether the server has proved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) answer: Answer,
+    /// Zero where it is not to be kept: also where a negative answer does not say (RFC 2308 5).
+    pub(super) ttl: Duration,
+    pub(super) dnssec: Dnssec,
 }
 
 /// What a server knows.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// At least one.
     Records(Vec<Data>),
@@ -67,39 +51,6 @@ pub(super) enum Answer {
 }
 
 impl Question {
-    /// None where the text is no name in DNS. Domains beyond ASCII have come to their A-labels before.
-    pub(super) fn new(name: &str, rtype: Rtype) -> Option<Self> {
-        let name = crate::policy::target::host_name(name).filter(|_| name.is_ascii())?;
-        let name = Name::vec_from_str(&name).ok()?;
-        Some(Self { name, rtype })
-    }
-
-    /// The same question about another name.
-    pub(super) fn about(&self, name: OwnName) -> Self {
-        Self {
-            name,
-            rtype: self.rtype,
-        }
-    }
-
-    /// The octets of the question.
-    pub(super) fn octets(&self, id: u16, edns: Edns) -> Result<Vec<u8>, PushError> {
-        let mut builder = MessageBuilder::new_vec();
-        builder.header_mut().set_id(id);
-        builder.header_mut().set_rd(true);
-        let mut builder = builder.question();
-        builder.push((&self.name, self.rtype))?;
-        let mut builder = builder.additional();
-        if edns == Edns::On {
-            let size = u16::try_from(limits::DNS_UDP_ANSWER).unwrap_or(u16::MAX);
-            builder.opt(|opt| {
-                opt.set_udp_payload_size(size);
-                Ok(())
-            })?;
-        }
-        Ok(builder.finish())
-    }
-
     /// Reads what came back to the question that was asked with this id.
     pub(super) fn read(&self, id: u16, octets: &[u8]) -> Reading {
         let Ok(message) = Message::from_octets(octets) else {
@@ -142,42 +93,109 @@ impl Question {
     }
 
     /// Goes along the CNAMEs from our name to its records (RFC 1034 3.6.2); records of other names are nothing to us.
-    fn answer(&self, message: &Message<&[u8]>) -> Result<Answer, ParseError> {
+    fn answer(&self, message: &Message<&[u8]>) -> Result<Heard, ParseError> {
         let mut name = self.name.clone();
         let mut aliases = 0;
-        loop {
-            let mut found = Vec::new();
-            let mut next = None;
-            for record in message.answer()? {
-                let record = record?;
-                if record.class() != Class::IN || record.owner() != name {
-                    continue;
-                }
-                if record.rtype() == self.rtype {
-                    found.extend(data(&record)?);
-                } else if let Some(alias) = record.to_record::<Cname<_>>()? {
-                    next = Some(alias.data().cname().to_name());
-                }
-            }
-            if !found.is_empty() {
-                return Ok(Answer::Records(found));
-            }
-            let Some(alias) = next else {
+        let mut ttl = Duration::MAX;
+        let mut found = Vec::new();
+        while aliases <= limits::DNS_ALIASES {
+            let here = self.at(&name, message)?;
+            ttl = ttl.min(here.ttl);
+            found = here.records;
+            let Some(alias) = here.alias.filter(|_| found.is_empty()) else {
                 break;
             };
             name = alias;
             aliases += 1;
-            if aliases > limits::DNS_ALIASES {
-                break;
-            }
         }
         // NXDOMAIN is about the last name of a chain (RFC 6604 3).
-        Ok(match message.header().rcode() {
+        let answer = match message.header().rcode() {
+            _ if !found.is_empty() => Answer::Records(found),
             _ if aliases > limits::DNS_ALIASES => Answer::Alias { name, aliases },
-            Rcode::NXDOMAIN => Answer::NoSuchName,
+            Rcode::NXDOMAIN => {
+                ttl = ttl.min(negative_ttl(message, &name).unwrap_or_default());
+                Answer::NoSuchName
+            }
             _ if aliases > 0 => Answer::Alias { name, aliases },
-            _ => Answer::NoRecords,
+            _ => {
+                ttl = ttl.min(negative_ttl(message, &name).unwrap_or_default());
+                Answer::NoRecords
+            }
+        };
+        let dnssec = match message.header().ad() {
+            true => Dnssec::Validated,
+            false => Dnssec::NotValidated,
+        };
+        Ok(Heard {
+            answer,
+            ttl,
+            dnssec,
         })
+    }
+
+    /// What the answer holds of one name.
+    fn at(&self, name: &OwnName, message: &Message<&[u8]>) -> Result<At, ParseError> {
+        let mut at = At {
+            records: Vec::new(),
+            alias: None,
+            ttl: Duration::MAX,
+        };
+        for record in message.answer()? {
+            let record = record?;
+            if record.class() != Class::IN || record.owner() != *name {
+                continue;
+            }
+            if record.rtype() == self.rtype {
+                let data = Data::read(&record)?;
+                if at.records.len() < limits::DNS_RECORDS {
+                    at.records.extend(data);
+                }
+            } else if let Some(alias) = record.to_record::<Cname<_>>()? {
+                at.alias = Some(alias.data().cname().to_name());
+            } else {
+                continue;
+            }
+            at.ttl = at.ttl.min(duration(record.ttl()));
+        }
+        Ok(at)
+    }
+}
+
+/// What an answer holds of one name.
+struct At {
+    records: Vec<Data>,
+    alias: Option<OwnName>,
+    /// The shortest of them.
+    ttl: Duration,
+}
+
+impl Heard {
+    /// Octets on the heap.
+    pub(super) fn heap(&self) -> usize {
+        match &self.answer {
+            Answer::Records(records) => {
+                let data = records.iter().map(Data::heap).sum::<usize>();
+                records.capacity() * size_of::<Data>() + data
+            }
+            Answer::Alias { name, .. } => name.as_octets().capacity(),
+            Answer::NoRecords | Answer::NoSuchName => 0,
+        }
+    }
+}
+
+/// How long "there is none" of a name may be believed (RFC 2308 3 and 5); None where no SOA of a zone above it says so.
+fn negative_ttl(message: &Message<&[u8]>, name: &OwnName) -> Option<Duration> {
+    let records = message.authority().ok()?.limit_to_in::<Soa<_>>();
+    let of_zone = |soa: &domain::base::Record<_, Soa<_>>| name.ends_with(soa.owner());
+    let soa = records.filter_map(Result::ok).find(of_zone)?;
+    Some(duration(soa.ttl()).min(duration(soa.data().minimum())))
+}
+
+/// RFC 2181 8: with its first bit set it is none.
+fn duration(ttl: Ttl) -> Duration {
+    match ttl.as_secs() {
+        seconds @ 0..0x8000_0000 => Duration::from_secs(seconds.into()),
+        _ => Duration::ZERO,
     }
 }
 
@@ -187,26 +205,12 @@ fn is_referral(message: &Message<&[u8]>) -> bool {
     message.header_counts().ancount() == 0 && !header.aa() && !header.ra()
 }
 
-fn data(record: &ParsedRecord<'_, &[u8]>) -> Result<Option<Data>, ParseError> {
-    Ok(match record.rtype() {
-        Rtype::A => record
-            .to_record::<A>()?
-            .map(|a| Data::Address(a.data().addr().into())),
-        Rtype::AAAA => record
-            .to_record::<Aaaa>()?
-            .map(|aaaa| Data::Address(aaaa.data().addr().into())),
-        Rtype::MX => record.to_record::<Mx<_>>()?.map(|mx| Data::Mx {
-            preference: mx.data().preference(),
-            exchange: mx.data().exchange().fmt_with_dot().to_string(),
-        }),
-        _ => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::question::Edns;
     use super::*;
-    use domain::rdata::AllRecordData;
+    use domain::base::{MessageBuilder, Name, Rtype};
+    use domain::rdata::{A, AllRecordData, Mx};
     use proptest::prelude::*;
 
     const ID: u16 = 0x1234;
@@ -252,39 +256,17 @@ mod tests {
         builder.finish()
     }
 
-    fn address(last: u8) -> Data {
-        Data::Address([192, 0, 2, last].into())
+    /// The reading of an answer with this TTL.
+    fn said(answer: Answer, seconds: u64) -> Reading {
+        Reading::Answer(Heard {
+            answer,
+            ttl: Duration::from_secs(seconds),
+            dnssec: Dnssec::NotValidated,
+        })
     }
 
-    #[test]
-    fn names_that_dns_cannot_have_make_no_question() {
-        let long_label = format!("{}.test", "a".repeat(64));
-        let long_name = "a.".repeat(127) + "test";
-        for text in [
-            "",
-            ".",
-            "a..b",
-            ".a",
-            "a b",
-            "a@b",
-            "é.test",
-            "a\0",
-            "a\\065",
-            "a/b",
-            &long_label,
-            &long_name,
-        ] {
-            assert!(Question::new(text, Rtype::A).is_none(), "{text:?}");
-        }
-        for text in [
-            "a",
-            "A.Test.",
-            "_x.under_score.test",
-            "xn--9ca.test",
-            "1.2.3.4",
-        ] {
-            assert!(Question::new(text, Rtype::A).is_some(), "{text:?}");
-        }
+    fn address(last: u8) -> Data {
+        Data::Address([192, 0, 2, last].into())
     }
 
     #[test]
@@ -298,7 +280,7 @@ mod tests {
                 ("WWW.test", a(2)),
                 ("www.test", mx(1, "x.test"))
             ]),
-            Reading::Answer(Answer::Records(vec![address(1), address(2)]))
+            said(Answer::Records(vec![address(1), address(2)]), 60)
         );
         // In any order.
         assert_eq!(
@@ -307,27 +289,83 @@ mod tests {
                 ("b.test", cname("c.test")),
                 ("www.test", cname("b.test"))
             ]),
-            Reading::Answer(Answer::Records(vec![address(3)]))
+            said(Answer::Records(vec![address(3)]), 60)
         );
         assert_eq!(
             read(&[("www.test", cname("b.test")), ("bank.test", a(9))]),
-            Reading::Answer(Answer::Alias {
-                name: name("b.test"),
-                aliases: 1
-            })
+            said(
+                Answer::Alias {
+                    name: name("b.test"),
+                    aliases: 1
+                },
+                60
+            )
         );
-        assert_eq!(
-            read(&[("bank.test", a(9))]),
-            Reading::Answer(Answer::NoRecords)
-        );
+        assert_eq!(read(&[("bank.test", a(9))]), said(Answer::NoRecords, 0));
+    }
+
+    /// An answer without records, with the SOA of this zone: its own TTL and what it allows.
+    fn denial(asked: &Question, zone: &str, ttl: u32, minimum: u32) -> Reading {
+        let mut builder = MessageBuilder::new_vec();
+        let header = builder.header_mut();
+        header.set_id(ID);
+        header.set_qr(true);
+        header.set_ra(true);
+        header.set_rcode(Rcode::NXDOMAIN);
+        let mut builder = builder.question();
+        builder.push((&asked.name, asked.rtype)).unwrap();
+        let mut builder = builder.authority();
+        let some = Ttl::from_secs(86_400);
+        let minimum = Ttl::from_secs(minimum);
+        let serial = domain::base::Serial(1);
+        let (ns, root) = (name("ns.test"), name("root.test"));
+        let soa = Soa::new(ns, root, serial, some, some, some, minimum);
+        builder.push((name(zone), ttl, soa)).unwrap();
+        asked.read(ID, &builder.finish())
+    }
+
+    #[test]
+    fn how_long_there_is_none_is_what_the_soa_of_a_zone_above_says() {
+        let asked = question("www.a.test", Rtype::A);
+        for (zone, ttl, minimum, kept) in [
+            ("a.test", 300, 60, 60),
+            ("A.test", 60, 300, 60),
+            (".", 60, 60, 60),
+            ("www.a.test", 0, 60, 0),
+            ("a.test", 300, 0, 0),
+            ("b.test", 60, 60, 0),
+            ("x.www.a.test", 60, 60, 0),
+            ("a.test", u32::MAX, 60, 0),
+        ] {
+            assert_eq!(
+                denial(&asked, zone, ttl, minimum),
+                said(Answer::NoSuchName, kept),
+                "{zone} {ttl} {minimum}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_ad_bit_proves() {
+        let asked = question("a.test", Rtype::A);
+        let mut octets = answer_to(&asked, Rcode::NOERROR, &[("a.test", a(1))]);
+        let proved = |octets: &[u8]| match asked.read(ID, octets) {
+            Reading::Answer(heard) => heard.dnssec,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(proved(&octets), Dnssec::NotValidated);
+        domain::base::Header::for_message_slice_mut(&mut octets).set_ad(true);
+        assert_eq!(proved(&octets), Dnssec::Validated);
     }
 
     #[test]
     fn a_chain_in_a_circle_ends() {
         let asked = question("a.test", Rtype::A);
         let circle = [("a.test", cname("b.test")), ("b.test", cname("a.test"))];
-        let Reading::Answer(Answer::Alias { aliases, .. }) =
-            asked.read(ID, &answer_to(&asked, Rcode::NOERROR, &circle))
+        let Reading::Answer(Heard {
+            answer: Answer::Alias { aliases, .. },
+            ..
+        }) = asked.read(ID, &answer_to(&asked, Rcode::NOERROR, &circle))
         else {
             panic!("an alias")
         };
@@ -340,7 +378,7 @@ mod tests {
         for records in [vec![], vec![("a.test", cname("gone.test"))]] {
             assert_eq!(
                 asked.read(ID, &answer_to(&asked, Rcode::NXDOMAIN, &records)),
-                Reading::Answer(Answer::NoSuchName)
+                said(Answer::NoSuchName, 0)
             );
         }
     }
@@ -351,7 +389,7 @@ mod tests {
         let right = answer_to(&asked, Rcode::NOERROR, &[("a.test", a(1))]);
         assert_eq!(
             asked.read(ID, &right),
-            Reading::Answer(Answer::Records(vec![address(1)]))
+            said(Answer::Records(vec![address(1)]), 60)
         );
         assert_eq!(asked.read(ID + 1, &right), Reading::NotOurs);
         assert_eq!(
@@ -420,7 +458,7 @@ mod tests {
             }
             octets.truncate(end.max(12));
             octets.extend(tail);
-            if let Reading::Answer(Answer::Records(records)) = asked.read(ID, &octets) {
+            if let Reading::Answer(Heard { answer: Answer::Records(records), .. }) = asked.read(ID, &octets) {
                 prop_assert!(records.len() * 14 <= octets.len());
             }
         }

@@ -1,6 +1,7 @@
 //! One question to one server, by UDP, and by TCP where the answer was cut.
 
-use super::answer::{Answer, Edns, Question, Reading};
+use super::answer::{Heard, Reading};
+use super::question::{Edns, Question};
 use crate::limits;
 use smol::Async;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,14 +52,14 @@ pub(super) async fn ask(
     edns: Edns,
     ids: &Ids,
     patience: Duration,
-) -> Result<Answer, Failure> {
+) -> Result<Heard, Failure> {
     let by_udp = in_time(patience, by_udp(server, question, edns, ids.next())).await?;
     let reading = match by_udp {
         Reading::Truncated => in_time(patience, by_tcp(server, question, edns, ids.next())).await?,
         other => other,
     };
     match reading {
-        Reading::Answer(answer) => Ok(answer),
+        Reading::Answer(heard) => Ok(heard),
         Reading::NoEdns => Err(Failure::NoEdns),
         Reading::Failed(words) => Err(Failure::Useless(words)),
         Reading::Truncated => Err(Failure::Useless("cuts its answer by TCP too".into())),
@@ -66,7 +67,8 @@ pub(super) async fn ask(
     }
 }
 
-/// Never [`Reading::NotOurs`]: whoever sends a wrong answer first must not keep the right one from us.
+/// Never [`Reading::NotOurs`]: whoever sends a wrong answer first must not keep the right one from us. Who sends many of
+/// them is guessing: by TCP there is nothing to guess (RFC 5452 9.3).
 async fn by_udp(
     server: SocketAddr,
     question: &Question,
@@ -83,7 +85,7 @@ async fn by_udp(
     socket.get_ref().connect(server)?;
     socket.send(&octets(question, id, edns)?).await?;
     let mut answer = vec![0; limits::DNS_UDP_ANSWER + 1];
-    loop {
+    for _ in 0..limits::DNS_WRONG_ANSWERS {
         let length = socket.recv(&mut answer).await?;
         let reading = question.read(id, &answer[..length]);
         match reading {
@@ -93,6 +95,7 @@ async fn by_udp(
             reading => return Ok(reading),
         }
     }
+    Ok(Reading::Truncated)
 }
 
 async fn by_tcp(
@@ -108,7 +111,7 @@ async fn by_tcp(
     let framed = [&length.to_be_bytes()[..], &octets].concat();
     stream.write_all(&framed).await?;
     let mut length = [0; 2];
-    stream.read_exact(&mut length).await?;
+    stream.read_exact(&mut length).await.map_err(ended)?;
     let length = usize::from(u16::from_be_bytes(length));
     if length > limits::DNS_TCP_ANSWER {
         return Err(Failure::Useless(format!(
@@ -117,8 +120,17 @@ async fn by_tcp(
         )));
     }
     let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
+    stream.read_exact(&mut answer).await.map_err(ended)?;
     Ok(question.read(id, &answer))
+}
+
+fn ended(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            Failure::Useless("ends its answer by TCP before it is whole".into())
+        }
+        _ => error.into(),
+    }
 }
 
 fn octets(question: &Question, id: u16, edns: Edns) -> Result<Vec<u8>, Failure> {

@@ -135,8 +135,9 @@ fn serve(mut relay: UnixStream, mut reader: Reader) -> io::Result<()> {
 /// Hands over each change, and that it was the last; a look that nobody waits for and that sees nothing is not told.
 fn look(relay: &mut UnixStream, reader: &mut Reader, how: Look, over: Handed) -> io::Result<()> {
     let (mut sent, mut changed) = (Ok(()), false);
-    reader.look(how, &mut |change| {
+    reader.look(how, &mut |mut change| {
         changed = true;
+        fence::explain(&mut change);
         if sent.is_ok() {
             sent = handed::send(relay, Handed::Change(change));
         }

@@ -5,6 +5,7 @@
 //! its links lead to now, and archive/ beside live/. Links of a later day that lead elsewhere are refused, until facteur is
 //! started again.
 
+use crate::tls::found::Change;
 use crate::tls::reader::files_of;
 use crate::tls::table::COMPILED;
 use landlock::{
@@ -13,6 +14,7 @@ use landlock::{
 };
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The newest that is known here; of an older kernel as much as it has.
@@ -50,6 +52,22 @@ fn let_in(ruleset: RulesetCreated, folder: &PathBuf) -> Result<RulesetCreated, R
         }
         // It is not there, or no longer.
         Err(_) => Ok(ruleset),
+    }
+}
+
+/// Says of a file or a folder that may not be read what to do. This process may read any file, so that it is the fence that
+/// forbids it, and the fence knows folders by what they are, not by their paths: live/ made anew is another one.
+pub fn explain(change: &mut Change) {
+    let reason = match change {
+        Change::Folder { read, .. } | Change::File { read, .. } => read.as_mut().err(),
+        Change::Listed { problem, .. } => problem.as_mut(),
+        Change::Gone { .. } => None,
+    };
+    let forbidden = io::Error::from(rustix::io::Errno::ACCESS).to_string();
+    if let Some(reason) = reason.filter(|reason| reason.ends_with(&forbidden)) {
+        reason.push_str(
+            "; with --user only folders that were there at start, and those that their links led to, are read: restart facteur to have others read",
+        );
     }
 }
 

@@ -1,9 +1,10 @@
 //! Do the DNS servers answer, and is the own name known?
 
 use super::Report;
-use crate::net::dns::{DnsError, Resolver};
+use crate::net::dns::{DnsError, Resolver, is_localhost};
 use crate::operator::config::Config;
 use crate::policy::target::{Host, Target};
+use std::net::IpAddr;
 
 pub async fn look(config: &Config, report: &mut Report) {
     let all = match config.resolvers.is_empty() {
@@ -13,8 +14,7 @@ pub async fn look(config: &Config, report: &mut Report) {
     let mut usable = None;
     for &server in all.iter() {
         let resolver = Resolver::new(vec![server]);
-        // Any answer will do, and the own name's is of use.
-        match resolver.addresses(&config.hostname).await {
+        match own_addresses(&resolver, &config.hostname).await {
             Err(DnsError::Temporary(why)) => report.warning(format_args!("dns {server}: {why}")),
             answer => {
                 report.ok(format_args!("dns {server}: answers"));
@@ -32,6 +32,16 @@ pub async fn look(config: &Config, report: &mut Report) {
             config.hostname
         )),
     }
+}
+
+/// Any answer shows that the server lives, and the own name's is of use.
+async fn own_addresses(resolver: &Resolver, hostname: &str) -> Result<Vec<IpAddr>, DnsError> {
+    let found = resolver.addresses(hostname).await;
+    // Nobody was asked.
+    if is_localhost(hostname) || found == Err(DnsError::IllegalName) {
+        resolver.reachable().await?;
+    }
+    found
 }
 
 /// Nobody answers: no next hop that has a name can be found.

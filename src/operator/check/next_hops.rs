@@ -4,15 +4,16 @@
 use super::Report;
 use crate::limits;
 use crate::net::deadline::within;
+use crate::net::source::Sources;
+use crate::net::stream::Stream;
 use crate::operator::config::Config;
 use crate::operator::serve;
 use crate::outbound::route::{Hop, RouteError, Router};
 use crate::policy::target::{MaildirTemplate, Target};
 use rustix::fs::Access;
-use smol::Async;
 use smol::io::AsyncReadExt as _;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub async fn look(config: &Config, report: &mut Report) {
@@ -25,18 +26,24 @@ pub async fn look(config: &Config, report: &mut Report) {
     for target in targets {
         match target {
             Target::Maildir(template) => maildir(target, template, report),
-            _ => next_hop(&router, target, "", report).await,
+            _ => next_hop(&router, config, target, "", report).await,
         }
     }
     // Backup MX: the domain's own hosts.
     for domain in &config.relay.domains {
         if *config.routes.target(domain) == Target::Mx {
-            next_hop(&router, &Target::Mx, domain, report).await;
+            next_hop(&router, config, &Target::Mx, domain, report).await;
         }
     }
 }
 
-async fn next_hop(router: &Router, target: &Target, domain: &str, report: &mut Report) {
+async fn next_hop(
+    router: &Router,
+    config: &Config,
+    target: &Target,
+    domain: &str,
+    report: &mut Report,
+) {
     let what = match target {
         Target::Mx => format!("--domain {domain}, by its MX"),
         target => format!("next hop {target}"),
@@ -46,7 +53,7 @@ async fn next_hop(router: &Router, target: &Target, domain: &str, report: &mut R
         Err(trouble) => Err(trouble),
     };
     match first {
-        Ok(Some(hop)) => match greeting(&hop).await {
+        Ok(Some(hop)) => match greeting(&hop, config.outbound_sources).await {
             Ok((address, said)) => {
                 report.ok(format_args!("{what}: {} [{address}] {said}", hop.name))
             }
@@ -62,13 +69,17 @@ async fn next_hop(router: &Router, target: &Target, domain: &str, report: &mut R
 }
 
 /// What the first address that answers says; else the last one and what went wrong there.
-async fn greeting(hop: &Hop) -> Result<(SocketAddr, String), (SocketAddr, io::Error)> {
+async fn greeting(
+    hop: &Hop,
+    sources: Sources,
+) -> Result<(SocketAddr, String), (SocketAddr, io::Error)> {
     let mut last = Err((
         SocketAddr::from(([0, 0, 0, 0], 0)),
         io::ErrorKind::NotFound.into(),
     ));
     for &address in &hop.addresses {
-        match within(limits::CHECK_WAIT, greet(address, hop.implicit_tls)).await {
+        let greeted = greet(sources, address, hop.implicit_tls);
+        match within(limits::CHECK_WAIT, greeted).await {
             Ok(said) => return Ok((address, said)),
             Err(why) => last = Err((address, why)),
         }
@@ -76,8 +87,9 @@ async fn greeting(hop: &Hop) -> Result<(SocketAddr, String), (SocketAddr, io::Er
     last
 }
 
-async fn greet(address: SocketAddr, implicit_tls: bool) -> io::Result<String> {
-    let mut stream = Async::<TcpStream>::connect(address).await?;
+async fn greet(sources: Sources, address: SocketAddr, implicit_tls: bool) -> io::Result<String> {
+    let connected = Stream::connect_from(sources.towards(address.ip()), address).await;
+    let mut stream = connected.map_err(|why| io::Error::other(why.to_string()))?;
     if implicit_tls {
         return Ok("takes connections".to_owned());
     }

@@ -5,17 +5,12 @@ use crate::inbound::session::Door;
 use crate::operator::config::Config;
 use crate::policy::level::Level;
 use crate::policy::relay::Trust;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub fn look(config: &Config, report: &mut Report) {
     hostname(config, report);
     open_relay(config, report);
     required_tls(config, report);
-    if config.relay.postmaster.is_none() {
-        report.warning(
-            "--postmaster: none, and no --domain to have one: mail to Postmaster gets 550 5.1.1 (RFC 5321 4.5.1)",
-        );
-    }
 }
 
 fn hostname(config: &Config, report: &mut Report) {
@@ -45,15 +40,57 @@ fn open_relay(config: &Config, report: &mut Report) {
 }
 
 fn required_tls(config: &Config, report: &mut Report) {
+    let has_domains = !config.relay.domains.is_empty();
     let public = config.ports.iter().filter(|port| {
-        port.door == Door::Smtp(Level::Encrypt)
-            && port.address.port() == 25
-            && !port.address.ip().is_loopback()
+        port.door == Door::Smtp(Level::Encrypt) && may_be_mx(port.address, has_domains)
     });
     for port in public {
         report.warning(format_args!(
             "{} {}: a public MX must not require TLS (RFC 3207 4); mail from servers without it is lost",
             port.flag, port.address
         ));
+    }
+}
+
+/// Whether other servers may bring mail there. Port 25 is theirs; with a `--domain` any other may be where port 25 is
+/// redirected to, but for those of submission, and for networks that the world does not reach.
+fn may_be_mx(address: SocketAddr, has_domains: bool) -> bool {
+    const SUBMISSION: [u16; 2] = [465, 587];
+    let ip = address.ip().to_canonical();
+    let is_private = match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    match address.port() {
+        25 => !ip.is_loopback(),
+        port => has_domains && !SUBMISSION.contains(&port) && !ip.is_loopback() && !is_private,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mx_is_where_the_world_may_bring_mail() {
+        for (address, with_domains, without) in [
+            ("192.0.2.1:25", true, true),
+            ("0.0.0.0:25", true, true),
+            ("10.0.0.1:25", true, true),
+            ("127.0.0.1:25", false, false),
+            ("0.0.0.0:2525", true, false),
+            ("[::]:2525", true, false),
+            ("192.0.2.1:26", true, false),
+            ("0.0.0.0:587", false, false),
+            ("0.0.0.0:465", false, false),
+            ("10.0.0.1:2525", false, false),
+            ("[fd00::1]:2525", false, false),
+            ("[::ffff:127.0.0.1]:2525", false, false),
+            ("[::1]:2525", false, false),
+        ] {
+            let at = address.parse().expect("an address");
+            let found = [true, false].map(|has_domains| may_be_mx(at, has_domains));
+            assert_eq!(found, [with_domains, without], "{address}");
+        }
     }
 }

@@ -17,6 +17,12 @@ pub fn look(config: &Config, running: Running, report: &mut Report) {
             Err(why) => report.error(why),
         }
     }
+    for source in config.outbound_sources.given() {
+        match TcpListener::bind((source, 0)) {
+            Ok(_) => report.ok(format_args!("--outbound-address {source}: is ours")),
+            Err(why) => report.error(format_args!("--outbound-address {source}: {why}")),
+        }
+    }
 }
 
 fn bound(port: &Port, listener: &TcpListener, running: Running, report: &mut Report) {

@@ -1,6 +1,7 @@
 //! Is the queue's folder there, ours, whole, and large enough?
 
 use super::Report;
+use crate::limits;
 use crate::operator::config::Config;
 use crate::operator::control::{self, Intake};
 use crate::operator::spool_key;
@@ -33,6 +34,11 @@ pub fn look(config: &Config, running: Running, report: &mut Report) {
             report.error(why);
         }
         become_user(user, report);
+    }
+    if let Some(user) = user.as_ref().filter(|_| !is_there)
+        && let Err(why) = user.can_come_to(dir)
+    {
+        report.error(why);
     }
     match key.transpose() {
         Ok(key) => content(config, key.as_ref(), running, report),
@@ -117,8 +123,17 @@ fn size(inspector: &Inspector, config: &Config, report: &mut Report) {
             "--spool-size {wanted}: the spool has {has} octets, and only grows"
         ));
     }
+    if inspector.missing() > 0 {
+        report.warning(format_args!(
+            "spool {}: {} MiB of its {} MiB are not there: a relay that runs makes them, at {} MiB a second, as far as the file system has room",
+            config.spool.dir.display(),
+            inspector.missing() >> 20,
+            has >> 20,
+            limits::SPOOL_FILL_RATE >> 20
+        ));
+    }
     // Whole segments only.
-    if wanted.saturating_sub(has) >= crate::limits::SPOOL_SEGMENT as u64 {
+    if wanted.saturating_sub(has) >= limits::SPOOL_SEGMENT as u64 {
         room(config, wanted - has, report);
     }
 }

@@ -1,11 +1,12 @@
 //! The way through a destination's hosts and addresses, in order.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::limits;
 
 use super::outcome::{Outcome, Reason};
-use crate::outbound::route::{Hop, Hops};
+use crate::outbound::route::Hops;
 
 /// Where to go after an address has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +27,17 @@ pub(super) struct Place {
     pub implicit_tls: bool,
 }
 
+/// A host whose turn it is.
+pub(super) struct Host {
+    pub name: String,
+    pub implicit_tls: bool,
+    /// Its addresses that have not been tried.
+    pub waiting: VecDeque<SocketAddr>,
+}
+
 pub(super) struct Walk<'w, 'h> {
     hops: &'w mut Hops<'h>,
-    hop: Option<Hop>,
-    /// The next address of `hop`.
-    next: usize,
+    host: Option<Host>,
     tried: usize,
     stopped: bool,
     /// Why the last address failed.
@@ -41,51 +48,55 @@ impl<'w, 'h> Walk<'w, 'h> {
     pub fn new(hops: &'w mut Hops<'h>) -> Self {
         Self {
             hops,
-            hop: None,
-            next: 0,
+            host: None,
             tried: 0,
             stopped: false,
             last: None,
         }
     }
 
-    /// The next address to try, or what follows when there is none.
-    pub async fn next(&mut self) -> Result<Place, Outcome> {
-        loop {
-            if self.stopped || self.tried >= limits::ATTEMPT_ADDRESSES {
+    /// The host to try next, with an address at least; or what follows when there is none.
+    pub async fn next(&mut self) -> Result<&mut Host, Outcome> {
+        while self.stopped || self.host.as_ref().is_none_or(|h| h.waiting.is_empty()) {
+            if self.stopped {
                 return Err(self.end());
             }
-            if let Some(hop) = &self.hop
-                && let Some(&address) = hop.addresses.get(self.next)
-            {
-                self.next += 1;
-                self.tried += 1;
-                return Ok(Place {
-                    host: hop.name.clone(),
-                    address,
-                    implicit_tls: hop.implicit_tls,
-                });
-            }
-            self.next = 0;
-            self.hop = self.hops.next().await.map_err(|e| Outcome::of_route(&e))?;
-            if self.hop.is_none() {
+            let hop = self.hops.next().await.map_err(|e| Outcome::of_route(&e))?;
+            let Some(hop) = hop else {
                 return Err(self.end());
-            }
+            };
+            // Every host has its turn, the last of a long list with its first addresses at least.
+            let most = limits::ATTEMPT_ADDRESSES.saturating_sub(self.tried);
+            let most = most.max(limits::CONNECTS_AT_ONCE);
+            let waiting: VecDeque<_> = hop.addresses.into_iter().take(most).collect();
+            self.tried += waiting.len();
+            self.host = Some(Host {
+                name: hop.name,
+                implicit_tls: hop.implicit_tls,
+                waiting,
+            });
         }
+        self.host.as_mut().ok_or_else(nobody)
     }
 
     /// The address given last has failed.
     pub fn failed(&mut self, reason: Reason, onward: Onward) {
         match onward {
             Onward::NextAddress => {}
-            Onward::NextHost => self.hop = None,
+            Onward::NextHost => {
+                let left = self.host.take().map_or(0, |host| host.waiting.len());
+                self.tried -= left;
+            }
             Onward::Stop => self.stopped = true,
         }
         self.last = Some(reason);
     }
 
     fn end(&mut self) -> Outcome {
-        let nobody = || Reason::ours("4.4.4", "there is no host to try");
-        Outcome::Deferred(self.last.take().unwrap_or_else(nobody))
+        self.last.take().map_or_else(nobody, Outcome::Deferred)
     }
+}
+
+fn nobody() -> Outcome {
+    Outcome::Deferred(Reason::ours("4.4.4", "there is no host to try"))
 }

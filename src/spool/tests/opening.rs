@@ -99,11 +99,29 @@ fn an_unfinished_spool_starts_though_others_filled_the_disk() {
     assert_eq!(spool.counts().capacity, 6 * SEGMENT);
     assert_eq!(disk.image().names().len(), 6, "nor is it filled up");
     block_on(accept(&spool, &["x@a"], b"1")).unwrap();
-    block_on(spool.close()).unwrap();
+    // Once there is room it is made without another start.
     disk.set_free(SEGMENT);
-    let spool = start(&disk, 7).unwrap();
-    filled(&spool);
-    assert_eq!(spool.counts().capacity, 7 * SEGMENT);
+    while spool.counts().capacity < 7 * SEGMENT {
+        spool.handle.shared.fill_stop.1.notify_all();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    block_on(spool.close()).unwrap();
+}
+
+#[test]
+fn a_file_with_a_number_that_the_spool_never_had_is_left_alone() {
+    let foreign = vec![b'x'; limits::SPOOL_SEGMENT];
+    let disk = Fake::of(fresh(6));
+    let file = disk.create("/spool/999999.seg".as_ref()).unwrap();
+    file.write_at(&foreign, 0).unwrap();
+    let spool = start(&disk, 6).unwrap();
+    assert_eq!(spool.counts().capacity, 6 * SEGMENT);
+    block_on(accept(&spool, &["x@a"], b"1")).unwrap();
+    block_on(spool.close()).unwrap();
+    assert!(disk.image().all("999999.seg") == foreign);
+    // One of ours is no stranger: the spool does not shrink.
+    let larger = Fake::of(fresh(8));
+    assert!(matches!(start(&larger, 6), Err(OpenError::Shrunk { .. })));
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Table {
     ) -> Result<Option<Default>, TableError> {
         let chosen = match asked {
             Some(name) => self.asked_default(name, skipped).map(Some),
-            None => self.own_default(hostname, skipped),
+            None => self.own_default(hostname, skipped, before),
         };
         let (Err(problem), Some(before)) = (&chosen, before) else {
             return chosen;
@@ -63,11 +63,13 @@ impl Table {
         }
     }
 
-    /// Without `--default-cert`: the hostname's, else the table's `default`, else the first name.
+    /// Without `--default-cert`: the hostname's, else the table's `default`, else the first name; of folders the one that
+    /// was the first at boot, while it is there: a folder that comes later and sorts before it is nobody's choice.
     fn own_default(
         &self,
         hostname: &str,
         skipped: &[Skipped],
+        before: Option<&Default>,
     ) -> Result<Option<Default>, TableError> {
         let name = known_as(hostname);
         // Another domain's certificate in its place would be the wrong one for everybody, without a word.
@@ -89,7 +91,9 @@ impl Table {
         if let Some((name, (_, entry))) = first.and_then(|name| Some((name, self.lookup(name)?))) {
             return self.of_entry(name.to_string(), entry).map(Some);
         }
-        Ok(self.folders.first().map(|folder| self.of_folder(folder)))
+        let kept = before.and_then(|before| self.folder_called(&before.name));
+        let folder = kept.or_else(|| self.folders.first());
+        Ok(folder.map(|folder| self.of_folder(folder)))
     }
 
     /// A folder as the default, with the other kinds of keys that its name has: its own, or else its certificate's first.
@@ -130,11 +134,14 @@ impl Table {
         self.folders.iter().find(|folder| folder.name == name)
     }
 
-    /// All names, the compiled-in first.
+    /// All names, each once however many certificates it has, the compiled-in first.
     fn all_names(&self) -> impl Iterator<Item = String> {
         let compiled = self.compiled.names.iter();
         let compiled = compiled.map(|name| self.compiled.text(name.text).to_string());
-        compiled.chain(self.names.iter().map(|(name, _)| name.to_string()))
+        let runs = self.names.chunk_by(|(a, _), (b, _)| a == b);
+        let names = runs.map(|run| &run[0].0);
+        let added = names.filter(|name| self.compiled.find(name).is_none());
+        compiled.chain(added.map(ToString::to_string))
     }
 }
 

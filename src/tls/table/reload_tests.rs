@@ -195,6 +195,54 @@ fn a_file_of_the_compiled_in_table_that_went_bad_keeps_its_certificate() {
 }
 
 #[test]
+fn a_renewed_file_of_the_compiled_in_table_is_told_by_its_entry() {
+    let certs = test::Folder::new();
+    let names = ["one.example.org", "two.example.org"];
+    certs.lineage("one", &made(&names));
+    let at = format!("{}/one", certs.path().display());
+    let compiled = table_of(&names.map(|name| line(name, &at)).concat(), &certs);
+    let mut found = Found::now(compiled, &[]);
+    let table = Table::load(compiled, &found, None, "h").unwrap();
+    let mut told = |table: &Table| {
+        let fresh = found.take_fresh();
+        let news = fresh.iter().filter_map(|fresh| table.news(fresh));
+        news.collect::<Vec<_>>()
+    };
+    let line = format!("entry=\"one.example.org and 1 more\" chain={at}/fullchain.pem");
+    assert_eq!(told(&table), [line]);
+    assert_eq!(told(&table), [""; 0]);
+    // For other names: it is not served, so it is no news.
+    certs.lineage("one", &made(&["else.example.org"]));
+    let mut found = Found::now(compiled, &[]);
+    let table = table.load_again(compiled, &found, None, "h").unwrap();
+    assert!(
+        found
+            .take_fresh()
+            .iter()
+            .all(|fresh| table.news(fresh).is_none())
+    );
+}
+
+#[test]
+fn a_folder_that_comes_later_and_sorts_first_does_not_become_the_default() {
+    let (old, new) = (made(&["m.example.org"]), made(&["a.example.org"]));
+    let mut setting = Setting::boot(&[("m.example.org", &old)], "relay.invalid");
+    setting.dir.lineage("a.example.org", &new);
+    for _ in 0..2 {
+        setting.again().unwrap();
+        assert!(setting.shows("a.example.org", &new));
+        assert!(setting.shows("x", &old), "the default is the same");
+    }
+    let renewed = made(&["m.example.org"]);
+    setting.dir.lineage("m.example.org", &renewed);
+    setting.again().unwrap();
+    assert!(setting.shows("x", &renewed), "renewed");
+    std::fs::remove_dir_all(setting.dir.path().join("m.example.org")).unwrap();
+    setting.again().unwrap();
+    assert!(setting.shows("x", &new), "it is gone");
+}
+
+#[test]
 fn certificates_out_of_date_are_named_with_how_long() {
     const DAY: u64 = 86_400;
     let (old, new) = (

@@ -234,6 +234,12 @@ fn bad_folders_are_skipped_and_the_others_serve() {
         error("other.example.org"),
         "--default-cert other.example.org: no such certificate; there are good.example.org"
     );
+    // With keys of two kinds it is one name all the same.
+    dir.lineage("rsa", &test::made_rsa(&["good.example.org"]));
+    assert_eq!(
+        error("other.example.org"),
+        "--default-cert other.example.org: no such certificate; there are good.example.org"
+    );
 }
 
 #[test]

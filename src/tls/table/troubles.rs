@@ -2,10 +2,12 @@
 //! once.
 
 use std::fmt;
+use std::sync::Arc;
 
 use log::Level;
 
 use super::super::compiled::{Source, Span};
+use super::super::found::Fresh;
 use super::names::Clash;
 use super::{Table, TableError};
 use crate::limits;
@@ -50,6 +52,27 @@ impl Table {
             more => lines.push(format!("certificate dates: the same of {more} more")),
         }
         lines.into_iter().map(Trouble::warning).collect()
+    }
+
+    /// A piece of a log line that names what is new; None for a pair of the compiled-in table that does not serve, because it
+    /// is for other names.
+    pub fn news(&self, fresh: &Fresh) -> Option<String> {
+        let (at, certified) = match fresh {
+            Fresh::Folder(path) => return Some(format!("folder={}", path.display())),
+            Fresh::File(at, certified) => (*at, certified),
+        };
+        let served = self.files.get(&at)?;
+        if !Arc::ptr_eq(served, certified) {
+            return None;
+        }
+        let mut names = self.compiled.uses().filter(|&(_, pair)| pair == at);
+        let first = names.next().map_or("none", |(name, _)| name);
+        let more = match names.count() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let chain = self.chain_path(at);
+        Some(format!("entry=\"{first}{more}\" chain={chain}"))
     }
 
     /// A folder that gives way to another.

@@ -1,0 +1,226 @@
+//! Who exists: `--recipients`, `--alias` and Postmaster, from RCPT to the next hop and the Maildir, and at SIGHUP.
+
+#[path = "support/peer.rs"]
+mod peer;
+mod support;
+
+use peer::{Answer, Event, Peer};
+use std::fs;
+use support::facteur::{Facteur, refused};
+use support::smtp::Client;
+use support::{Folder, maildir_messages, only_message, said, until};
+
+const OFFER: &str = "250-peer.example\r\n250-DSN\r\n250 8BITMIME";
+const ALIASES: &str = "# the Pi's own\nroot: ann@far.test\npostmaster: root\nstaff: root,\n ann@far.test, bob@near.test\n\
+                       bob: bob@near.test, ann@far.test\n";
+
+/// A relay with a Maildir for near.test; the rest, far.test too, goes to the peer.
+struct Lab {
+    folder: Folder,
+    peer: Peer,
+    facteur: Facteur,
+}
+
+impl Lab {
+    fn start() -> Self {
+        let folder = Folder::new();
+        folder.file("recipients", "bob@near.test\nann@far.test\n");
+        folder.file("aliases", ALIASES);
+        let offer = |_, asked: &str| asked.starts_with("EHLO").then_some(Answer::Say(OFFER));
+        let peer = Peer::start(offer);
+        let far = format!("far.test=smtp:{}", peer.address);
+        let relay = peer.address.to_string();
+        let flags = [
+            ["--hostname", "pi.test"],
+            ["--domain", "near.test=maildir:mail/{user}"],
+            ["--domain", &far],
+            ["--relay", &relay],
+            ["--recipients", "recipients"],
+            ["--alias", "aliases"],
+        ];
+        let facteur = Facteur::start(folder.as_ref(), flags.as_flattened());
+        Self {
+            folder,
+            peer,
+            facteur,
+        }
+    }
+
+    /// A session of this machine, up to MAIL.
+    fn client(&self) -> Client {
+        let mut client = Client::connect(self.facteur.port).expect("a session");
+        client.say("EHLO pi.test", "250").expect("EHLO");
+        client.say("MAIL FROM:<cron>", "250").expect("MAIL");
+        client
+    }
+
+    /// What RCPT gets; nothing is sent.
+    fn answer(&self, to: &str) -> String {
+        let mut client = self.client();
+        let reply = client.say(&format!("RCPT TO:<{to}>"), "");
+        reply.expect("a reply").trim_end().to_owned()
+    }
+
+    /// Sends a message with these RCPTs.
+    fn send(&self, rcpts: &[&str]) {
+        let mut client = self.client();
+        for rcpt in rcpts {
+            client.say(&format!("RCPT TO:{rcpt}"), "250").expect(rcpt);
+        }
+        client.say("DATA", "354").expect("DATA");
+        client
+            .say("Subject: hi\r\n\r\nhi\r\n.", "250")
+            .expect("the end");
+    }
+
+    /// The RCPTs that the peer saw.
+    fn rcpts(&self) -> Vec<String> {
+        let rcpt = |event| match event {
+            Event::Command(_, line) if line.starts_with("RCPT") => Some(line),
+            _ => None,
+        };
+        self.peer.seen().into_iter().filter_map(rcpt).collect()
+    }
+}
+
+#[test]
+fn the_machine_s_own_mail_goes_to_the_alias_s_target() {
+    let lab = Lab::start();
+    lab.send(&["<root> NOTIFY=SUCCESS,FAILURE"]);
+    let message = &lab.peer.messages(1)[0];
+    let sent = &message.to;
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert_eq!(
+        lab.rcpts(),
+        ["RCPT TO:<ann@far.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;root@pi.test"]
+    );
+    let text = &message.data;
+    assert!(text.contains("for <root@pi.test>"), "{text}");
+    assert_eq!(lab.answer("nobody"), "550 5.1.1 No such mailbox here");
+    lab.facteur.stop();
+}
+
+#[test]
+fn one_message_is_one_copy_for_a_mailbox() {
+    let lab = Lab::start();
+    lab.send(&[
+        "<staff@near.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;all@old.test",
+        "<Root@localhost>",
+        "<bob+tag@near.test>",
+        "<ann@FAR.test>",
+    ]);
+    lab.peer.messages(1);
+    let message = only_message(&lab.folder.join("mail/bob"));
+    assert!(!message.contains("\tfor <"), "{message}");
+    // An alias of several is told of no success (RFC 3461 5.2.7.3); whom the sender wrote to stays known.
+    assert_eq!(
+        lab.rcpts(),
+        ["RCPT TO:<ann@far.test> NOTIFY=DELAY ORCPT=rfc822;all@old.test"]
+    );
+    assert_eq!(maildir_messages(&lab.folder.join("mail")).len(), 1);
+    lab.facteur.stop();
+}
+
+#[test]
+fn what_an_alias_stands_for_counts_as_recipients() {
+    let lab = Lab::start();
+    let many: Vec<String> = (0..60).map(|n| format!("u{n}@else.test")).collect();
+    lab.folder
+        .file("aliases", &format!("{ALIASES}many: {}\n", many.join(", ")));
+    lab.facteur.signal("HUP");
+    lab.facteur.wait_log(&["aliases names=5"]);
+    let mut client = lab.client();
+    for n in 0..41 {
+        let rcpt = format!("RCPT TO:<v{n}@else.test>");
+        client.say(&rcpt, "250").expect(&rcpt);
+    }
+    client.say("RCPT TO:<many>", "452 4.5.3").expect("no room");
+    client
+        .say("RCPT TO:<u7@else.test>", "250")
+        .expect("room for one");
+    drop(client);
+    lab.facteur.stop();
+}
+
+#[test]
+fn sighup_takes_what_is_good_and_keeps_what_went_bad() {
+    let lab = Lab::start();
+    assert!(lab.answer("eve@far.test").starts_with("550 5.1.1"));
+    assert!(lab.answer("postmaster@far.test").starts_with("250"));
+    lab.folder.file("recipients", "eve@far.test\n@near.test\n");
+    lab.folder
+        .file("aliases", "root: ann@far.test\nann: |/bin/sh\n");
+    lab.facteur.signal("HUP");
+    lab.facteur.wait_log(&[
+        "ERROR",
+        "names unchanged: --alias aliases:2: ",
+        "is a program",
+    ]);
+    until("the new list", || {
+        lab.answer("eve@far.test").starts_with("250").then_some(())
+    });
+    assert!(lab.answer("ann@far.test").starts_with("550 5.1.1"));
+    assert!(lab.answer("staff").starts_with("250"), "the old aliases");
+    fs::remove_file(lab.folder.join("recipients")).expect("a file");
+    lab.folder.file("aliases", "new: ann@far.test\n");
+    lab.facteur.signal("HUP");
+    lab.facteur
+        .wait_log(&["ERROR", "--recipients recipients: No such file"]);
+    until("the new aliases", || {
+        lab.answer("new").starts_with("250").then_some(())
+    });
+    assert!(
+        lab.answer("eve@far.test").starts_with("250"),
+        "the old list"
+    );
+    // There is no alias postmaster any more, and far.test lists none: the first domain's is.
+    assert!(
+        lab.answer("postmaster@far.test").starts_with("250"),
+        "near.test takes all"
+    );
+    lab.facteur.stop();
+}
+
+#[test]
+fn a_bad_file_is_an_error_at_start() {
+    let folder = Folder::new();
+    folder.file("list", "ann@far.test\nann@elsewhere.test\n");
+    folder.file("aliases", "a: b\nb: a\n");
+    let domain = ["--domain", "far.test", "--listen", "127.0.0.1:0"];
+    for (flags, told) in [
+        (
+            ["--recipients", "list"],
+            "--recipients list:2: \"ann@elsewhere.test\"",
+        ),
+        (["--recipients", "none"], "--recipients none: No such file"),
+        (
+            ["--alias", "aliases"],
+            "--alias aliases:1: \"a\" leads round",
+        ),
+    ] {
+        let output = refused(folder.as_ref(), &[&domain[..], &flags].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = said(&output);
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn boot_warns_where_nobody_is_postmaster() {
+    let folder = Folder::new();
+    folder.file("list", "ann@far.test\n");
+    let flags = ["--domain", "far.test", "--recipients", "list"];
+    let facteur = Facteur::start(folder.as_ref(), &flags);
+    facteur.wait_log(&["WARN", "--postmaster: none"]);
+    let mut client = Client::connect(facteur.port).expect("a session");
+    for (line, answer) in [
+        ("EHLO a.test", "250"),
+        ("MAIL FROM:<>", "250"),
+        ("RCPT TO:<Postmaster>", "550 5.1.1"),
+        ("RCPT TO:<postmaster@far.test>", "550 5.1.1"),
+        ("RCPT TO:<Ann@far.test>", "250"),
+    ] {
+        client.say(line, answer).expect(line);
+    }
+    facteur.stop();
+}

@@ -104,8 +104,13 @@ pub struct Flags {
     pub postmaster: Option<String>,
 
     /// ask the smtp or lmtp target of a --domain at RCPT whether the recipient exists (cached); only its 5xx refuses
+    /// (default: off)
     #[argh(switch)]
     pub verify_rcpt: bool,
+
+    /// undo --verify-rcpt of a flags file
+    #[argh(switch)]
+    pub no_verify_rcpt: bool,
 
     /// smarthost for what no route names, HOST[:PORT] or smtps:HOST[:PORT], never by MX (default: none, MX by DNS)
     #[argh(option, arg_name = "host[:port]", from_str_fn(Target::smarthost))]
@@ -312,7 +317,8 @@ impl Flags {
             outbound_family: self.outbound_family.or(lower.outbound_family),
             resolver: all(self.resolver, lower.resolver),
             smtp_port: self.smtp_port.or(lower.smtp_port),
-            verify_rcpt: self.verify_rcpt || lower.verify_rcpt,
+            verify_rcpt: self.verify_rcpt || (lower.verify_rcpt && !self.no_verify_rcpt),
+            no_verify_rcpt: self.no_verify_rcpt || lower.no_verify_rcpt,
             mx_loopback: self.mx_loopback || (lower.mx_loopback && !self.no_mx_loopback),
             no_mx_loopback: self.no_mx_loopback || lower.no_mx_loopback,
             spool: self.spool.or(lower.spool),

@@ -8,11 +8,17 @@
 //! - a lane with no worker waits in a line for a slot; a worker with nothing to do gives its slot up at once for it, a busy
 //!   one if its lane has several, or after its turn;
 //! - a part of the slots is kept for lanes without a worker that are not *suspect* (known to fail, or with retries only),
-//!   so that a thousand dead destinations do not delay fresh mail. A suspect lane gets one worker, until it delivers.
+//!   and half of it for those that are *proven* (they took mail, and have not failed since), so that a thousand dead
+//!   destinations do not delay fresh mail, be they known to be dead or not. A suspect lane gets one worker, until it
+//!   delivers.
+
+mod pull;
+mod standing;
 
 use crate::limits;
 use crate::policy::routes::Lane;
-use std::collections::{HashMap, VecDeque};
+use standing::{Lines, Proven, STANDINGS, Standing, Workers};
+use std::collections::HashMap;
 
 /// A lane's name in this book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,13 +77,14 @@ pub struct Left<W> {
 pub struct Lanes<T, W, F> {
     slots: usize,
     workers: usize,
-    suspects: usize,
+    /// The same by the standing of their lanes.
+    by_standing: Workers,
     nodes: Vec<Node<T>>,
     free: u32,
     lanes: HashMap<Key, State<F>>,
     idle: Vec<Idle<W>>,
-    fresh_line: VecDeque<Key>,
-    retry_line: VecDeque<Key>,
+    lines: Lines,
+    proven: Proven,
     watcher: Option<W>,
     sequence: u64,
     stopped: bool,
@@ -97,45 +104,23 @@ struct State<F> {
     tail: u32,
     workers: usize,
     most: usize,
-    suspect: bool,
-    in_fresh_line: bool,
-    in_retry_line: bool,
+    standing: Standing,
+    /// In which lines it has a place, a left over one or not.
+    in_line: [bool; STANDINGS.len()],
     failed: Option<(F, u64)>,
 }
 
 impl<F> State<F> {
-    fn new(age: Age) -> Self {
+    fn new(standing: Standing) -> Self {
         Self {
             head: NONE,
             tail: NONE,
             workers: 0,
             most: limits::LANE_CONNECTIONS_MX,
-            suspect: age == Age::Retry,
-            in_fresh_line: false,
-            in_retry_line: false,
+            standing,
+            in_line: [false; STANDINGS.len()],
             failed: None,
         }
-    }
-
-    /// The line in which a lane without a worker belongs.
-    fn age(&self) -> Age {
-        if self.suspect { Age::Retry } else { Age::Fresh }
-    }
-
-    fn place_in(&mut self, age: Age) -> &mut bool {
-        match age {
-            Age::Fresh => &mut self.in_fresh_line,
-            Age::Retry => &mut self.in_retry_line,
-        }
-    }
-
-    /// Whether it stands in this line and belongs there; a place in the other one is left over.
-    fn stands_in(&self, age: Age) -> bool {
-        age == self.age()
-            && match age {
-                Age::Fresh => self.in_fresh_line,
-                Age::Retry => self.in_retry_line,
-            }
     }
 }
 
@@ -152,13 +137,13 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         Self {
             slots: slots.max(1),
             workers: 0,
-            suspects: 0,
+            by_standing: Workers::default(),
             nodes: Vec::with_capacity(messages),
             free: NONE,
             lanes: HashMap::new(),
             idle: Vec::new(),
-            fresh_line: VecDeque::new(),
-            retry_line: VecDeque::new(),
+            lines: Lines::default(),
+            proven: Proven::new(),
             watcher: None,
             sequence: 0,
             stopped: false,
@@ -172,7 +157,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         // A HashMap is at most 7/8 full, doubles, and holds the old table while it moves.
         let lanes = limits::LANES.next_power_of_two() * 2 * lane * 3 / 2;
         let lines = limits::LANES.next_power_of_two() * 2 * size_of::<Key>();
-        messages * size_of::<Node<T>>() + lanes + lines
+        messages * size_of::<Node<T>>() + lanes + lines + Proven::MEMORY
     }
 
     #[must_use]
@@ -206,15 +191,24 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
             return Err(ticket);
         }
         let node = self.keep(ticket);
-        let state = self.lanes.entry(key).or_insert_with(|| State::new(age));
+        let standing = match age {
+            _ if self.proven.holds(key) => Standing::Proven,
+            Age::Fresh => Standing::Unknown,
+            Age::Retry => Standing::Suspect,
+        };
+        let state = self.lanes.entry(key);
+        let state = state.or_insert_with(|| State::new(standing));
         if state.head == NONE {
             state.head = node;
         } else if let Some(last) = self.nodes.get_mut(state.tail as usize) {
             last.next = node;
         }
         state.tail = node;
-        if age == Age::Fresh && state.workers == 0 && state.failed.is_none() {
-            state.suspect = false;
+        if age == Age::Fresh
+            && (state.workers, state.standing) == (0, Standing::Suspect)
+            && state.failed.is_none()
+        {
+            state.standing = Standing::Unknown;
         }
         if let Some(call) = self.call_idle(|idle| idle.key == key) {
             return Ok(Pushed::Wake(call));
@@ -245,7 +239,9 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         };
         let turn_over =
             state.head == NONE || state.workers > 1 || served >= limits::CONNECTION_MESSAGES;
-        if self.stopped || (turn_over && self.somebody_waits(key)) {
+        if self.stopped
+            || (turn_over && self.somebody_waits(key, self.by_standing.without(state.standing)))
+        {
             return Taken::Leave(self.leave(key));
         }
         let Some((ticket, failed)) = self.pop(key) else {
@@ -293,7 +289,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         self.workers = self.workers.saturating_sub(1);
         if let Some(state) = self.lanes.get_mut(&key) {
             state.workers = state.workers.saturating_sub(1);
-            self.suspects -= usize::from(state.suspect && self.suspects > 0);
+            self.by_standing.take_away(state.standing, 1);
             if state.workers == 0 && state.head == NONE {
                 self.lanes.remove(&key);
             }
@@ -320,20 +316,21 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         if let Some(state) = self.lanes.get_mut(&key) {
             state.failed = Some((why, sequence));
         }
-        self.set_suspect(key, true);
+        self.proven.forget(key);
+        self.set_standing(key, Standing::Suspect);
     }
 
     /// The lane's destination answers: it may have its full number of connections. Returns a lane that is to get a worker
-    /// because one suspect is gone; it is counted already.
+    /// because one that was not proven is gone; it is counted already.
     pub fn works(&mut self, key: Key) -> Option<Key> {
-        if let Some(state) = self.lanes.get_mut(&key)
-            && (state.suspect || state.failed.is_some())
-        {
-            state.failed = None;
-            self.set_suspect(key, false);
-            return self.next_in_line();
+        self.proven.remember(key);
+        let state = self.lanes.get_mut(&key)?;
+        let failed = state.failed.take();
+        if state.standing == Standing::Proven && failed.is_none() {
+            return None;
         }
-        None
+        self.set_standing(key, Standing::Proven);
+        self.next_in_line()
     }
 
     /// Ends it: nothing is handed out any more. Returns what waits, and who is to be called.
@@ -345,8 +342,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
             .filter_map(|node| node.ticket)
             .collect();
         self.free = NONE;
-        self.fresh_line.clear();
-        self.retry_line.clear();
+        self.lines.clear();
         self.lanes.retain(|_, state| {
             (state.head, state.tail) = (NONE, NONE);
             state.workers > 0
@@ -403,12 +399,13 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
             return false;
         };
         let free = self.slots.saturating_sub(self.workers);
-        match (state.workers, state.suspect) {
-            (0, false) => free > 0,
-            (0, true) => free > 0 && self.suspects < self.slots - self.reserve(),
-            (_, true) => false,
-            (workers, false) => {
-                workers < state.most && free > self.reserve() && !self.somebody_waits(key)
+        match (state.workers, state.standing) {
+            (0, standing) => free > 0 && self.has_part_left(standing, self.by_standing),
+            (_, Standing::Suspect) => false,
+            (workers, _) => {
+                workers < state.most
+                    && free > self.reserve()
+                    && !self.somebody_waits(key, self.by_standing)
             }
         }
     }
@@ -417,7 +414,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         if let Some(state) = self.lanes.get_mut(&key) {
             state.workers += 1;
             self.workers += 1;
-            self.suspects += usize::from(state.suspect);
+            self.by_standing.add(state.standing, 1);
         }
     }
 
@@ -429,38 +426,43 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         if state.workers > 0 || state.head == NONE {
             return false;
         }
-        let age = state.age();
-        if !std::mem::replace(state.place_in(age), true) {
-            self.line(age).push_back(key);
+        if !std::mem::replace(&mut state.in_line[state.standing as usize], true) {
+            self.lines.of(state.standing).push_back(key);
         }
         true
     }
 
-    /// Whether a lane other than this one could use a slot now.
-    fn somebody_waits(&self, key: Key) -> bool {
-        let others = |line: &VecDeque<Key>| line.iter().any(|&waits| waits != key);
-        // A retry may take a slot only while its part is not used up, so it does not count beyond.
-        others(&self.fresh_line)
-            || (self.suspects < self.slots - self.reserve() && others(&self.retry_line))
+    /// Whether a lane other than this one could use a slot, if these workers were at work. One whose part is used up could
+    /// not.
+    fn somebody_waits(&self, key: Key, workers: Workers) -> bool {
+        let could = |standing| {
+            self.has_part_left(standing, workers) && self.lines.has_others(standing, key)
+        };
+        STANDINGS.into_iter().any(could)
+    }
+
+    fn has_part_left(&self, standing: Standing, workers: Workers) -> bool {
+        workers.leave_a_part(standing, self.slots, self.reserve())
     }
 
     fn next_in_line(&mut self) -> Option<Key> {
-        self.next_of(Age::Fresh)
-            .or_else(|| self.next_of(Age::Retry))
+        STANDINGS
+            .into_iter()
+            .find_map(|standing| self.next_of(standing))
     }
 
-    fn next_of(&mut self, age: Age) -> Option<Key> {
+    fn next_of(&mut self, standing: Standing) -> Option<Key> {
         loop {
-            let key = *self.line(age).front()?;
+            let key = *self.lines.of(standing).front()?;
             let wants = self.lanes.get(&key).is_some_and(|state| {
-                state.stands_in(age) && state.workers == 0 && state.head != NONE
+                state.standing == standing && state.workers == 0 && state.head != NONE
             });
             if wants && !self.may_start(key) {
                 return None;
             }
-            self.line(age).pop_front();
+            self.lines.of(standing).pop_front();
             if let Some(state) = self.lanes.get_mut(&key) {
-                *state.place_in(age) = false;
+                state.in_line[standing as usize] = false;
             }
             if wants {
                 self.start(key);
@@ -469,31 +471,19 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         }
     }
 
-    fn line(&mut self, age: Age) -> &mut VecDeque<Key> {
-        match age {
-            Age::Fresh => &mut self.fresh_line,
-            Age::Retry => &mut self.retry_line,
-        }
-    }
     fn call_idle(&mut self, which: impl Fn(&Idle<W>) -> bool) -> Option<W> {
         let last = self.idle.iter().rposition(which)?;
         Some(self.idle.remove(last).call)
     }
 
-    fn set_suspect(&mut self, key: Key, suspect: bool) {
-        if let Some(state) = self.lanes.get_mut(&key)
-            && state.suspect != suspect
-        {
-            state.suspect = suspect;
-            if suspect {
-                self.suspects += state.workers;
-            } else {
-                self.suspects = self.suspects.saturating_sub(state.workers);
-            }
+    fn set_standing(&mut self, key: Key, standing: Standing) {
+        if let Some(state) = self.lanes.get_mut(&key) {
+            let before = std::mem::replace(&mut state.standing, standing);
+            self.by_standing.take_away(before, state.workers);
+            self.by_standing.add(standing, state.workers);
         }
     }
 }
 
-mod pull;
 #[cfg(test)]
 mod tests;

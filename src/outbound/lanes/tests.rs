@@ -112,13 +112,38 @@ fn dead_destinations_leave_slots_for_fresh_mail() {
         book.push(to(5000), Age::Fresh, 1),
         Ok(Pushed::Start(to(5000)))
     );
-    // A fresh message for a lane that stands far behind goes to the front.
-    assert_eq!(
-        book.push(to(999), Age::Fresh, 2),
-        Ok(Pushed::Start(to(999)))
-    );
+    // A fresh message for a lane that stands far behind goes to the front, where a slot is left that is not kept.
+    assert_eq!(book.push(to(999), Age::Fresh, 2), Ok(Pushed::Nothing));
+    assert_eq!(book.leave(to(0)).start, Some(to(999)));
     // A retry that failed makes room for the next one.
-    assert_eq!(book.leave(to(0)).start, Some(to(6)));
+    assert_eq!(book.leave(to(1)).start, Some(to(6)));
+}
+
+#[test]
+fn a_thousand_first_attempts_that_hang_leave_slots_for_who_took_mail_before() {
+    let mut book = Book::new(8, 8);
+    let _ = book.push(to(5000), Age::Fresh, 1).unwrap();
+    assert_eq!(ticket(take(&mut book, to(5000), 0)), 1);
+    assert_eq!(book.works(to(5000)), None);
+    assert_eq!(book.leave(to(5000)).start, None);
+    for lane in 0..1000 {
+        let _ = book.push(to(lane), Age::Fresh, lane).unwrap();
+    }
+    assert_eq!(book.workers(), 7);
+    assert_eq!(
+        book.push(to(5000), Age::Fresh, 2),
+        Ok(Pushed::Start(to(5000)))
+    );
+    assert_eq!(ticket(take(&mut book, to(5000), 0)), 2);
+    // It keeps the slot from nobody who could use it.
+    assert_eq!(take(&mut book, to(5000), 0), Taken::Rest);
+    book.failed(to(5000), "refused");
+    let Taken::Leave(left) = book.retire(to(5000), 0) else {
+        panic!("nothing is left for it")
+    };
+    assert_eq!(left.start, None, "its slot stays kept");
+    // What failed is no better than the others.
+    assert_eq!(book.push(to(5000), Age::Fresh, 3), Ok(Pushed::Nothing));
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! How far a lane is trusted with slots, and the lines in which lanes wait for one.
+
+use super::Key;
+use crate::limits;
+use std::collections::VecDeque;
+
+/// What is known of a lane's destination, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has taken mail, and not failed since.
+    Proven,
+    /// Nothing.
+    Unknown,
+    /// It failed, or has retries only.
+    Suspect,
+}
+
+pub(super) const STANDINGS: [Standing; 3] =
+    [Standing::Proven, Standing::Unknown, Standing::Suspect];
+
+/// How many slots lanes of each standing have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Workers([usize; STANDINGS.len()]);
+
+impl Workers {
+    pub fn add(&mut self, standing: Standing, count: usize) {
+        self.0[standing as usize] += count;
+    }
+
+    pub fn take_away(&mut self, standing: Standing, count: usize) {
+        let workers = &mut self.0[standing as usize];
+        *workers = workers.saturating_sub(count);
+    }
+
+    /// When one of that standing has left.
+    #[must_use]
+    pub fn without(mut self, standing: Standing) -> Self {
+        self.take_away(standing, 1);
+        self
+    }
+
+    /// Whether lanes of this standing have not used up their part of the slots: a suspect one leaves `reserve` to the
+    /// others, and one of which nothing is known half of that to those that are proven.
+    #[must_use]
+    pub fn leave_a_part(self, standing: Standing, slots: usize, reserve: usize) -> bool {
+        let [_, unknown, suspect] = self.0;
+        let beside_proven = unknown + suspect < slots - reserve / 2;
+        match standing {
+            Standing::Proven => true,
+            Standing::Unknown => beside_proven,
+            Standing::Suspect => beside_proven && suspect < slots - reserve,
+        }
+    }
+}
+
+/// Lanes that wait for a slot, a line for each standing. A lane whose standing changes leaves its place behind, which is
+/// passed over.
+#[derive(Debug, Default)]
+pub(super) struct Lines([VecDeque<Key>; STANDINGS.len()]);
+
+impl Lines {
+    pub fn of(&mut self, standing: Standing) -> &mut VecDeque<Key> {
+        &mut self.0[standing as usize]
+    }
+
+    /// Whether another lane than this one waits there.
+    pub fn has_others(&self, standing: Standing, key: Key) -> bool {
+        self.0[standing as usize].iter().any(|&waits| waits != key)
+    }
+
+    pub fn clear(&mut self) {
+        self.0.iter_mut().for_each(VecDeque::clear);
+    }
+}
+
+/// The destinations that took mail, as far as they are remembered: of two with one place the later one. 0 is nobody.
+#[derive(Debug)]
+pub(super) struct Proven(Vec<u32>);
+
+impl Proven {
+    pub const MEMORY: usize = limits::LANES_PROVEN * size_of::<u32>();
+
+    pub fn new() -> Self {
+        Self(vec![0; limits::LANES_PROVEN])
+    }
+
+    pub fn remember(&mut self, key: Key) {
+        if let Key::To(lane) = key {
+            self.0[lane.0 as usize % limits::LANES_PROVEN] = lane.0;
+        }
+    }
+
+    pub fn forget(&mut self, key: Key) {
+        if let Key::To(lane) = key
+            && self.holds(key)
+        {
+            self.0[lane.0 as usize % limits::LANES_PROVEN] = 0;
+        }
+    }
+
+    /// To sort recipients needs no destination.
+    pub fn holds(&self, key: Key) -> bool {
+        match key {
+            Key::Mixed => true,
+            Key::To(lane) => {
+                lane.0 != 0 && self.0[lane.0 as usize % limits::LANES_PROVEN] == lane.0
+            }
+        }
+    }
+}

@@ -366,6 +366,7 @@ impl Relay {
             sources: self.config.outbound_sources,
             resting: attempt::Resting::default(),
             longest_wait: Duration::MAX,
+            crowded: Default::default(),
             counters: attempt::Counters::default(),
         }
     }

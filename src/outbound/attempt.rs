@@ -16,7 +16,7 @@ mod walk;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_rustls::rustls::ClientConfig;
@@ -53,6 +53,8 @@ pub struct Connector {
     pub resting: Resting,
     /// No wait for a peer's words is longer, whatever its own deadline: for tests; [`Duration::MAX`] otherwise.
     pub longest_wait: Duration,
+    /// Whether destinations of which nothing is known wait for a slot: a host that is silent costs them less then.
+    pub crowded: AtomicBool,
     /// Numbers sessions, so that inbound and outbound ones differ in the log.
     pub next_session: Box<dyn Fn() -> u64 + Send + Sync>,
     /// What happened since boot.
@@ -176,7 +178,7 @@ impl Connector {
     /// The first of a host's addresses that takes a connection; the reason of the last, where none does.
     async fn dial(&self, host: &mut Host) -> Result<(Place, Stream), Reason> {
         let mut last = self.leave_alone(host);
-        let mut race = Race::new(self.sources, &mut host.waiting);
+        let mut race = Race::new(self.sources, self.patience(), &mut host.waiting);
         while let Some(Ran { address, result }) = race.next().await {
             let place = Place {
                 host: host.name.clone(),
@@ -216,9 +218,17 @@ impl Connector {
         }
     }
 
+    /// How long one address may take to connect.
+    fn patience(&self) -> Duration {
+        match self.crowded.load(Ordering::Relaxed) {
+            true => limits::CONNECT_CROWDED,
+            false => limits::CONNECT,
+        }
+    }
+
     async fn stream_to(&self, address: &Endpoint) -> Result<Stream, ConnectError> {
         match address {
-            Endpoint::Tcp(address) => race::connect(self.sources, *address).await,
+            Endpoint::Tcp(address) => race::connect(self.sources, self.patience(), *address).await,
             Endpoint::Socket(path) => {
                 let connected = within(limits::CONNECT, Stream::connect_unix(path));
                 connected.await.map_err(ConnectError::Peer)

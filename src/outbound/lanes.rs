@@ -174,6 +174,12 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         room
     }
 
+    /// Whether destinations wait for a slot of which nothing is known.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        !self.lines.is_empty(Standing::Unknown)
+    }
+
     /// Whether the last worker has ended; if not, `watcher` is called when it has.
     pub fn is_empty_of_workers(&mut self, watcher: impl FnOnce() -> W) -> bool {
         if self.workers > 0 {

@@ -17,6 +17,7 @@ use crate::spool::{self, Message, Ticket};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 /// The most octets of a worker's task, the executor's part of it included.
@@ -260,6 +261,8 @@ impl Worker {
             self.hang_up().await;
             self.served = 1;
         }
+        let crowded = shared.lanes().is_crowded();
+        shared.connector.crowded.store(crowded, Ordering::Relaxed);
         let (kept, dot) = (self.line.take(), FinalDot::default());
         let handing = async { Some(shared.hand_over(kept, message, to, &dot).await) };
         // Cut off, the connection is dropped in the middle of what it said: without the final dot, nothing is taken.

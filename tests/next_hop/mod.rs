@@ -255,6 +255,7 @@ pub fn connector(level: Level) -> Connector {
         sources: Default::default(),
         resting: Default::default(),
         longest_wait: std::time::Duration::MAX,
+        crowded: Default::default(),
         counters: Counters::default(),
     }
 }

@@ -158,6 +158,7 @@ impl Relay {
                 sources: Default::default(),
                 resting: Default::default(),
                 longest_wait: setup.longest_wait,
+                crowded: Default::default(),
                 counters: Counters::default(),
             },
             executor: Arc::clone(&executor),

@@ -8,6 +8,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use smol::Timer;
 
@@ -21,6 +22,8 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Se
 /// The addresses of a host on their way to a connection.
 pub(super) struct Race<'a> {
     sources: Sources,
+    /// Of one address.
+    patience: Duration,
     /// Those whose turn has not come, in order.
     waiting: &'a mut VecDeque<SocketAddr>,
     running: Vec<(SocketAddr, Connecting)>,
@@ -35,9 +38,14 @@ pub(super) struct Ran {
 }
 
 impl<'a> Race<'a> {
-    pub fn new(sources: Sources, waiting: &'a mut VecDeque<SocketAddr>) -> Self {
+    pub fn new(
+        sources: Sources,
+        patience: Duration,
+        waiting: &'a mut VecDeque<SocketAddr>,
+    ) -> Self {
         Self {
             sources,
+            patience,
             waiting,
             running: Vec::with_capacity(limits::CONNECTS_AT_ONCE),
             next: None,
@@ -75,8 +83,10 @@ impl<'a> Race<'a> {
                     false => Poll::Pending,
                 };
             };
-            self.running
-                .push((address, Box::pin(connect(self.sources, address))));
+            self.running.push((
+                address,
+                Box::pin(connect(self.sources, self.patience, address)),
+            ));
             self.next = Some(Timer::after(limits::CONNECT_STAGGER));
         }
     }
@@ -91,11 +101,15 @@ impl Drop for Race<'_> {
     }
 }
 
-/// A connection to this address, within [`limits::CONNECT`].
-pub(super) async fn connect(sources: Sources, address: SocketAddr) -> Result<Stream, ConnectError> {
+/// A connection to this address, within its time.
+pub(super) async fn connect(
+    sources: Sources,
+    patience: Duration,
+    address: SocketAddr,
+) -> Result<Stream, ConnectError> {
     let source = sources.towards(address.ip());
     let connect = async { Ok(Stream::connect_from(source, address).await) };
-    let connected = within(limits::CONNECT, connect).await;
+    let connected = within(patience, connect).await;
     connected.map_err(ConnectError::Peer)?
 }
 
@@ -107,7 +121,7 @@ mod tests {
     fn what_was_overtaken_waits_again_before_what_was_not_dialled() {
         let address = |port| SocketAddr::from(([192, 0, 2, 1], port));
         let mut waiting = VecDeque::from([address(3)]);
-        let mut race = Race::new(Sources::default(), &mut waiting);
+        let mut race = Race::new(Sources::default(), limits::CONNECT, &mut waiting);
         for port in [1, 2] {
             race.running
                 .push((address(port), Box::pin(std::future::pending())));

@@ -63,6 +63,10 @@ impl Lines {
         &mut self.0[standing as usize]
     }
 
+    pub fn is_empty(&self, standing: Standing) -> bool {
+        self.0[standing as usize].is_empty()
+    }
+
     /// Whether another lane than this one waits there.
     pub fn has_others(&self, standing: Standing, key: Key) -> bool {
         self.0[standing as usize].iter().any(|&waits| waits != key)

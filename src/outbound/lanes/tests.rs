@@ -130,6 +130,7 @@ fn a_thousand_first_attempts_that_hang_leave_slots_for_who_took_mail_before() {
         let _ = book.push(to(lane), Age::Fresh, lane).unwrap();
     }
     assert_eq!(book.workers(), 7);
+    assert!(book.is_crowded());
     assert_eq!(
         book.push(to(5000), Age::Fresh, 2),
         Ok(Pushed::Start(to(5000)))

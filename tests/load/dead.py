@@ -24,6 +24,8 @@ import dns_stub  # noqa: E402
 DEAD = 1000
 FRESH = 100
 SECONDS = 60
+# How long is waited for a message to a new destination: behind a thousand first attempts, of which half are black holes.
+NEW_SECONDS = 300
 LIVE = "127.0.0.1"
 
 
@@ -55,11 +57,11 @@ class BlackHoles:
 
 
 def known(name):
-    """MX and address of the hosts mx.N.dead.test and mx.live.test, and of the domains below them."""
+    """MX and address of the hosts mx.N.dead.test and mx.live.test and mx.new.test, and of the domains below them."""
     number = re.fullmatch(r"(?:mx\.)?(\d+)\.dead\.test", name)
     if number and int(number[1]) < DEAD:
         host = address(int(number[1]))
-    elif re.fullmatch(r"(mx\.)?live\.test|(mx\.)?bench\.localhost", name):
+    elif re.fullmatch(r"(mx\.)?(live|new)\.test|(mx\.)?bench\.localhost", name):
         host = LIVE
     else:
         return None
@@ -95,47 +97,89 @@ class Arrivals:
         self.process.wait()
 
 
-def measure(relay, base, dead):
-    """Milliseconds from the 250 to the arrival of FRESH messages, sent five a second, sorted."""
-    port, smtp = relays.free_port(), relays.free_port()
-    stub, sink = dns_stub.Stub(known), Arrivals(base, smtp)
-    holes = BlackHoles(smtp) if dead else None
-    relay.flags = ("--resolver", f"127.0.0.1:{stub.port}", "--smtp-port", str(smtp), "--mx-loopback", "--tls-out", "none")
-    relay.by_mx = True
-    try:
-        relay.start(port, 9)
-        if dead:
-            queue_dead(port)
-        return delays(port, sink)
-    finally:
-        relay.stop()
-        del relay.flags, relay.by_mx
-        sink.stop()
-        if holes:
-            holes.close()
+class Lab:
+    """facteur that goes by MX, the resolver that it asks, the live host and, for a part of the time, the dead ones."""
 
+    def __init__(self, relay, base):
+        self.relay, self.port, self.smtp = relay, relays.free_port(), relays.free_port()
+        self.stub, self.sink, self.holes = dns_stub.Stub(known), Arrivals(base, self.smtp), None
+        relay.by_mx = True
 
-def queue_dead(port):
-    with smtplib.SMTP("127.0.0.1", port, "bench.localhost", timeout=60) as client:
-        for n in range(DEAD):
-            client.sendmail("sender@bench.localhost", f"to@{n}.dead.test", b"Subject: dead\r\n\r\nx\r\n")
+    def flags(self, *more):
+        resolver = f"127.0.0.1:{self.stub.port}"
+        self.relay.flags = ("--resolver", resolver, "--smtp-port", str(self.smtp), "--mx-loopback", "--tls-out", "none", *more)
 
+    def stop(self):
+        self.relay.stop()
+        self.relay.flags, self.relay.by_mx = (), False
+        self.sink.stop()
+        if self.holes:
+            self.holes.close()
 
-def delays(port, sink):
-    acknowledged = {}
-    with smtplib.SMTP("127.0.0.1", port, "bench.localhost", timeout=60) as client:
-        for n in range(FRESH):
-            text = f"Subject: fresh\r\nX-Fresh: {n}\r\n\r\nx\r\n".encode()
-            client.sendmail("sender@bench.localhost", "to@live.test", text)
-            acknowledged[n] = time.time()
-            time.sleep(0.2)
-    end = time.monotonic() + SECONDS
-    while len(arrived := sink.times()) < FRESH:
-        if time.monotonic() > end:
-            raise RuntimeError(f"{len(arrived)} of {FRESH} fresh messages arrived within {SECONDS} s of the last")
-        time.sleep(0.1)
-    # A file's time may be a tick of the clock (4 ms) older than the moment.
-    return sorted(max(0.0, (arrived[n] - acknowledged[n]) * 1000) for n in range(FRESH))
+    def alone(self):
+        """Sorted milliseconds of the fresh messages with nothing else queued."""
+        self.flags()
+        self.relay.start(self.port, 9)
+        arrived = self.send_fresh(FRESH)
+        self.relay.stop()
+        return sorted(arrived)
+
+    def first_attempts(self):
+        """The same while all the dead destinations wait for their first attempt, or have it; before, the live one took one
+        message. And how long one takes to a live destination that never took any."""
+        self.flags()
+        self.relay.start(self.port, 9)
+        self.send_fresh(1)
+        self.queue_dead()
+        fresh = sorted(self.send_fresh(FRESH // 4))
+        (new,) = self.send_fresh(1, to="to@new.test", wait=NEW_SECONDS) or [float("inf")]
+        return fresh, new
+
+    def retries(self):
+        """The same when each dead destination has failed, and all of them are due again every few seconds."""
+        self.holes = BlackHoles(self.smtp)
+        self.flags("--outbound", str(DEAD), "--retry", "5s..5s")
+        self.relay.start(self.port, 9)
+        self.queue_dead()
+        self.wait_tried()
+        self.relay.stop()
+        self.flags("--retry", "5s..5s")
+        self.relay.start_again(self.port, 9)
+        arrived = self.send_fresh(FRESH)
+        self.relay.stop()
+        return sorted(arrived)
+
+    def queue_dead(self):
+        with smtplib.SMTP("127.0.0.1", self.port, "bench.localhost", timeout=60) as client:
+            for n in range(DEAD):
+                client.sendmail("sender@bench.localhost", f"to@{n}.dead.test", b"Subject: dead\r\n\r\nx\r\n")
+
+    def wait_tried(self):
+        """Until each of them has been tried."""
+        end = time.monotonic() + 2 * SECONDS
+        while time.monotonic() < end:
+            listed = relays.run(self.relay.binary, "queue", "list", "--json", "--spool", os.path.join(self.relay.dir, "spool"))
+            if '"attempts":0,' not in listed:
+                return
+            time.sleep(1)
+        raise RuntimeError(f"not all dead destinations were tried within {2 * SECONDS} s")
+
+    def send_fresh(self, count, to="to@live.test", wait=SECONDS):
+        """Five a second. Milliseconds from MAIL to the arrival of each that arrives, until `wait` seconds after the last."""
+        before, begun = set(self.sink.times()), {}
+        first = max(before, default=-1) + 1
+        with smtplib.SMTP("127.0.0.1", self.port, "bench.localhost", timeout=60) as client:
+            for n in range(first, first + count):
+                text = f"Subject: fresh\r\nX-Fresh: {n}\r\n\r\nx\r\n".encode()
+                begun[n] = time.time()
+                client.sendmail("sender@bench.localhost", to, text)
+                time.sleep(0.2)
+        end = time.monotonic() + wait
+        while len(arrived := self.sink.times().keys() & begun) < count and time.monotonic() < end:
+            time.sleep(0.1)
+        times = self.sink.times()
+        # A file's time may be a tick of the clock (4 ms) older than the moment.
+        return [max(0.0, (times[n] - begun[n]) * 1000) for n in arrived]
 
 
 def figures(delays):

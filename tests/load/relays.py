@@ -101,6 +101,10 @@ class Facteur:
 
     def start(self, port, sink, under=(), zeroed=True):
         self.prepare()
+        self.start_again(port, sink, under, zeroed)
+
+    def start_again(self, port, sink, under=(), zeroed=True):
+        """With what is in its folder."""
         self.under = under
         self.log = open(os.path.join(self.base, "facteur.log"), "a")
         self.process = subprocess.Popen(

@@ -119,3 +119,23 @@ fn a_target_that_is_down_or_silent_costs_a_moment_once() {
     );
     facteur.kill();
 }
+
+#[test]
+fn postmaster_is_taken_without_asking() {
+    let folder = Folder::new();
+    let peer = Peer::start(|_, asked| {
+        asked
+            .starts_with("RCPT")
+            .then_some(Answer::Say("550 5.1.1 nobody"))
+    });
+    let (facteur, mut client) = relay(&folder, &peer);
+    client
+        .say("RCPT TO:<PostMaster@in.test>", "250")
+        .expect("taken");
+    client
+        .say("RCPT TO:<ann@in.test>", "550 5.1.1")
+        .expect("refused");
+    assert_eq!(peer.connections(), 1);
+    drop(client);
+    facteur.stop();
+}

@@ -22,11 +22,13 @@ pub type Verify =
 
 impl Inbound {
     /// The recipient again, unless it is refused. Trusted clients are asked about, too: what they send may bounce as well. An
-    /// alias is the owner's word, and is not.
+    /// alias is the owner's word, and is not; nor is Postmaster, who is to be reached wherever there is mail (RFC 5321 4.5.1).
     pub(super) async fn verified(&self, allowed: Allowed) -> Result<Allowed, Reply> {
-        let itself = allowed.stands_for == [allowed.address.as_str()];
+        let local = allowed.address.rsplit_once('@').map(|(local, _)| local);
+        let asked = allowed.stands_for == [allowed.address.as_str()]
+            && !local.is_some_and(|local| local.eq_ignore_ascii_case("postmaster"));
         match &self.verify {
-            Some(verify) if itself && verify(&allowed.address).await == Existence::Refused => {
+            Some(verify) if asked && verify(&allowed.address).await == Existence::Refused => {
                 Err(reply::UNKNOWN_MAILBOX)
             }
             _ => Ok(allowed),

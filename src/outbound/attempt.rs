@@ -6,6 +6,7 @@
 //! another host: that one may have the message.
 
 mod ask;
+mod body;
 mod connection;
 mod link;
 mod outcome;
@@ -140,6 +141,8 @@ impl Connector {
                 }
                 Err(undecided) => {
                     log_undecided(connection.peer(), &mail.id(), &undecided.reason);
+                    // However much of it was sent, nobody has taken it.
+                    mail.rewind();
                     // A kept connection may just have been closed at last: the walk begins at the first host still.
                     walk.failed(undecided.reason, onward(undecided.answered));
                     connection.quit().await;

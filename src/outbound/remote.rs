@@ -252,6 +252,9 @@ impl Envelope for Watched<'_> {
     fn size(&self) -> u64 {
         self.size
     }
+    fn chunk(&self) -> Option<u64> {
+        self.message.chunk().map(|_| self.size)
+    }
     fn has_8bit_body(&self) -> bool {
         self.message.has_8bit_body()
     }

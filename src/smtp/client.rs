@@ -8,8 +8,12 @@
 //!
 //! Replies are matched to commands in order, so it is the same machine with PIPELINING (RFC 2920) and without: with it, a
 //! transaction's commands go out as far as the buffer holds, without it one by one.
+//!
+//! A message of at most [`limits::PEER_CHUNK`] octets goes in the same write as its envelope, as one BDAT (RFC 3030), to a
+//! peer that offers CHUNKING and PIPELINING: one round trip a message, where DATA takes two.
 
 mod envelope;
+mod event;
 mod failure;
 mod group;
 mod protocol;
@@ -22,6 +26,7 @@ use super::peer_offer::{Lack, Offer};
 use super::reply_reader::{Class, Line, Reply, ReplyReader};
 use crate::limits;
 pub use envelope::Envelope;
+pub use event::{Event, Phase};
 pub use failure::Failure;
 use group::{Awaited, Group, push};
 use protocol::Hello;
@@ -36,48 +41,6 @@ pub enum StartTls {
     IfOffered,
     /// Always; a peer that does not offer it is given up.
     Required,
-}
-
-/// Where the conversation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Commands are to be written or replies awaited.
-    Talking,
-    /// The TLS handshake is due, then [`Client::tls_established`].
-    Upgrade,
-    /// A transaction may begin. After one has begun: it is over, and each of its verdicts has been an event.
-    Ready,
-    /// The message is to be sent, then [`Client::body_sent`].
-    Body,
-    /// The reply to the message is awaited.
-    EndOfData,
-    /// Nothing more is to be said or heard.
-    Closed,
-}
-
-/// What a reply meant. The reply itself is [`Client::reply`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The conversation went on.
-    Step,
-    /// MAIL was refused, and so is the message.
-    SenderRefused,
-    /// The verdict on one recipient. Done: accepted, unless DATA or the message is refused.
-    Recipient {
-        /// Its place in the envelope.
-        index: usize,
-        /// The verdict.
-        class: Class,
-    },
-    /// DATA was refused, and with it the accepted recipients.
-    DataRefused,
-    /// The verdict on the message: never [`Class::GoOn`]. It may come before the message is sent; then it is no success,
-    /// and the connection is closed.
-    EndOfData(Class),
-    /// In LMTP the message's verdict for one recipient: the first that was accepted and has none yet. Never [`Class::GoOn`].
-    EndOfDataForOne(Class),
-    /// The connection is of no use any more.
-    Failed(Failure),
 }
 
 /// One connection to a peer.
@@ -144,11 +107,15 @@ impl Client {
     /// What the machine waits for now.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match self.state {
+        match &self.state {
             State::Upgrade => Phase::Upgrade,
             State::Ready => Phase::Ready,
             State::Body { .. } => Phase::Body,
+            State::Envelope(group) if group.is_chunk_due() => Phase::Body,
             State::EndOfData { .. } => Phase::EndOfData,
+            State::Envelope(group) if group.awaited() == Some(Awaited::EndOfData) => {
+                Phase::EndOfData
+            }
             State::Closed => Phase::Closed,
             _ => Phase::Talking,
         }
@@ -201,7 +168,7 @@ impl Client {
             Some(Awaited::Data) => "awaiting the reply to DATA",
             Some(Awaited::EndOfData) => "awaiting the reply to the message",
             Some(Awaited::Quit) => "awaiting the reply to QUIT",
-            None if matches!(self.state, State::Body { .. }) => "sending the message",
+            None if self.phase() == Phase::Body => "sending the message",
             None => "writing a command",
         }
     }
@@ -237,6 +204,10 @@ impl Client {
     pub fn begin(&mut self, envelope: &impl Envelope) -> Result<(), Lack> {
         debug_assert_eq!(self.phase(), Phase::Ready);
         let group = Group::new(envelope.recipients(), self.open_transaction);
+        let group = match self.protocol {
+            Protocol::Smtp => group.with_chunk(envelope, &self.offer),
+            Protocol::Lmtp => group,
+        };
         self.begin_group(envelope, group)
     }
 
@@ -276,14 +247,27 @@ impl Client {
         Ok(())
     }
 
-    /// The message has been written to its final dot.
+    /// Octets of the message if, in [`Phase::Body`], it goes as one chunk: as it is, without a final dot.
+    #[must_use]
+    pub fn chunk(&self) -> Option<u64> {
+        match &self.state {
+            State::Envelope(group) => group.chunk(),
+            _ => None,
+        }
+    }
+
+    /// The message has been written to its end.
     pub fn body_sent(&mut self) {
-        if let State::Body { accepted } = self.state {
-            let due = match self.protocol {
-                Protocol::Smtp => 1,
-                Protocol::Lmtp => accepted,
-            };
-            self.state = State::EndOfData { due };
+        match &mut self.state {
+            State::Envelope(group) => group.chunk_sent(),
+            State::Body { accepted } => {
+                let due = match self.protocol {
+                    Protocol::Smtp => 1,
+                    Protocol::Lmtp => *accepted,
+                };
+                self.state = State::EndOfData { due };
+            }
+            _ => {}
         }
     }
 
@@ -452,7 +436,10 @@ impl Client {
         }
         self.open_transaction = group.is_open();
         self.state = match (group.takes_data(), group.accepted()) {
+            // What is still to be written of the chunk could be read as commands.
+            _ if group.is_chunk_due() => State::Closed,
             (false, _) => State::Ready,
+            _ if group.chunk().is_some() => State::Ready,
             // No reply follows a dot that is for nobody (RFC 2033 4.2): there is no way back into step.
             (true, 0) if self.protocol == Protocol::Lmtp => State::Closed,
             (true, 0) => State::LoneDot { written: false },

@@ -11,6 +11,8 @@ use crate::limits;
 pub struct Offer {
     /// RFC 2920
     pub pipelining: bool,
+    /// RFC 3030
+    pub chunking: bool,
     /// RFC 6152
     pub eight_bit_mime: bool,
     /// RFC 6531
@@ -56,6 +58,8 @@ impl Offer {
         let is = |name: &str| keyword.eq_ignore_ascii_case(name);
         if is("PIPELINING") {
             self.pipelining = true;
+        } else if is("CHUNKING") {
+            self.chunking = true;
         } else if is("8BITMIME") {
             self.eight_bit_mime = true;
         } else if is("SMTPUTF8") {
@@ -210,6 +214,7 @@ mod tests {
     fn keywords_are_read_in_any_case_and_unknown_ones_passed_over() {
         let all = offer(&[
             "pipelining",
+            "chunking",
             "Size 1000",
             "8BITMIME",
             "SMTPUTF8",
@@ -221,12 +226,13 @@ mod tests {
         ]);
         let bits = [
             all.pipelining,
+            all.chunking,
             all.eight_bit_mime,
             all.smtputf8,
             all.starttls,
             all.dsn,
         ];
-        assert_eq!(bits, [true; 5]);
+        assert_eq!(bits, [true; 6]);
         assert_eq!(all.size, Some(Size::Octets(1000)));
         for line in [
             "SIZE",

@@ -23,6 +23,8 @@ pub struct Message {
     pub facts: Facts,
     /// Octets of head and body.
     pub size: u64,
+    /// Attempts that ended in a deferral, as far as the ticket knows.
+    pub attempts: u16,
     /// Unix seconds.
     pub accepted: u64,
     /// Those of the ticket that are still to do.
@@ -61,6 +63,7 @@ impl Message {
             envid: None,
             facts: summary.facts,
             size: summary.size,
+            attempts: 0,
             accepted: summary.accepted,
             recipients: Vec::new(),
             recipients_in_all: summary.recipients.into(),
@@ -148,6 +151,12 @@ impl Message {
             }
             Err(problem) => Err(problem),
         }
+    }
+
+    /// Whether [`Message::size`] is all that will come: a DSN's does not count the message that it refers to.
+    #[must_use]
+    pub fn has_exact_size(&self) -> bool {
+        self.refers.is_none()
     }
 
     /// Starts over at the head.

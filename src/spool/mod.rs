@@ -386,21 +386,23 @@ impl Spool {
     /// [`ReadError`].
     pub async fn read_with(&self, ticket: &Ticket, wanted: u128) -> Result<Message, ReadError> {
         let id = ticket.id().number();
-        let (place, refers) = {
+        let (place, refers, attempts) = {
             let state = ticket.shared.state();
-            let place = state
-                .queue
-                .get(ticket.slot)
-                .and_then(|one| state.place(one));
+            let entry = state.queue.get(ticket.slot);
+            let attempts = entry.map_or(0, |one| one.tries.count());
+            let place = entry.and_then(|one| state.place(one));
             let held = state.queue.held_for(id);
             let refers = held.and_then(|held| {
                 let (id, place) = (held.id, state.place(held)?);
                 Some(Referred { id, place })
             });
-            (place, refers)
+            (place, refers, attempts)
         };
         let place = place.ok_or(ReadError::Io(io::ErrorKind::NotFound.into()))?;
-        Message::open(ticket.shared.clone(), id, place, wanted, refers).await
+        let shared = ticket.shared.clone();
+        let mut message = Message::open(shared, id, place, wanted, refers).await?;
+        message.attempts = attempts;
+        Ok(message)
     }
 
     /// Replaces an entry by one for each group; each is due at once. Recipients in no group stay together in one entry.

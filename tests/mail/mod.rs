@@ -7,6 +7,8 @@ pub struct Mail {
     pub sender: &'static str,
     pub recipients: Vec<String>,
     pub eight_bit: bool,
+    /// Its size, where it may go by BDAT.
+    pub chunk: Option<u64>,
 }
 
 pub fn mail(recipients: &[&str]) -> Mail {
@@ -14,6 +16,7 @@ pub fn mail(recipients: &[&str]) -> Mail {
         sender: "s@x",
         recipients: recipients.iter().map(|&r| r.to_owned()).collect(),
         eight_bit: false,
+        chunk: None,
     }
 }
 
@@ -29,6 +32,9 @@ impl Envelope for Mail {
     }
     fn size(&self) -> u64 {
         1234
+    }
+    fn chunk(&self) -> Option<u64> {
+        self.chunk
     }
     fn has_8bit_body(&self) -> bool {
         self.eight_bit

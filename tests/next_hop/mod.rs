@@ -185,6 +185,10 @@ pub struct Letter {
     pub recipients: Vec<&'static str>,
     pub chunks: Vec<Vec<u8>>,
     pub eight_bit: bool,
+    /// Whether it may go by BDAT.
+    pub may_be_chunk: bool,
+    /// What it says its size is, where that is wrong.
+    pub claimed: Option<u64>,
     /// The chunk that cannot be read.
     pub damaged: Option<usize>,
     next: usize,
@@ -196,6 +200,8 @@ pub fn letter(recipients: &[&'static str]) -> Letter {
         recipients: recipients.to_vec(),
         chunks: vec![b"Subject: x\r\n".to_vec(), b"\r\n.hi\r\n".to_vec()],
         eight_bit: false,
+        may_be_chunk: false,
+        claimed: None,
         damaged: None,
         next: 0,
     }
@@ -216,6 +222,10 @@ impl Envelope for Letter {
     }
     fn size(&self) -> u64 {
         self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+    fn chunk(&self) -> Option<u64> {
+        self.may_be_chunk
+            .then(|| self.claimed.unwrap_or_else(|| self.size()))
     }
     fn has_8bit_body(&self) -> bool {
         self.eight_bit

@@ -10,9 +10,9 @@ use crate::net::deadline::within;
 use crate::smtp::client::{Envelope, Event, Failure, Phase};
 use crate::smtp::parameters::{Notify, Ret};
 use crate::smtp::reply_reader::Class;
-use crate::smtp::stuffing::Stuffer;
 use crate::spool::{Message, ReadError};
 
+use super::body::{write_body, write_chunk};
 use super::link::{Broken, Link};
 use super::outcome::{Duty, Outcome, Reason};
 use super::peer::Peer;
@@ -77,6 +77,8 @@ struct Ballot<'a> {
     accepted: usize,
     /// MAIL was refused, for now.
     sender_deferred: Option<Reason>,
+    /// Nothing has been heard yet in this transaction.
+    is_silent: bool,
     /// In LMTP: some of the recipients that were accepted have their reply to the message.
     some_heard: bool,
 }
@@ -101,6 +103,9 @@ impl<M: Mail> Envelope for Offered<'_, M> {
     }
     fn size(&self) -> u64 {
         self.mail.size()
+    }
+    fn chunk(&self) -> Option<u64> {
+        self.mail.chunk()
     }
     fn has_8bit_body(&self) -> bool {
         self.mail.has_8bit_body()
@@ -167,7 +172,7 @@ impl Connection {
                 match undecided.answered {
                     // Another host would get the message for those who have it: the rest waits.
                     true if ballot.some_heard => ballot.rest(&Outcome::Deferred(undecided.reason)),
-                    false if past_dot => {
+                    false if past_dot && !ballot.is_silent && ballot.is_open() => {
                         ballot.lost_after_dot(undecided.reason);
                         unconfirmed = true;
                     }
@@ -193,7 +198,7 @@ impl Connection {
 }
 
 /// What ends a transaction before its verdict.
-enum Stop {
+pub(super) enum Stop {
     Broken(Broken),
     /// The message cannot be read. The connection stands in the middle of it.
     Source(String),
@@ -217,7 +222,10 @@ pub(super) fn undecided(link: &Link, peer: &Peer, broken: Broken) -> Undecided {
         }
         Broken::Failed(failure) => Undecided {
             reason: Reason::of_failure(failure, link.client().reply(), host),
-            answered: matches!(failure, Failure::Refused | Failure::Closing),
+            answered: matches!(
+                failure,
+                Failure::Refused | Failure::Closing | Failure::ChunkRefused
+            ),
         },
     }
 }
@@ -248,11 +256,10 @@ async fn transact<M: Mail>(
         ballot.take(event, link, &recipients);
     }
     if link.client().phase() == Phase::Body {
-        let event = send_body(link, mail, dot).await?;
-        ballot.take(event, link, &recipients);
-        // In LMTP a reply for each further recipient that was accepted, together within the same bound.
+        send_body(link, ballot, mail, &recipients, dot).await?;
+        // Behind a chunk the replies to its envelope, too; in LMTP one for each further recipient that was accepted.
         let end = Instant::now() + limits::PEER_ENVELOPE;
-        while link.client().phase() == Phase::EndOfData {
+        while matches!(link.client().phase(), Phase::Talking | Phase::EndOfData) {
             let event = link.event_until(end).await?;
             ballot.take(event, link, &recipients);
         }
@@ -260,42 +267,31 @@ async fn transact<M: Mail>(
     Ok(())
 }
 
-/// Sends the message and awaits the verdict on it.
-async fn send_body<M: Mail>(link: &mut Link, mail: &mut M, dot: &FinalDot) -> Result<Event, Stop> {
+/// Sends the message and awaits the next reply: the verdict, where it went by DATA.
+async fn send_body<M: Mail>(
+    link: &mut Link,
+    ballot: &mut Ballot<'_>,
+    mail: &mut M,
+    recipients: &[usize],
+    dot: &FinalDot,
+) -> Result<(), Stop> {
     // Each block has its own deadline; this bounds their sum for a peer that takes an octet at a time.
     let slowest = mail.size() / limits::PEER_RATE_FLOOR as u64;
     let most = limits::PEER_BLOCK + Duration::from_secs(slowest);
-    let written = within(most, async { Ok(write_body(link, mail, dot).await) });
-    if let Some(event) = written.await.map_err(Broken::Lost)?? {
-        return Ok(event);
+    let mut take = |event, link: &Link| ballot.take(event, link, recipients);
+    let written = within(most, async {
+        Ok(match link.client().chunk() {
+            Some(octets) => write_chunk(link, mail, octets, dot, &mut take).await,
+            None => write_body(link, mail, dot, &mut take).await,
+        })
+    });
+    written.await.map_err(Broken::Lost)??;
+    if link.client().phase() == Phase::Body {
+        link.client_mut().body_sent();
+        let event = link.event().await?;
+        take(event, link);
     }
-    link.client_mut().body_sent();
-    Ok(link.event().await?)
-}
-
-/// Writes the message to its final dot. An event, if the peer has answered before that.
-async fn write_body<M: Mail>(
-    link: &mut Link,
-    mail: &mut M,
-    dot: &FinalDot,
-) -> Result<Option<Event>, Stop> {
-    let mut stuffer = Stuffer::new();
-    loop {
-        let chunk = mail.next_chunk().await;
-        let chunk = chunk.map_err(|problem| Stop::Source(problem.to_string()))?;
-        let Some(chunk) = chunk else { break };
-        for piece in stuffer.stuff(chunk) {
-            if let Some(event) = link.put(piece).await? {
-                return Ok(Some(event));
-            }
-        }
-    }
-    // From here on the dot may be on its way, whatever is heard of it.
-    dot.set(true);
-    match link.put(stuffer.finish()).await? {
-        Some(event) => Ok(Some(event)),
-        None => Ok(link.write_out().await?),
-    }
+    Ok(())
 }
 
 impl<'a> Ballot<'a> {
@@ -306,6 +302,7 @@ impl<'a> Ballot<'a> {
             offered: Vec::new(),
             accepted: 0,
             sender_deferred: None,
+            is_silent: true,
             some_heard: false,
         }
     }
@@ -329,7 +326,13 @@ impl<'a> Ballot<'a> {
         }
     }
 
+    /// Whether the verdict on some recipient is to come.
+    fn is_open(&self) -> bool {
+        self.outcomes.iter().any(Option::is_none)
+    }
+
     fn take(&mut self, event: Event, link: &Link, offered: &[usize]) {
+        self.is_silent = false;
         let reply = link.client().reply();
         let host = &self.peer.host;
         let duty = match link.client().offer().dsn {
@@ -426,6 +429,9 @@ impl Envelope for Message {
     }
     fn size(&self) -> u64 {
         self.size
+    }
+    fn chunk(&self) -> Option<u64> {
+        (self.attempts == 0 && self.has_exact_size()).then_some(self.size)
     }
     fn has_8bit_body(&self) -> bool {
         self.facts.eight_bit_body

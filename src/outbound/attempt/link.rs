@@ -165,10 +165,11 @@ impl Link {
         }
     }
 
-    /// Takes a piece of the message on its way out. An event, if the peer has answered already.
+    /// Takes a piece of the message on its way out. An event, if the peer has answered meanwhile; `piece` is then what is
+    /// left of it.
     ///
     /// Small pieces are gathered into one write; a large one goes out from where it stands.
-    pub async fn put(&mut self, mut piece: &[u8]) -> Result<Option<Event>, Broken> {
+    pub async fn put(&mut self, piece: &mut &[u8]) -> Result<Option<Event>, Broken> {
         while !piece.is_empty() {
             if self.talk.out.is_empty() && piece.len() >= limits::PEER_WRITE / 2 {
                 return self.write_through(piece).await;
@@ -177,7 +178,7 @@ impl Link {
             let (now, later) = piece.split_at(room.min(piece.len()));
             // It is no longer than the room.
             let _ = self.talk.out.extend_from_slice(now);
-            piece = later;
+            *piece = later;
             if self.talk.out.is_full()
                 && let Some(event) = self.write_out().await?
             {
@@ -187,7 +188,7 @@ impl Link {
         Ok(None)
     }
 
-    /// Writes what [`Link::put`] has gathered.
+    /// Writes what [`Link::put`] has gathered. An event, if the peer has answered meanwhile: call it again.
     pub async fn write_out(&mut self) -> Result<Option<Event>, Broken> {
         loop {
             let event = within(limits::PEER_BLOCK.min(self.longest), async {
@@ -204,12 +205,12 @@ impl Link {
     }
 
     /// Writes a large piece, within the time for one block, however few octets the peer takes at once.
-    async fn write_through(&mut self, piece: &[u8]) -> Result<Option<Event>, Broken> {
-        let mut written = 0;
+    async fn write_through(&mut self, piece: &mut &[u8]) -> Result<Option<Event>, Broken> {
         let event = within(limits::PEER_BLOCK.min(self.longest), async {
-            while written < piece.len() {
-                let rest = &piece[written..];
-                written += poll_fn(|cx| self.talk.poll_through(&mut self.stream, rest, cx)).await?;
+            while !piece.is_empty() {
+                let rest = *piece;
+                let written = poll_fn(|cx| self.talk.poll_through(&mut self.stream, rest, cx));
+                *piece = rest.get(written.await?..).unwrap_or_default();
                 if let Some(event) = self.talk.next_event() {
                     return Ok(Some(event));
                 }

@@ -83,7 +83,10 @@ impl Reason {
             Failure::Refused | Failure::Closing => return Self::of_reply(reply, host),
             Failure::NoStartTls | Failure::StartTlsRefused => "4.7.4",
             Failure::BehindStartTls => "4.7.0",
-            Failure::Unsolicited | Failure::Unexpected | Failure::NoReply(_) => "4.5.0",
+            Failure::Unsolicited
+            | Failure::Unexpected
+            | Failure::ChunkRefused
+            | Failure::NoReply(_) => "4.5.0",
         };
         let text = if failure.is_reply() {
             format!("{failure}: {reply}")

@@ -12,6 +12,11 @@ pub trait Envelope {
     fn recipient(&self, index: usize) -> &str;
     /// Octets of the message with its header, before dot-stuffing.
     fn size(&self) -> u64;
+    /// The same, where that is exact and the message may go by BDAT (RFC 3030): on a first attempt, so that a host that
+    /// offers it and cannot do it gets the message by DATA on the next.
+    fn chunk(&self) -> Option<u64> {
+        None
+    }
     /// Whether its body has octets above 127: 8BITMIME is needed (RFC 6152).
     fn has_8bit_body(&self) -> bool;
     /// Whether its header has: SMTPUTF8 is needed (RFC 6531).

@@ -15,6 +15,8 @@ pub enum Failure {
     NoStartTls,
     /// STARTTLS was refused.
     StartTlsRefused,
+    /// CHUNKING is offered, and BDAT was refused as a command (RFC 3030).
+    ChunkRefused,
     /// Octets came behind the 220 to STARTTLS: someone may have put them there in clear (CVE-2011-0411).
     BehindStartTls,
     /// A reply that no command asked for.
@@ -31,7 +33,11 @@ impl Failure {
     pub fn is_reply(self) -> bool {
         matches!(
             self,
-            Self::Refused | Self::Closing | Self::StartTlsRefused | Self::Unexpected
+            Self::Refused
+                | Self::Closing
+                | Self::StartTlsRefused
+                | Self::ChunkRefused
+                | Self::Unexpected
         )
     }
 }
@@ -43,6 +49,7 @@ impl fmt::Display for Failure {
             Self::Closing => "the host closes the connection",
             Self::NoStartTls => "TLS is required and the host does not offer STARTTLS",
             Self::StartTlsRefused => "the host offers STARTTLS and refuses it",
+            Self::ChunkRefused => "the host offers CHUNKING and refuses BDAT",
             Self::BehindStartTls => "octets in clear came behind the reply to STARTTLS",
             Self::Unsolicited => "the host sent a reply that nothing asked for",
             Self::Unexpected => "the host sent a reply that the command cannot have",

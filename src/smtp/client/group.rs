@@ -1,4 +1,4 @@
-//! The commands of one outgoing transaction, RSET to DATA, and the replies to them.
+//! The commands of one outgoing transaction, RSET to DATA or BDAT, and the replies to them.
 //!
 //! They always stand in the same order, so a few counts are the whole list of outstanding commands, whatever the number of
 //! recipients.
@@ -38,6 +38,15 @@ pub(super) struct Group {
     answered: usize,
     accepted: usize,
     data: Command,
+    /// BDAT instead of DATA.
+    chunk: Option<Chunk>,
+}
+
+/// The whole message behind BDAT (RFC 3030).
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    octets: u64,
+    is_sent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +89,19 @@ impl Group {
             answered: 0,
             accepted: 0,
             data: Command::Due,
+            chunk: None,
+        }
+    }
+
+    /// The same, with the message behind the recipients in one write, where the peer takes that and it is small.
+    pub fn with_chunk(self, envelope: &impl Envelope, offer: &Offer) -> Self {
+        let octets = envelope.chunk().filter(|&octets| {
+            offer.chunking && offer.pipelining && (1..=limits::PEER_CHUNK as u64).contains(&octets)
+        });
+        let is_sent = false;
+        Self {
+            chunk: octets.map(|octets| Chunk { octets, is_sent }),
+            ..self
         }
     }
 
@@ -100,7 +122,10 @@ impl Group {
         } else if self.answered < self.written {
             Some(Awaited::Recipient)
         } else if self.data == Command::Written {
-            Some(Awaited::Data)
+            Some(match self.chunk {
+                Some(_) => Awaited::EndOfData,
+                None => Awaited::Data,
+            })
         } else {
             None
         }
@@ -136,7 +161,7 @@ impl Group {
                 Awaited::Reset => push(out, &["RSET\r\n"]),
                 Awaited::Mail => push_mail(envelope, offer, out),
                 Awaited::Recipient => push_recipient(envelope, self.written, offer, out),
-                _ => push(out, &["DATA\r\n"]),
+                _ => push_data(self.chunk, out),
             };
             if !fits {
                 return;
@@ -182,6 +207,7 @@ impl Group {
                 }
                 _ => Err(Failure::Unexpected),
             },
+            Some(Awaited::EndOfData) => self.take_verdict(reply),
             Some(_) => Err(Failure::Unexpected),
             None => Err(Failure::Unsolicited),
         }
@@ -201,6 +227,27 @@ impl Group {
         Ok(Event::Recipient { index, class })
     }
 
+    /// The reply to BDAT. It may come before the chunk is sent; then it is no success.
+    fn take_verdict(&mut self, reply: &Reply) -> Result<Event, Failure> {
+        let class = reply.class();
+        match class {
+            Class::GoOn => return Err(Failure::Unexpected),
+            Class::Done if self.is_chunk_due() => return Err(Failure::Unsolicited),
+            // It is for nobody, and has been refused or comes to nothing.
+            _ if self.accepted == 0 => {
+                self.data = Command::Refused;
+                return Ok(Event::Step);
+            }
+            Class::Done => self.data = Command::Accepted,
+            // Whether the octets behind it were read as a chunk or as commands is not known.
+            Class::Permanent if (500..=504).contains(&reply.code()) => {
+                return Err(Failure::ChunkRefused);
+            }
+            _ => self.data = Command::Refused,
+        }
+        Ok(Event::EndOfData(class))
+    }
+
     /// Whether a 552 says "too many recipients" (RFC 5321 4.5.3.1.10): it speaks of the transaction, not of the recipient.
     fn is_too_many(&self, reply: &Reply) -> bool {
         const TOO_MANY: EnhancedCode = EnhancedCode {
@@ -215,6 +262,23 @@ impl Group {
     /// Whether all that will be written has been answered.
     pub fn is_answered(&self) -> bool {
         self.awaited().is_none() && self.due().is_none()
+    }
+
+    /// Octets of the message that goes by BDAT.
+    pub fn chunk(&self) -> Option<u64> {
+        self.chunk.map(|chunk| chunk.octets)
+    }
+
+    /// Whether the message's octets are to follow now.
+    pub fn is_chunk_due(&self) -> bool {
+        let is_written = matches!(self.data, Command::Written | Command::Refused);
+        is_written && self.chunk.is_some_and(|chunk| !chunk.is_sent)
+    }
+
+    pub fn chunk_sent(&mut self) {
+        if let Some(chunk) = &mut self.chunk {
+            chunk.is_sent = true;
+        }
     }
 
     pub fn takes_data(&self) -> bool {
@@ -233,6 +297,16 @@ impl Group {
     pub fn is_open(&self) -> bool {
         !self.takes_data() && (self.is_sender_accepted() || self.accepted > 0)
     }
+}
+
+fn push_data(chunk: Option<Chunk>, out: &mut VecView<u8>) -> bool {
+    let Some(Chunk { octets, .. }) = chunk else {
+        return push(out, &["DATA\r\n"]);
+    };
+    let mut digits: String<20> = String::new();
+    // The digits of the largest u64 fit.
+    let _ = write!(digits, "{octets}");
+    push(out, &["BDAT ", &digits, " LAST\r\n"])
 }
 
 fn push_mail(envelope: &impl Envelope, offer: &Offer, out: &mut VecView<u8>) -> bool {

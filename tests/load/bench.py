@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import dead
+import distant
 import meter
 import relays
 from table import Row, Table
@@ -405,6 +406,31 @@ class Bench:
             finally:
                 lab.stop()
 
+    def distant(self):
+        """Messages to a host that is 50 ms away, by at most 20 connections: with CHUNKING offered and without."""
+        count = self.rounds(500, 2000)
+        for chunking in (True, False):
+            figures = self.alternate(1, lambda relay: self.to_distant(relay, count, chunking))
+            offered = "CHUNKING" if chunking else "no CHUNKING"
+            yield Row(f"relayed over 50 ms, {offered}", "msg/s", first(figures))
+
+    def to_distant(self, relay, count, chunking):
+        far, port = distant.Distant(count, chunking), relays.free_port()
+        relay.start(port, far.port)
+        begin = time.monotonic()
+        source = subprocess.Popen(
+            ["smtp-source", "-d", "-s", "20", "-l", str(PAYLOAD), "-m", str(count), "-f", "sender@bench.localhost",
+             "-t", "recipient@example.test", f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.others.append(source)
+        if not far.done.wait(WAIT):
+            raise RuntimeError(f"{far.left} of {count} messages did not arrive within {WAIT} s")
+        taken = time.monotonic() - begin
+        source.wait(30)
+        relay.stop()
+        far.stop()
+        return count / taken
+
     def protocol(self):
         """What the receiving machine costs by itself: no socket, no disk."""
         lines = dict(line.split() for line in relays.run(PROTOCOL).splitlines())
@@ -435,6 +461,7 @@ ROWS = {
     "names": Bench.names,
     "recovery": Bench.recovery,
     "dead": Bench.dead,
+    "distant": Bench.distant,
     "protocol": Bench.protocol,
     "size": Bench.size,
 }

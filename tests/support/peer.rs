@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -196,9 +196,12 @@ fn converse(shared: &Shared, number: usize, socket: TcpStream) -> std::io::Resul
         let line = line.trim_end();
         shared.tell(Event::Command(number, line.to_owned()));
         let upper = line.to_ascii_uppercase();
+        let chunk = chunk(&upper, &mut read)?;
         let usual = match upper.as_str() {
             "DATA" if to.is_empty() => "503 5.5.1 no recipients",
             "DATA" => "354 go on",
+            _ if chunk.is_some() && to.is_empty() => "503 5.5.1 no recipients",
+            _ if chunk.is_some() => "250 2.0.0 taken",
             "QUIT" => "221 2.0.0 bye",
             _ if upper.starts_with("EHLO") => EHLO,
             _ => "250 2.0.0 ok",
@@ -212,6 +215,18 @@ fn converse(shared: &Shared, number: usize, socket: TcpStream) -> std::io::Resul
             && !refused
         {
             to.push(path.to_owned());
+        }
+        if let Some(data) = chunk
+            && !to.is_empty()
+            && !refused
+        {
+            let (from, to) = (std::mem::take(&mut from), std::mem::take(&mut to));
+            shared.tell(Event::Message(Received {
+                connection: number,
+                from,
+                to,
+                data,
+            }));
         }
         if !say(answer, usual)? || upper == "QUIT" {
             return Ok(());
@@ -230,6 +245,19 @@ fn converse(shared: &Shared, number: usize, socket: TcpStream) -> std::io::Resul
             }
         }
     }
+}
+
+/// The octets behind BDAT, as they came; the whole message.
+fn chunk(line: &str, read: &mut impl Read) -> std::io::Result<Option<String>> {
+    let size = line
+        .strip_prefix("BDAT ")
+        .and_then(|rest| rest.strip_suffix(" LAST"));
+    let Some(octets) = size.and_then(|size| size.parse().ok()) else {
+        return Ok(None);
+    };
+    let mut text = vec![0; octets];
+    read.read_exact(&mut text)?;
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// The message's text as it came, dots removed.

@@ -9,6 +9,7 @@ use facteur::limits;
 use facteur::smtp::client::{Client, Event, Phase, StartTls};
 use facteur::smtp::data::LineEnds;
 use facteur::smtp::reply;
+use facteur::smtp::reply_reader::Class;
 use facteur::smtp::server::{Server, Settings, Step, Verdict};
 use facteur::smtp::stuffing::Stuffer;
 use mail::{Mail, mail};
@@ -172,7 +173,7 @@ impl Pair {
                 self.server.tls_is_up(());
                 self.client.tls_established();
             }
-            Phase::Body => {
+            Phase::Body if self.client.chunk().is_none() => {
                 let mut stuffer = Stuffer::new();
                 let mut octets: Vec<u8> = stuffer.stuff(&self.message).flatten().copied().collect();
                 octets.extend(stuffer.finish());
@@ -189,6 +190,11 @@ impl Pair {
         if !out.is_empty() {
             self.to_server
                 .send(self.now + self.latency, &out, self.piece);
+        }
+        if self.client.phase() == Phase::Body && self.client.chunk().is_some() {
+            self.to_server
+                .send(self.now + self.latency, &self.message, self.piece);
+            self.client.body_sent();
         }
     }
 
@@ -255,6 +261,40 @@ fn a_message_crosses_whole_in_pieces_of_any_size() {
     }
 }
 
+/// The same mail, which may go by BDAT.
+fn chunked(recipients: &[&str], message: &[u8]) -> Mail {
+    let chunk = Some(message.len() as u64);
+    Mail {
+        chunk,
+        ..mail(recipients)
+    }
+}
+
+#[test]
+fn a_chunk_crosses_whole_in_pieces_of_any_size() {
+    for message in [MESSAGE, b"\r\n.\r\nno last line end"] {
+        for piece in (1..60).chain([4096]) {
+            let mut pair = Pair::new(StartTls::Required, message, piece);
+            assert_eq!(
+                pair.run(&chunked(&["a@y", "refused@y"], message)),
+                End::Done
+            );
+            assert_eq!(pair.kept, message, "pieces of {piece}");
+            let last = pair.events.last();
+            assert!(matches!(last, Some(Event::EndOfData(Class::Done))));
+        }
+    }
+}
+
+#[test]
+fn a_chunk_for_nobody_is_kept_by_nobody() {
+    let mut pair = Pair::new(StartTls::Never, MESSAGE, 3);
+    assert_eq!(pair.run(&chunked(&["refused@y"], MESSAGE)), End::Done);
+    assert!(pair.kept.is_empty());
+    let events = pair.events.len();
+    assert_eq!(events, 1, "the refused recipient alone: {:?}", pair.events);
+}
+
 #[test]
 fn starttls_comes_up_on_both_sides() {
     for piece in [1, 7, 4096] {
@@ -271,6 +311,10 @@ fn pipelining_saves_round_trips() {
     pair.run(&mail(&["a@y", "b@y", "c@y"]));
     // Half a trip for the greeting, then EHLO, the group to DATA, the message, QUIT.
     assert_eq!(pair.now, pair.latency + 4 * 2 * pair.latency);
+    let mut pair = Pair::new(StartTls::Never, MESSAGE, 4096);
+    pair.run(&chunked(&["a@y", "b@y", "c@y"], MESSAGE));
+    // The group goes to the message's end.
+    assert_eq!(pair.now, pair.latency + 3 * 2 * pair.latency);
 }
 
 #[test]

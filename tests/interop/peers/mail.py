@@ -70,6 +70,23 @@ def mix(count, run, utf8):
         yield Mail(sender, users, options, header.encode() + text.replace(b"\n", b"\r\n"))
 
 
+def hand_over(client, mail):
+    """A message, again while chasquid's queue is full: it holds 200."""
+    to = [f"{user}@in.test" for user in mail.users]
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            refused = client.sendmail(mail.sender, to, mail.octets, mail.options)
+        except smtplib.SMTPDataError as problem:
+            if b"Queue size too big" not in problem.smtp_error or time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+            continue
+        if refused:
+            raise RuntimeError(f"refused: {refused}")
+        return
+
+
 def send(mails, port, login=None):
     """Over several sessions at once. `login` is a user and a password, given inside TLS."""
     mails, lock, problems = iter(list(mails)), threading.Lock(), []
@@ -93,10 +110,7 @@ def send(mails, port, login=None):
                     mail = next(mails, None)
                 if mail is None:
                     return False
-                to = [f"{user}@in.test" for user in mail.users]
-                refused = client.sendmail(mail.sender, to, mail.octets, mail.options)
-                if refused:
-                    raise RuntimeError(f"refused: {refused}")
+                hand_over(client, mail)
         return True
 
     threads = [threading.Thread(target=session) for _ in range(THREADS)]

@@ -4,8 +4,7 @@ use super::Inbound;
 use super::received::Trace;
 use crate::limits;
 use crate::policy::relay::{self, Recipient, Trust};
-use crate::policy::routes::{self, Routes};
-use crate::policy::target::Target;
+use crate::policy::routes::Routes;
 use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
 use crate::smtp::parameters::{MailParameters, Notify, RcptParameters};
@@ -67,21 +66,21 @@ pub struct Allowed {
 
 /// The recipient, if it may have mail from this client.
 pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<Allowed, Reply> {
-    let directory = inbound.directory();
+    let names = &inbound.names;
     if let Path::Bare(local) = path
         && local.is_postmaster()
     {
-        let stands_for = inbound.relay.postmaster(&directory);
+        let stands_for = names.postmaster();
+        if stands_for.is_empty() {
+            return Err(reply::UNKNOWN_MAILBOX);
+        }
         return Ok(Allowed {
             address: format!("{local}@{}", inbound.hostname),
-            stands_for: stands_for.ok_or(reply::UNKNOWN_MAILBOX)?,
+            stands_for,
         });
     }
     let address = full_address(inbound, trust, path, reply::BAD_RECIPIENT)?;
-    let decided = inbound
-        .relay
-        .recipient(trust, &address, &inbound.routes, &directory);
-    let stands_for = match decided {
+    let stands_for = match names.recipient(trust, &address) {
         Recipient::Accepted => vec![address.clone()],
         Recipient::Expanded(addresses) => addresses,
         Recipient::RelayDenied => return Err(reply::RELAY_DENIED),
@@ -157,11 +156,7 @@ impl Mailboxes {
     fn fresh<'a>(&self, routes: &Routes, addresses: &'a [String]) -> Vec<(&'a str, u64)> {
         let mut fresh: Vec<(&str, u64)> = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let mut key = relay::mailbox_key(address);
-            if matches!(routes.target(routes::domain(address)), Target::Maildir(_)) {
-                key = key.to_lowercase(); // as its folder's name
-            }
-            let mailbox = self.1.hash_one(&key);
+            let mailbox = self.1.hash_one(relay::copy_key(address, routes));
             if !self.0.contains(&mailbox) && fresh.iter().all(|&(_, other)| other != mailbox) {
                 fresh.push((address, mailbox));
             }

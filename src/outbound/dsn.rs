@@ -87,11 +87,13 @@ impl Cause {
 
 /// Who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
+pub enum Reader<'a> {
     /// Who sent the message.
     Sender,
     /// The postmaster, because there is no sender to tell (RFC 5321 6.1).
     Postmaster {
+        /// Empty; or an address of ours that has no mailbox.
+        sender: &'a str,
         /// Failures of this kind before this one that nobody was told of.
         untold: u64,
     },
@@ -118,7 +120,7 @@ pub struct Dsn<'a> {
     /// Whom to tell.
     pub to: &'a str,
     /// Who that is.
-    pub reader: Reader,
+    pub reader: Reader<'a>,
     /// When the message was accepted, and the present time: seconds since 1970.
     pub arrived: u64,
     /// The present time, likewise.

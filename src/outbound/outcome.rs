@@ -113,16 +113,16 @@ impl Shared {
             held: 0,
         };
         let settles = Settles::Reported(ticket, reported);
-        if message.sender.is_empty() {
+        let to = match message.sender.as_str() {
             // RFC 5321 6.1: never a DSN about a DSN.
-            let told = self.tell_postmaster(settles, message, reports).await;
-            log::warn!(
-                "dropped id={id} sender=<> recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
-                reports.len()
-            );
+            "" => Vec::new(),
+            sender => self.names.stands_for(sender),
+        };
+        if to.is_empty() {
+            self.tell_postmaster(settles, message, reports).await;
             return Told::Yes;
         }
-        match self.tell_sender(settles, message, reports).await {
+        match self.tell_sender(settles, message, &to, reports).await {
             Ok(()) => Told::Yes,
             Err(problem) => {
                 let result = match masks.failed {
@@ -143,16 +143,17 @@ impl Shared {
         &self,
         settles: Settles<'_>,
         message: &mut Message,
+        to: &[String],
         reports: &[Report],
     ) -> Result<(), String> {
         let _turn = self.dsn_turns.acquire().await;
         let report = self.reporter();
-        report.report(settles, message, reports).await?;
+        report.report(settles, message, to, reports).await?;
         self.counters.dsns.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    /// Queues a note to the postmaster, of a failure that has no sender to be told; returns who was told.
+    /// Queues a note to the postmaster, of a failure that has no sender to be told.
     ///
     /// It is only a courtesy: without it, the failed recipients are done all the same.
     async fn tell_postmaster(
@@ -160,24 +161,46 @@ impl Shared {
         settles: Settles<'_>,
         message: &mut Message,
         reports: &[Report],
-    ) -> &str {
-        let Some(postmaster) = self.settings.postmaster.as_deref() else {
-            return "nobody";
+    ) {
+        let failures = reports.iter().filter(|report| report.cause.is_failure());
+        let failures: Vec<Report> = failures.cloned().collect();
+        if failures.is_empty() {
+            return;
+        }
+        let told = self.note(settles, message, &failures).await;
+        log::warn!(
+            "dropped id={} sender=<{}> recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
+            message.id,
+            message.sender.escape_default(),
+            failures.len()
+        );
+    }
+
+    /// The same; returns who was told.
+    async fn note(
+        &self,
+        settles: Settles<'_>,
+        message: &mut Message,
+        failures: &[Report],
+    ) -> String {
+        let nobody = || "nobody".to_owned();
+        let postmaster = self.names.postmaster();
+        let is_postmaster = |report: &Report| {
+            let mut all = postmaster.iter();
+            all.any(|it| it.eq_ignore_ascii_case(&report.address))
         };
-        let is_postmaster = |report: &Report| report.address.eq_ignore_ascii_case(postmaster);
-        if message.facts.note || reports.iter().any(is_postmaster) {
-            return "nobody";
+        if postmaster.is_empty() || message.facts.note || failures.iter().any(is_postmaster) {
+            return nobody();
         }
         let Some(untold) = self.notes.take(Instant::now()) else {
-            return "nobody";
+            return nobody();
         };
         let _turn = self.dsn_turns.acquire().await;
-        let reporter = self.reporter();
-        let whom = (postmaster, untold);
-        match reporter.note(whom, settles, message, reports).await {
+        let whom = (&*postmaster, untold);
+        match self.reporter().note(whom, settles, message, failures).await {
             Ok(()) => {
                 self.counters.notes.fetch_add(1, Relaxed);
-                postmaster
+                postmaster.join(",")
             }
             Err(problem) => {
                 log::warn!(
@@ -185,7 +208,7 @@ impl Shared {
                     message.id
                 );
                 self.notes.give_back(untold);
-                "nobody"
+                nobody()
             }
         }
     }
@@ -228,6 +251,7 @@ impl Shared {
     pub(super) fn reporter(&self) -> Reporter<'_> {
         Reporter {
             spool: &self.spool,
+            names: &self.names,
             hostname: &self.settings.hostname,
             micros: self.clocks.micros(),
         }

@@ -10,9 +10,10 @@ use std::fmt::Write as _;
 impl Dsn<'_> {
     pub(super) fn for_people(&self) -> String {
         let mut text = format!("This is the mail relay at {}.\r\n", self.hostname);
-        if let Reader::Postmaster { untold } = self.reader {
+        if let Reader::Postmaster { sender, untold } = self.reader {
             text += "\r\n";
-            wrap(&mut text, "", &words::for_postmaster(untold));
+            let sender = clean(sender, Form::Global);
+            wrap(&mut text, "", &words::for_postmaster(&sender, untold));
         }
         let mut explained = 0;
         for action in [

@@ -4,7 +4,7 @@ use super::{Action, Cause, Reader, Report};
 use crate::smtp::date::Date;
 
 /// The subject.
-pub fn subject(reports: &[Report], reader: Reader) -> &'static str {
+pub fn subject(reports: &[Report], reader: Reader<'_>) -> &'static str {
     let any = |wanted: Action| {
         let mut actions = reports.iter().map(|report| report.cause.action());
         actions.any(|action| action == wanted)
@@ -13,6 +13,9 @@ pub fn subject(reports: &[Report], reader: Reader) -> &'static str {
     let taken = any(Action::Delivered) || any(Action::Relayed);
     let expired = |report: &Report| report.cause == Cause::Expired;
     match reader {
+        Reader::Postmaster { sender, .. } if !sender.is_empty() => {
+            "A message whose sender has no mailbox here could not be delivered"
+        }
         Reader::Postmaster { .. } => "A message without a sender could not be delivered",
         Reader::Sender if failed && (delayed || taken) => {
             "Your message could not be delivered to some of its recipients"
@@ -29,7 +32,7 @@ pub fn subject(reports: &[Report], reader: Reader) -> &'static str {
 }
 
 /// What stands before the recipients of one fate.
-pub fn opening(action: Action, reports: &[&Report], reader: Reader) -> &'static str {
+pub fn opening(action: Action, reports: &[&Report], reader: Reader<'_>) -> &'static str {
     let expired = reports.iter().all(|report| report.cause == Cause::Expired);
     match (action, reader) {
         (Action::Failed, Reader::Postmaster { .. }) => "It could not be delivered to:",
@@ -59,11 +62,19 @@ pub const RELAYED: &str = "That server does not tell when a message reaches its 
      confirmation. It is up to that server to tell you if it cannot deliver the message after all.";
 
 /// What the postmaster needs to know first.
-pub fn for_postmaster(untold: u64) -> String {
-    let mut text = "This goes to you, the postmaster, because the message below has no sender who could be told \
-                    (its return path is <>: it is a report or an automatic reply itself). You need not do anything \
-                    unless there are many of these, or the address should exist."
-        .to_owned();
+pub fn for_postmaster(sender: &str, untold: u64) -> String {
+    let why = match sender {
+        "" => "the message below has no sender who could be told (its return path is <>: it is a report or an \
+               automatic reply itself)"
+            .to_owned(),
+        sender => format!(
+            "the sender of the message below, <{sender}>, has no mailbox here, so nobody else could be told"
+        ),
+    };
+    let mut text = format!(
+        "This goes to you, the postmaster, because {why}. You need not do anything unless there are many of these, or \
+         the address should exist."
+    );
     if untold > 0 {
         text += &format!(
             " Of such messages, {untold} more have failed since the last note like this one; the log names them all \
@@ -74,7 +85,7 @@ pub fn for_postmaster(untold: u64) -> String {
 }
 
 /// The end, up to the words "message here was".
-pub fn end(reports: &[Report], reader: Reader) -> &'static str {
+pub fn end(reports: &[Report], reader: Reader<'_>) -> &'static str {
     let failures = reports.iter().filter(|report| report.cause.is_failure());
     match (reader, failures.count()) {
         (Reader::Postmaster { .. }, _) => "It will not be tried again. The number of the",

@@ -2,6 +2,8 @@
 
 #[path = "support/peer.rs"]
 mod peer;
+#[path = "support/python.rs"]
+mod python;
 mod support;
 
 use peer::{Answer, Event, Peer};
@@ -192,6 +194,46 @@ fn a_report_to_an_alias_goes_where_mail_to_it_goes() {
     let new = vec!["<new@far.test>".to_owned()];
     assert_eq!(told(&lab.peer, 4), (new, failed.to_owned()));
     lab.facteur.stop();
+}
+
+#[test]
+fn who_asks_for_success_hears_that_an_alias_of_several_was_expanded() {
+    let lab = Lab::start();
+    lab.send_from(
+        "boss@else.test",
+        &[
+            "<staff@near.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;all@old.test",
+            "<Bob@near.test> NOTIFY=SUCCESS",
+            "<postmaster@near.test> NOTIFY=SUCCESS",
+        ],
+    );
+    let mut messages = lab.peer.messages(2);
+    messages.sort_by_key(|message| message.data.contains("multipart/report"));
+    // Once, with what is left of NOTIFY.
+    let rcpt = "<ann@far.test> NOTIFY=FAILURE ORCPT=rfc822;all@old.test";
+    assert_eq!(messages[0].to, [rcpt]);
+    assert_eq!(messages[1].to, ["<boss@else.test>"]);
+    let report = python::fields(&messages[1].data.replace("pi.test", "relay.example"));
+    assert_eq!(
+        report,
+        "Your message was passed on\n\
+         rfc822; staff@near.test expanded 2.0.0 x-facteur; the alias was expanded None\n\
+         rfc822; Bob@near.test expanded 2.0.0 x-facteur; the alias was expanded None\n"
+    );
+    let text = &messages[1].data;
+    assert!(
+        text.contains("\nOriginal-Recipient: rfc822; all@old.test"),
+        "{text}"
+    );
+    assert!(!text.contains("ann@"), "no word of where it went: {text}");
+    assert_eq!(maildir_messages(&lab.folder.join("mail")).len(), 1);
+    // Nothing more comes: not for one that stands for one, nor for a null sender, nor for who asks for none.
+    lab.send_from("", &["<staff@near.test> NOTIFY=SUCCESS"]);
+    lab.send(&["<staff@near.test>"]);
+    lab.peer.messages(4);
+    lab.facteur.wait_log(&["from=\"cron@pi.test\""]);
+    lab.facteur.stop();
+    assert_eq!(lab.peer.messages(4).len(), 4);
 }
 
 #[test]

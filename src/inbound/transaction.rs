@@ -11,7 +11,7 @@ use crate::smtp::parameters::{MailParameters, Notify, RcptParameters};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::xtext;
 use crate::spool::{
-    Addressee, Durable, Error, Facts, Id, Last, Refusal, Sender, Source, Transaction,
+    Addressee, Durable, Error, Facts, Id, Last, Refusal, Role, Sender, Source, Transaction,
 };
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
@@ -31,6 +31,8 @@ pub struct Mail {
     pub recipients: usize,
     /// The mailboxes that the message goes to.
     mailboxes: Mailboxes,
+    /// How many aliases of several the sender is to be told of.
+    expansions: usize,
     /// SMTPUTF8.
     smtputf8: bool,
     utf8_address: bool,
@@ -118,7 +120,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// An alias of several gets no report of success: one for each would tell of what the sender never wrote to (5.2.7.3).
+    /// What an alias of several stands for gets no report of success: there is one for the alias (5.2.7.3).
     /// Whom the sender wrote to stays known by ORCPT, which is added where there was none (5.2.1).
     fn of(allowed: &Allowed, parameters: RcptParameters<'a>) -> Self {
         let several = allowed.stands_for.len() > 1;
@@ -143,8 +145,20 @@ impl<'a> Asked<'a> {
             address,
             notify: self.notify,
             orcpt: self.orcpt.as_deref(),
+            role: Role::Mailbox,
         }
     }
+}
+
+/// An alias of several as it is kept beside them, where its sender is to be told of it.
+fn expanded<'a>(allowed: &'a Allowed, parameters: &RcptParameters<'a>) -> Option<Addressee<'a>> {
+    let wanted = parameters.notify.is_some_and(|notify| notify.success);
+    (wanted && allowed.stands_for.len() > 1).then(|| Addressee {
+        address: &allowed.address,
+        notify: parameters.notify,
+        orcpt: parameters.orcpt.map(|original| original.as_str()),
+        role: Role::Expanded,
+    })
 }
 
 /// The mailboxes of a message, by hashes with a key of their own: one message is one copy, however many names lead there.
@@ -206,6 +220,7 @@ impl Mail {
             first: None,
             recipients: 0,
             mailboxes: Mailboxes::default(),
+            expansions: 0,
         })
     }
 
@@ -222,21 +237,27 @@ impl Mail {
     ) -> Result<(), Reply> {
         let spooled = self.spooled.as_mut().ok_or(reply::DISK_ERROR)?;
         let fresh = self.mailboxes.fresh(routes, &allowed.stands_for);
-        if self.mailboxes.0.len() + fresh.len() > limits::RECIPIENTS {
+        let expanded = expanded(&allowed, &parameters).filter(|_| !self.sender.is_empty());
+        let expansions = self.expansions + usize::from(expanded.is_some());
+        if self.mailboxes.0.len() + fresh.len() > limits::RECIPIENTS
+            || expansions > limits::EXPANSIONS
+        {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
         let asked = Asked::of(&allowed, parameters);
-        for (done, &(address, mailbox)) in fresh.iter().enumerate() {
-            let kept = spooled.recipient(asked.addressee(address)).await;
-            if let Err(problem) = kept {
+        let of_mailboxes = fresh.iter().map(|&(address, _)| asked.addressee(address));
+        for (done, addressee) in of_mailboxes.chain(expanded).enumerate() {
+            if let Err(problem) = spooled.recipient(addressee).await {
                 if done > 0 {
                     self.spooled = None; // who was in already would get a second copy when the client tries again
                 }
                 return Err(told(self.client, &problem));
             }
-            self.utf8_address |= !address.is_ascii();
-            self.mailboxes.0.push(mailbox);
+            self.utf8_address |= addressee.role == Role::Mailbox && !addressee.address.is_ascii();
         }
+        let mailboxes = fresh.iter().map(|&(_, mailbox)| mailbox);
+        self.mailboxes.0.extend(mailboxes);
+        self.expansions = expansions;
         self.recipients += 1;
         self.first.get_or_insert(allowed.address);
         Ok(())

@@ -219,6 +219,7 @@ async fn report(reporter: &Reporter<'_>, tickets: &[Ticket], all: u128) -> Resul
             "{problem}; its envelope cannot be read, so nobody can be told (drop it without --dsn)"
         )
     })?;
+    message.recipients.retain(|it| !it.is_expanded());
     let bits = merge_twins(&mut message.recipients);
     let (mask, failures) = failures(&message, &bits, reporter.hostname);
     if mask == 0 || message.sender.is_empty() {

@@ -53,7 +53,8 @@ fn failures(lost: &Lost, hostname: &str) -> Vec<Report> {
         cause: Cause::Impossible,
         tried: None,
     };
-    lost.recipients.iter().map(failure).collect()
+    let mailboxes = lost.recipients.iter().filter(|it| !it.is_expanded());
+    mailboxes.map(failure).collect()
 }
 
 #[cfg(test)]
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
     use crate::policy::relay::Relay;
     use crate::smtp::parameters::Notify;
-    use crate::spool::Id;
+    use crate::spool::{Id, Role};
 
     fn lost(sender: &str, notify: Option<Notify>) -> Lost {
         Lost {
@@ -73,6 +74,7 @@ mod tests {
                 address: "bob@far.test".to_owned(),
                 notify,
                 orcpt: None,
+                role: Role::Mailbox,
             }],
         }
     }

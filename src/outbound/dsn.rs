@@ -57,6 +57,8 @@ pub enum Cause {
     Delivered,
     /// A next hop took it that does not tell of what becomes of it (RFC 3464 2.3.3).
     Relayed,
+    /// The address stands for several others, to which it is on its way.
+    Expanded,
 }
 
 /// What a report is, to people and programs alike.
@@ -66,6 +68,7 @@ enum Action {
     Delayed,
     Delivered,
     Relayed,
+    Expanded,
 }
 
 impl Cause {
@@ -75,6 +78,7 @@ impl Cause {
             Self::Delayed { .. } => Action::Delayed,
             Self::Delivered => Action::Delivered,
             Self::Relayed => Action::Relayed,
+            Self::Expanded => Action::Expanded,
         }
     }
 

@@ -138,6 +138,7 @@ mod tests {
     use super::super::destinations::Destination;
     use super::*;
     use crate::smtp::parameters::Notify;
+    use crate::spool::Role;
 
     fn recipients(count: u8) -> Vec<Recipient> {
         let one = |ordinal| Recipient {
@@ -145,6 +146,7 @@ mod tests {
             address: format!("r{ordinal}@example.com"),
             notify: None,
             orcpt: None,
+            role: Role::Mailbox,
         };
         (0..count).map(one).collect()
     }

@@ -28,7 +28,7 @@ pub struct Attempt<'a> {
 
 /// Whether what is to be told is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     /// Or nobody is to be told.
     Yes,
     /// What failed stays, until somebody can be told.
@@ -90,7 +90,7 @@ impl Shared {
     }
 
     /// Tells who is to be told.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         ticket: &Ticket,
         masks: &Masks,
@@ -257,7 +257,7 @@ impl Shared {
         }
     }
 
-    fn next_try(&self, info: &Info, now: u64) -> u64 {
+    pub(super) fn next_try(&self, info: &Info, now: u64) -> u64 {
         let (schedule, attempts) = (&self.settings.retry, info.attempts.saturating_add(1));
         let step = schedule.step(attempts, self.clocks.age(info.id, now));
         now + schedule.wait(step, fastrand::u8(..)).as_secs().max(1)

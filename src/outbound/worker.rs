@@ -13,7 +13,7 @@ use crate::limits;
 use crate::policy::routes::Lane;
 use crate::policy::target::Target;
 use crate::smtp::peer_offer::Lack;
-use crate::spool::{self, Message, Ticket};
+use crate::spool::{self, Message, Recipient, Ticket};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -152,6 +152,14 @@ impl Worker {
             Ok(message) => message,
             Err(problem) => return shared.cannot_read(ticket, &problem).await,
         };
+        let is_expanded = |recipient: &Recipient| recipient.is_expanded();
+        let expanded = message.recipients.iter().any(is_expanded);
+        if expanded && message.recipients.iter().all(is_expanded) {
+            return shared.tell_expanded(ticket, &mut message).await;
+        }
+        message
+            .recipients
+            .retain(|recipient| !is_expanded(recipient));
         let groups = groups(&shared.routes, &message.recipients);
         match groups.as_slice() {
             [] => {
@@ -162,11 +170,12 @@ impl Worker {
                     .settle(ticket, spool::Outcome { done, defer: None })
                     .await;
             }
-            [group] if self.slot.key != Key::Mixed => {
+            [group] if self.slot.key != Key::Mixed && !expanded => {
                 let to = Destination::of(group);
                 self.serve(&shared, ticket, &mut message, to, failed).await;
             }
             groups => {
+                // An alias that was expanded is in none of them, and comes again by itself.
                 let split: Vec<(Lane, u128)> = groups
                     .iter()
                     .map(|group| (group.lane, group.mask))

@@ -93,7 +93,7 @@ mod tries;
 
 pub use by_hand::Lasting;
 pub use disk::{Disk, DiskFile};
-pub use envelope::{Addressee, Facts, Last, Recipient, Reported, Sender, Settles};
+pub use envelope::{Addressee, Facts, Last, Recipient, Reported, Role, Sender, Settles};
 pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;

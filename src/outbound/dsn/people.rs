@@ -21,6 +21,7 @@ impl Dsn<'_> {
             Action::Delayed,
             Action::Delivered,
             Action::Relayed,
+            Action::Expanded,
         ] {
             let its = |report: &&Report| report.cause.action() == action;
             let its: Vec<&Report> = self.reports.iter().filter(its).collect();
@@ -44,13 +45,13 @@ impl Dsn<'_> {
             .min(its.len());
         let (at_length, rest) = its.split_at(room);
         *explained += room;
-        if matches!(action, Action::Delivered | Action::Relayed) {
+        if !matches!(action, Action::Failed | Action::Delayed) {
             *text += "\r\n";
         }
         for report in at_length {
             match action {
                 Action::Failed | Action::Delayed => explain(text, report),
-                Action::Delivered | Action::Relayed => list(text, report),
+                Action::Delivered | Action::Relayed | Action::Expanded => list(text, report),
             }
         }
         if !rest.is_empty() {
@@ -60,9 +61,9 @@ impl Dsn<'_> {
         if let Some(Cause::Delayed { until }) = its.first().map(|report| report.cause) {
             *text += "\r\n";
             wrap(text, "", &words::patience(Date(until)));
-        } else if action == Action::Relayed {
+        } else if let Some(words) = words::closing(action) {
             *text += "\r\n";
-            wrap(text, "", words::RELAYED);
+            wrap(text, "", words);
         }
     }
 }

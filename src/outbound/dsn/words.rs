@@ -10,7 +10,9 @@ pub fn subject(reports: &[Report], reader: Reader<'_>) -> &'static str {
         actions.any(|action| action == wanted)
     };
     let (failed, delayed) = (any(Action::Failed), any(Action::Delayed));
-    let taken = any(Action::Delivered) || any(Action::Relayed);
+    let taken = [Action::Delivered, Action::Relayed, Action::Expanded]
+        .into_iter()
+        .any(any);
     let expired = |report: &Report| report.cause == Cause::Expired;
     match reader {
         Reader::Postmaster { sender, .. } if !sender.is_empty() => {
@@ -27,6 +29,7 @@ pub fn subject(reports: &[Report], reader: Reader<'_>) -> &'static str {
         Reader::Sender if delayed && taken => "Your message is delayed for some of its recipients",
         Reader::Sender if delayed => "Your message is delayed, and will be tried again",
         Reader::Sender if any(Action::Relayed) => "Your message was handed on",
+        Reader::Sender if any(Action::Expanded) => "Your message was passed on",
         Reader::Sender => "Your message was delivered",
     }
 }
@@ -45,6 +48,9 @@ pub fn opening(action: Action, reports: &[&Report], reader: Reader<'_>) -> &'sta
         }
         (Action::Delivered, _) => "Your message is in the mailbox of:",
         (Action::Relayed, _) => "Your message was handed on to the mail server of:",
+        (Action::Expanded, _) => {
+            "Your message came to this address, which stands for several others, and is passed on to each of them:"
+        }
     }
 }
 
@@ -57,8 +63,21 @@ pub fn patience(until: Date) -> String {
     )
 }
 
+/// Behind the recipients of a fate that is not the last word.
+pub fn closing(action: Action) -> Option<&'static str> {
+    match action {
+        Action::Relayed => Some(RELAYED),
+        Action::Expanded => Some(EXPANDED),
+        Action::Failed | Action::Delayed | Action::Delivered => None,
+    }
+}
+
+/// Behind aliases: of what they stand for no success is told, and of failures only what was asked for.
+const EXPANDED: &str = "There will be no confirmation from each of those. If the message cannot be delivered to one of \
+     them, you will be told, if your mail program asked for that, too.";
+
 /// Behind recipients whose next hop tells nothing.
-pub const RELAYED: &str = "That server does not tell when a message reaches its mailbox, so there will be no further \
+const RELAYED: &str = "That server does not tell when a message reaches its mailbox, so there will be no further \
      confirmation. It is up to that server to tell you if it cannot deliver the message after all.";
 
 /// What the postmaster needs to know first.

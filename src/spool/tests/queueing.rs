@@ -57,6 +57,7 @@ fn a_message_keeps_its_envelope_and_facts() {
                     address: recipient,
                     notify: Some(NEVER),
                     orcpt: Some(&orcpt),
+                    ..Addressee::from("")
                 };
                 transaction.recipient(recipient).await.unwrap();
             }

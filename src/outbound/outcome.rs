@@ -3,7 +3,7 @@
 use super::attempt;
 use super::destinations::Destination;
 use super::dsn::Report;
-use super::fates::{Masks, Moment, sort};
+use super::fates::{Masks, Moment, serves, sort};
 use super::report::Reporter;
 use super::schedule::Shared;
 use crate::limits;
@@ -38,13 +38,14 @@ pub(super) enum Told {
 impl Shared {
     /// Settles a ticket by an attempt's results. What the sender is told is queued in the same commit that marks it. What
     /// failed and cannot be told is tried again later, because a failure that nobody learns of would be a lost message.
+    /// Returns those who were too many for the transaction, and are to have a next one at once.
     pub(super) async fn conclude(
         &self,
         ticket: Ticket,
         info: Info,
         message: &mut Message,
         attempt: Attempt<'_>,
-    ) {
+    ) -> Option<Ticket> {
         let now = self.now();
         let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
         let next = self.next_try(&info, now);
@@ -68,10 +69,12 @@ impl Shared {
         count(&self.counters.delivered, masks.delivered);
         count(&self.counters.failed, masks.silent | failed);
         count(&self.counters.deferred, deferred);
+        let at_once = ticket.part(masks.at_once);
         let defer = (deferred != 0).then_some(Deferral { next });
         let outcome = Outcome { done, defer };
         let note = note(&attempt, now);
         self.spool.settle_noting(ticket, outcome, &note).await;
+        at_once
     }
 
     /// Where it is time to tell of a delay, and no attempt before was: until when the message is tried. An attempt that was
@@ -283,11 +286,17 @@ fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: 
     if !log::log_enabled!(log::Level::Info) {
         return;
     }
+    let serves = serves(attempt);
     for (recipient, outcome) in message.recipients.iter().zip(&attempt.outcomes) {
         let about = about(info.id, &recipient.address, attempt);
         match outcome {
             attempt::Outcome::Delivered { host, reply, .. } => {
                 log::info!("{about} result=delivered host={host} reply={reply:?}");
+            }
+            attempt::Outcome::Deferred(why) if serves && why.is_too_many() => {
+                log::info!(
+                    "{about} result=deferred {why} next=\"at once: too many for one transaction\""
+                )
             }
             attempt::Outcome::Deferred(why) if too_old => {
                 log::info!("{about} result=expired {why}")

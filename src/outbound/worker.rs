@@ -146,16 +146,32 @@ impl Worker {
         }
     }
 
+    /// A message, in as many transactions as its next hop wants (RFC 5321 4.5.3.1.10).
     async fn work(&mut self, ticket: Ticket, failed: Option<Arc<LaneFailure>>) {
+        let mut left = self.work_once(ticket, failed).await;
+        while let Some(ticket) = left {
+            left = self.work_once(ticket, None).await;
+        }
+    }
+
+    async fn work_once(
+        &mut self,
+        ticket: Ticket,
+        failed: Option<Arc<LaneFailure>>,
+    ) -> Option<Ticket> {
         let shared = Arc::clone(&self.slot.shared);
         let mut message = match shared.spool.read(&ticket).await {
             Ok(message) => message,
-            Err(problem) => return shared.cannot_read(ticket, &problem).await,
+            Err(problem) => {
+                shared.cannot_read(ticket, &problem).await;
+                return None;
+            }
         };
         let is_expanded = |recipient: &Recipient| recipient.is_expanded();
         let expanded = message.recipients.iter().any(is_expanded);
         if expanded && message.recipients.iter().all(is_expanded) {
-            return shared.tell_expanded(ticket, &mut message).await;
+            shared.tell_expanded(ticket, &mut message).await;
+            return None;
         }
         message
             .recipients
@@ -172,7 +188,7 @@ impl Worker {
             }
             [group] if self.slot.key != Key::Mixed && !expanded => {
                 let to = Destination::of(group);
-                self.serve(&shared, ticket, &mut message, to, failed).await;
+                return self.serve(&shared, ticket, &mut message, to, failed).await;
             }
             groups => {
                 // An alias that was expanded is in none of them, and comes again by itself.
@@ -183,6 +199,7 @@ impl Worker {
                 shared.spool.split(ticket, &split);
             }
         }
+        None
     }
 
     async fn serve(
@@ -192,7 +209,7 @@ impl Worker {
         message: &mut Message,
         to: Destination,
         failed: Option<Arc<LaneFailure>>,
-    ) {
+    ) -> Option<Ticket> {
         let info = shared.spool.info(&ticket);
         let _entered = shared.trying.enter(self.number, &info);
         self.served += 1;
@@ -221,7 +238,10 @@ impl Worker {
             _ => match self.over_the_line(shared, message, &to).await {
                 Some(handed) => handed,
                 // Cut off by the drain: nothing has been handed over.
-                None => return shared.spool.release(ticket),
+                None => {
+                    shared.spool.release(ticket);
+                    return None;
+                }
             },
         };
         let taken = handed
@@ -236,7 +256,7 @@ impl Worker {
             bits,
             outcomes: handed.outcomes,
         };
-        shared.conclude(ticket, info, message, attempt).await;
+        shared.conclude(ticket, info, message, attempt).await
     }
 
     /// What the attempt says about the lane as a whole.

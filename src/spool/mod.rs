@@ -367,7 +367,6 @@ impl Spool {
             mixed: lane == queue::MIXED,
             attempts: entry.map_or(0, |entry| entry.tries.count()),
             delay_told: entry.is_some_and(|entry| entry.tries.is_told()),
-            accepted: ticket.id().seconds(),
             recipients: entry.map_or(0, |entry| entry.remaining()),
         }
     }

@@ -410,6 +410,8 @@ fn too_many_recipients_are_deferred_and_the_others_delivered() {
         ("552 too many", "deferred 4.5.3 552 too many"),
         ("552 5.5.3 too many", "deferred 4.5.3 552 5.5.3 too many"),
         ("452 4.5.3 too many", "deferred 4.5.3 452 4.5.3 too many"),
+        ("452 too many", "deferred 4.5.3 452 too many"),
+        ("452 4.2.2 full", "deferred 4.2.2 452 4.2.2 full"),
         (
             "451 4.7.1 greylisted",
             "deferred 4.7.1 451 4.7.1 greylisted",

@@ -181,7 +181,7 @@ impl Relay {
     fn recipient(&self, recipient: Path<'_>) -> Result<(), Reply> {
         let address = match recipient {
             Path::Bare(local) if local.is_postmaster() => {
-                let known = self.policy.postmaster(&self.directory);
+                let known = self.policy.postmaster(&self.routes, &self.directory);
                 return known.map(|_| ()).ok_or(reply::UNKNOWN_MAILBOX);
             }
             Path::Bare(_) if self.trust == Trust::Stranger => return Err(reply::BAD_RECIPIENT),

@@ -2,6 +2,8 @@
 
 #[path = "support/peer.rs"]
 mod peer;
+#[path = "support/python.rs"]
+mod python;
 mod support;
 
 use peer::{Answer, Event, Peer};
@@ -26,8 +28,11 @@ impl Lab {
         let folder = Folder::new();
         folder.file("recipients", "bob@near.test\nann@far.test\n");
         folder.file("aliases", ALIASES);
-        let offer = |_, asked: &str| asked.starts_with("EHLO").then_some(Answer::Say(OFFER));
-        let peer = Peer::start(offer);
+        let peer = Peer::start(|_, asked: &str| match asked {
+            _ if asked.starts_with("EHLO") => Some(Answer::Say(OFFER)),
+            _ if asked.starts_with("RCPT TO:<gone@") => Some(Answer::Say("550 5.1.1 gone")),
+            _ => None,
+        });
         let far = format!("far.test=smtp:{}", peer.address);
         let relay = peer.address.to_string();
         let flags = [
@@ -48,9 +53,14 @@ impl Lab {
 
     /// A session of this machine, up to MAIL.
     fn client(&self) -> Client {
+        self.client_of("cron")
+    }
+
+    fn client_of(&self, sender: &str) -> Client {
         let mut client = Client::connect(self.facteur.port).expect("a session");
         client.say("EHLO pi.test", "250").expect("EHLO");
-        client.say("MAIL FROM:<cron>", "250").expect("MAIL");
+        let mail = format!("MAIL FROM:<{sender}>");
+        client.say(&mail, "250").expect("MAIL");
         client
     }
 
@@ -63,7 +73,11 @@ impl Lab {
 
     /// Sends a message with these RCPTs.
     fn send(&self, rcpts: &[&str]) {
-        let mut client = self.client();
+        self.send_from("cron", rcpts);
+    }
+
+    fn send_from(&self, sender: &str, rcpts: &[&str]) {
+        let mut client = self.client_of(sender);
         for rcpt in rcpts {
             client.say(&format!("RCPT TO:{rcpt}"), "250").expect(rcpt);
         }
@@ -140,6 +154,86 @@ fn what_an_alias_stands_for_counts_as_recipients() {
         .expect("room for one");
     drop(client);
     lab.facteur.stop();
+}
+
+/// The recipients of what came to the peer, and the subject.
+fn told(peer: &Peer, count: usize) -> (Vec<String>, String) {
+    let last = peer.messages(count).pop().expect("a message");
+    let mut to = last.to.clone();
+    to.sort_unstable();
+    let subject = last.data.lines().find(|line| line.starts_with("Subject: "));
+    (to, subject.unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_report_to_an_alias_goes_where_mail_to_it_goes() {
+    let lab = Lab::start();
+    let failed = "Subject: Your message could not be delivered";
+    let ann = vec!["<ann@far.test>".to_owned()];
+    lab.send_from("root", &["<gone@else.test>"]);
+    assert_eq!(told(&lab.peer, 1), (ann.clone(), failed.to_owned()));
+    let report = &lab.peer.messages(1)[0];
+    assert!(report.data.contains("\nTo: <root@pi.test>"), "{report:?}");
+    // Several targets, one of them a Maildir here, and by a sub-address.
+    lab.send_from("staff+x@near.test", &["<gone@else.test>"]);
+    assert_eq!(told(&lab.peer, 2), (ann.clone(), failed.to_owned()));
+    let copy = only_message(&lab.folder.join("mail/bob"));
+    assert!(copy.contains("To: <staff+x@near.test>"), "{copy}");
+    // Nobody's address: the postmaster hears of it at once, not by a bounce of the bounce.
+    lab.send_from("eve@near.test", &["<gone@else.test>"]);
+    let note = "Subject: A message whose sender has no mailbox here could not be delivered";
+    assert_eq!(told(&lab.peer, 3), (ann, note.to_owned()));
+    let text = &lab.peer.messages(3)[2].data;
+    assert!(text.contains("<eve@near.test>, has no mailbox"), "{text}");
+    assert_eq!(maildir_messages(&lab.folder.join("mail")).len(), 1);
+    // As SIGHUP leaves it.
+    lab.folder.file("aliases", "root: new@far.test\n");
+    lab.facteur.signal("HUP");
+    lab.facteur.wait_log(&["aliases names=1"]);
+    lab.send_from("root", &["<gone@else.test>"]);
+    let new = vec!["<new@far.test>".to_owned()];
+    assert_eq!(told(&lab.peer, 4), (new, failed.to_owned()));
+    lab.facteur.stop();
+}
+
+#[test]
+fn who_asks_for_success_hears_that_an_alias_of_several_was_expanded() {
+    let lab = Lab::start();
+    lab.send_from(
+        "boss@else.test",
+        &[
+            "<staff@near.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;all@old.test",
+            "<Bob@near.test> NOTIFY=SUCCESS",
+            "<postmaster@near.test> NOTIFY=SUCCESS",
+        ],
+    );
+    let mut messages = lab.peer.messages(2);
+    messages.sort_by_key(|message| message.data.contains("multipart/report"));
+    // Once, with what is left of NOTIFY.
+    let rcpt = "<ann@far.test> NOTIFY=FAILURE ORCPT=rfc822;all@old.test";
+    assert_eq!(messages[0].to, [rcpt]);
+    assert_eq!(messages[1].to, ["<boss@else.test>"]);
+    let report = python::fields(&messages[1].data.replace("pi.test", "relay.example"));
+    assert_eq!(
+        report,
+        "Your message was passed on\n\
+         rfc822; staff@near.test expanded 2.0.0 x-facteur; the alias was expanded None\n\
+         rfc822; Bob@near.test expanded 2.0.0 x-facteur; the alias was expanded None\n"
+    );
+    let text = &messages[1].data;
+    assert!(
+        text.contains("\nOriginal-Recipient: rfc822; all@old.test"),
+        "{text}"
+    );
+    assert!(!text.contains("ann@"), "no word of where it went: {text}");
+    assert_eq!(maildir_messages(&lab.folder.join("mail")).len(), 1);
+    // Nothing more comes: not for one that stands for one, nor for a null sender, nor for who asks for none.
+    lab.send_from("", &["<staff@near.test> NOTIFY=SUCCESS"]);
+    lab.send(&["<staff@near.test>"]);
+    lab.peer.messages(4);
+    lab.facteur.wait_log(&["from=\"cron@pi.test\""]);
+    lab.facteur.stop();
+    assert_eq!(lab.peer.messages(4).len(), 4);
 }
 
 #[test]

@@ -87,6 +87,69 @@ fn a_kept_connection_that_the_host_closed_costs_no_delay() {
     relay.stop();
 }
 
+/// A host that takes so many recipients in one transaction.
+fn takes(most: usize, refusal: &'static str) -> Peer {
+    let taken = AtomicUsize::new(0);
+    Peer::start(move |_, asked| {
+        if asked.starts_with("MAIL") {
+            taken.store(0, Ordering::SeqCst);
+        }
+        let is_rcpt = asked.starts_with("RCPT");
+        let over = is_rcpt && taken.fetch_add(1, Ordering::SeqCst) >= most;
+        over.then_some(Answer::Say(refusal))
+    })
+}
+
+#[test]
+fn too_many_for_one_transaction_come_in_the_next_at_once() {
+    for refusal in ["452 4.5.3 too many recipients", "552 too many recipients"] {
+        let folder = Folder::new("many");
+        let peer = takes(2, refusal);
+        // A retry would come in an hour.
+        let relay = Relay::start(&folder.0, &Setup::to(&[("*", smtp(&peer))]));
+        let to: Vec<String> = (0..5).map(|n| format!("r{n}@one.test")).collect();
+        let to: Vec<&str> = to.iter().map(String::as_str).collect();
+        relay.submit("ann@example.org", &to, TEXT);
+        let messages = peer.messages(3);
+        let served: Vec<_> = messages.iter().map(|message| message.to.len()).collect();
+        assert_eq!(served, [2, 2, 1], "{messages:?}");
+        relay.until_empty();
+        assert_eq!(peer.connections(), 1);
+        assert_eq!(relay.counted(|counters| &counters.delivered), 5);
+        assert_eq!(relay.counted(|counters| &counters.deferred), 0);
+        relay.stop();
+    }
+}
+
+#[test]
+fn too_many_that_no_transaction_serves_wait_like_others() {
+    let folder = Folder::new("none");
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    // As many as one connection may have, whatever the transaction; and one that is put off for its own sake.
+    let peer = Peer::start(move |_, asked| match asked {
+        _ if asked.starts_with("RCPT TO:<grey") => Some(Answer::Say("451 4.7.1 later")),
+        _ if asked.starts_with("RCPT") && counted.fetch_add(1, Ordering::SeqCst) > 0 => {
+            Some(Answer::Say("452 4.5.3 too many recipients"))
+        }
+        _ => None,
+    });
+    let relay = Relay::start(&folder.0, &Setup::to(&[("*", smtp(&peer))]));
+    let to = ["a@one.test", "grey@one.test", "b@one.test", "c@one.test"];
+    relay.submit("ann@example.org", &to, TEXT);
+    relay.until("all put off", |counts| {
+        counts.in_flight == 0 && relay.counted(|counters| &counters.deferred) == 3
+    });
+    relay.stop();
+    assert_eq!(peer.messages(1)[0].to, ["<a@one.test>"]);
+    let mails =
+        |event: &&Event| matches!(event, Event::Command(_, line) if line.starts_with("MAIL"));
+    assert_eq!(peer.seen().iter().filter(mails).count(), 2);
+    // Who was put off for another reason is not asked for again with them.
+    let grey = |event: &&Event| matches!(event, Event::Command(_, line) if line.contains("grey"));
+    assert_eq!(peer.seen().iter().filter(grey).count(), 1);
+}
+
 #[test]
 fn a_recipient_that_is_put_off_is_tried_again_and_the_others_are_not() {
     let folder = Folder::new("again");

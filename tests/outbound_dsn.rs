@@ -9,7 +9,7 @@ mod relay;
 mod support;
 
 use facteur::smtp::parameters::{Notify, Ret};
-use facteur::spool::{Addressee, Facts, Sender};
+use facteur::spool::{Addressee, Facts, Role, Sender};
 use peer::{Answer, Event, Peer};
 use std::process::Command;
 
@@ -139,6 +139,7 @@ fn the_longest_parameters_go_out() {
             address,
             notify: Some(every),
             orcpt: Some(&orcpt),
+            role: Role::Mailbox,
         })
         .collect();
     relay.submit_with(&sender, &to, Facts::default(), TEXT);

@@ -8,10 +8,11 @@ mod python;
 mod relay;
 
 use facteur::smtp::parameters::Notify;
-use facteur::spool::{Addressee, Facts, Sender};
+use facteur::spool::{Addressee, Facts, Role, Sender};
 use peer::{Answer, Event, Peer};
-use python::python;
+use python::{fields, python};
 use relay::{Folder, Relay, Setup, maildir};
+use smol::block_on;
 use std::time::Duration;
 
 const TEXT: &str = "Subject: hello\r\nTo: somebody\r\n\r\nOne line.\r\n.A dot.\r\n";
@@ -159,6 +160,58 @@ fn no_note_is_about_a_note_and_a_flood_gets_few() {
     relay.until_empty();
     assert!(maildir(&folder.0.join("postmaster")).is_empty());
     relay.stop();
+}
+
+#[test]
+fn an_expanded_alias_is_told_of_once_and_waits_for_no_next_hop() {
+    let folder = Folder::new("expanded");
+    let peer = Peer::start(|_, asked| {
+        let later = asked.starts_with("RCPT");
+        later.then_some(Answer::Say("451 4.7.1 later"))
+    });
+    let boxes = format!("maildir:{}/{{user}}", folder.0.display());
+    let setup = Setup::to(&[("*", smtp(&peer)), ("home.example", boxes)]);
+    let relay = Relay::start(&folder.0, &setup);
+    let success = Notify {
+        success: true,
+        ..Notify::default()
+    };
+    let to = [
+        Addressee::from("one@one.test"),
+        Addressee::from("two@one.test"),
+        Addressee {
+            notify: Some(success),
+            role: Role::Expanded,
+            ..Addressee::from("all@one.test")
+        },
+    ];
+    let sender = Sender {
+        address: "ann@home.example",
+        ..Sender::default()
+    };
+    relay.submit_with(&sender, &to, Facts::default(), TEXT);
+    let counted = |relay: &Relay| {
+        relay.until("deferred and told", |counts| {
+            counts.in_flight == 0 && relay.counted(|counters| &counters.deferred) == 2
+        });
+    };
+    relay.until("a report", |_| maildir(&folder.0.join("ann")).len() == 1);
+    counted(&relay);
+    relay.stop();
+    let relay = Relay::start(&folder.0, &setup);
+    block_on(relay.schedule.hand().retry(None)).unwrap();
+    counted(&relay);
+    relay.stop();
+    let reports = maildir(&folder.0.join("ann"));
+    let told: Vec<String> = reports.iter().map(|report| fields(report)).collect();
+    assert_eq!(
+        told,
+        [
+            "Your message was passed on\nrfc822; all@one.test expanded 2.0.0 x-facteur; the alias was expanded None\n"
+        ]
+    );
+    let asked = |event: &Event| matches!(event, Event::Command(_, line) if line.contains("all@"));
+    assert!(!peer.seen().iter().any(asked), "it is no mailbox");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn admit(
     door: Door,
     alive: &Sender<()>,
 ) {
-    let trust = inbound.relay.trust(peer.ip());
+    let trust = inbound.names.relay.trust(peer.ip());
     let slot = match inbound.slots.take(peer.ip(), trust) {
         Ok(slot) => slot,
         Err(full) => {

@@ -14,9 +14,7 @@ mod transaction;
 pub mod turns;
 pub mod verify;
 
-use crate::policy::directory::Directory;
-use crate::policy::relay::Relay;
-use crate::policy::routes::Routes;
+use crate::policy::directory::Names;
 use crate::spool::Spool;
 use crate::tls::server::Config;
 use smol::channel::Receiver;
@@ -29,12 +27,8 @@ use tls_counters::TlsCounters;
 pub struct Inbound {
     /// In the greeting, EHLO and Received.
     pub hostname: String,
-    /// Who may send to whom.
-    pub relay: Relay,
-    /// Who exists. Replaced when its files are read again.
-    pub directory: RwLock<Arc<Directory>>,
-    /// Where mail goes: it decides which recipients exist.
-    pub routes: Arc<Routes>,
+    /// Who may send to whom, and who exists.
+    pub names: Arc<Names>,
     /// `--verify-rcpt`.
     pub verify: Option<verify::Verify>,
     /// Where accepted mail is kept.
@@ -81,11 +75,6 @@ pub struct Counters {
 }
 
 impl Inbound {
-    fn directory(&self) -> Arc<Directory> {
-        let directory = self.directory.read();
-        Arc::clone(&directory.unwrap_or_else(PoisonError::into_inner))
-    }
-
     fn tls(&self) -> Option<Arc<Config>> {
         self.tls
             .read()

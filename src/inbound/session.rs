@@ -84,7 +84,7 @@ pub async fn run(
     slot: Slot,
 ) {
     let number = count(&inbound.counters.sessions);
-    let trust = inbound.relay.trust(peer.ip());
+    let trust = inbound.names.relay.trust(peer.ip());
     let began = Instant::now();
     let mut session = Session {
         inbound,

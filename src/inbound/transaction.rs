@@ -4,15 +4,14 @@ use super::Inbound;
 use super::received::Trace;
 use crate::limits;
 use crate::policy::relay::{self, Recipient, Trust};
-use crate::policy::routes::{self, Routes};
-use crate::policy::target::Target;
+use crate::policy::routes::Routes;
 use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
 use crate::smtp::parameters::{MailParameters, Notify, RcptParameters};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::xtext;
 use crate::spool::{
-    Addressee, Durable, Error, Facts, Id, Last, Refusal, Sender, Source, Transaction,
+    Addressee, Durable, Error, Facts, Id, Last, Refusal, Role, Sender, Source, Transaction,
 };
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
@@ -32,6 +31,8 @@ pub struct Mail {
     pub recipients: usize,
     /// The mailboxes that the message goes to.
     mailboxes: Mailboxes,
+    /// How many aliases of several the sender is to be told of.
+    expansions: usize,
     /// SMTPUTF8.
     smtputf8: bool,
     utf8_address: bool,
@@ -67,21 +68,21 @@ pub struct Allowed {
 
 /// The recipient, if it may have mail from this client.
 pub fn recipient(inbound: &Inbound, trust: Trust, path: Path<'_>) -> Result<Allowed, Reply> {
-    let directory = inbound.directory();
+    let names = &inbound.names;
     if let Path::Bare(local) = path
         && local.is_postmaster()
     {
-        let stands_for = inbound.relay.postmaster(&directory);
+        let stands_for = names.postmaster();
+        if stands_for.is_empty() {
+            return Err(reply::UNKNOWN_MAILBOX);
+        }
         return Ok(Allowed {
             address: format!("{local}@{}", inbound.hostname),
-            stands_for: stands_for.ok_or(reply::UNKNOWN_MAILBOX)?,
+            stands_for,
         });
     }
     let address = full_address(inbound, trust, path, reply::BAD_RECIPIENT)?;
-    let decided = inbound
-        .relay
-        .recipient(trust, &address, &inbound.routes, &directory);
-    let stands_for = match decided {
+    let stands_for = match names.recipient(trust, &address) {
         Recipient::Accepted => vec![address.clone()],
         Recipient::Expanded(addresses) => addresses,
         Recipient::RelayDenied => return Err(reply::RELAY_DENIED),
@@ -119,7 +120,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// An alias of several gets no report of success: one for each would tell of what the sender never wrote to (5.2.7.3).
+    /// What an alias of several stands for gets no report of success: there is one for the alias (5.2.7.3).
     /// Whom the sender wrote to stays known by ORCPT, which is added where there was none (5.2.1).
     fn of(allowed: &Allowed, parameters: RcptParameters<'a>) -> Self {
         let several = allowed.stands_for.len() > 1;
@@ -144,8 +145,20 @@ impl<'a> Asked<'a> {
             address,
             notify: self.notify,
             orcpt: self.orcpt.as_deref(),
+            role: Role::Mailbox,
         }
     }
+}
+
+/// An alias of several as it is kept beside them, where its sender is to be told of it.
+fn expanded<'a>(allowed: &'a Allowed, parameters: &RcptParameters<'a>) -> Option<Addressee<'a>> {
+    let wanted = parameters.notify.is_some_and(|notify| notify.success);
+    (wanted && allowed.stands_for.len() > 1).then(|| Addressee {
+        address: &allowed.address,
+        notify: parameters.notify,
+        orcpt: parameters.orcpt.map(|original| original.as_str()),
+        role: Role::Expanded,
+    })
 }
 
 /// The mailboxes of a message, by hashes with a key of their own: one message is one copy, however many names lead there.
@@ -157,11 +170,7 @@ impl Mailboxes {
     fn fresh<'a>(&self, routes: &Routes, addresses: &'a [String]) -> Vec<(&'a str, u64)> {
         let mut fresh: Vec<(&str, u64)> = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let mut key = relay::mailbox_key(address);
-            if matches!(routes.target(routes::domain(address)), Target::Maildir(_)) {
-                key = key.to_lowercase(); // as its folder's name
-            }
-            let mailbox = self.1.hash_one(&key);
+            let mailbox = self.1.hash_one(relay::copy_key(address, routes));
             if !self.0.contains(&mailbox) && fresh.iter().all(|&(_, other)| other != mailbox) {
                 fresh.push((address, mailbox));
             }
@@ -211,6 +220,7 @@ impl Mail {
             first: None,
             recipients: 0,
             mailboxes: Mailboxes::default(),
+            expansions: 0,
         })
     }
 
@@ -227,21 +237,27 @@ impl Mail {
     ) -> Result<(), Reply> {
         let spooled = self.spooled.as_mut().ok_or(reply::DISK_ERROR)?;
         let fresh = self.mailboxes.fresh(routes, &allowed.stands_for);
-        if self.mailboxes.0.len() + fresh.len() > limits::RECIPIENTS {
+        let expanded = expanded(&allowed, &parameters).filter(|_| !self.sender.is_empty());
+        let expansions = self.expansions + usize::from(expanded.is_some());
+        if self.mailboxes.0.len() + fresh.len() > limits::RECIPIENTS
+            || expansions > limits::EXPANSIONS
+        {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
         let asked = Asked::of(&allowed, parameters);
-        for (done, &(address, mailbox)) in fresh.iter().enumerate() {
-            let kept = spooled.recipient(asked.addressee(address)).await;
-            if let Err(problem) = kept {
+        let of_mailboxes = fresh.iter().map(|&(address, _)| asked.addressee(address));
+        for (done, addressee) in of_mailboxes.chain(expanded).enumerate() {
+            if let Err(problem) = spooled.recipient(addressee).await {
                 if done > 0 {
                     self.spooled = None; // who was in already would get a second copy when the client tries again
                 }
                 return Err(told(self.client, &problem));
             }
-            self.utf8_address |= !address.is_ascii();
-            self.mailboxes.0.push(mailbox);
+            self.utf8_address |= addressee.role == Role::Mailbox && !addressee.address.is_ascii();
         }
+        let mailboxes = fresh.iter().map(|&(_, mailbox)| mailbox);
+        self.mailboxes.0.extend(mailboxes);
+        self.expansions = expansions;
         self.recipients += 1;
         self.first.get_or_insert(allowed.address);
         Ok(())

@@ -340,7 +340,9 @@ mod tests {
             (25 << 20, 256 << 20)
         );
         assert_eq!(
-            config.relay.postmaster(&Directory::default()),
+            config
+                .relay
+                .postmaster(&config.routes, &Directory::default()),
             Some(vec!["postmaster@localhost".to_owned()])
         );
         assert_eq!(Ok(config.retry), "5m..4h".parse());

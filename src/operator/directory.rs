@@ -1,10 +1,9 @@
 //! The files that say who exists, `--recipients` and `--alias`: read at boot, and at SIGHUP on a thread of their own.
 
 use super::config::Config;
-use crate::inbound::Inbound;
 use crate::limits;
 use crate::policy::aliases::Aliases;
-use crate::policy::directory::Directory;
+use crate::policy::directory::{Directory, Names};
 use crate::policy::recipients::{BadLine, Recipients};
 use crate::policy::relay::Relay;
 use crate::policy::routes::Routes;
@@ -13,7 +12,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 
 /// The files, and what their lines are checked by.
@@ -98,19 +97,19 @@ impl Files {
     ///
     /// # Errors
     /// The system's, in one line.
-    pub fn watch(self, inbound: &Arc<Inbound>) -> Result<Option<SyncSender<()>>, String> {
+    pub fn watch(self, names: &Arc<Names>) -> Result<Option<SyncSender<()>>, String> {
         if self.recipients.is_none() && self.alias.is_none() {
             return Ok(None);
         }
         // Room for one: who asks while a look is under way gets another look behind it.
         let (ask, asked) = mpsc::sync_channel::<()>(1);
-        let inbound = Arc::downgrade(inbound);
+        let names = Arc::downgrade(names);
         let thread = thread::Builder::new()
             .name("facteur-names".to_owned())
             .stack_size(limits::DIRECTORY_STACK);
         let work = move || {
             while asked.recv().is_ok() {
-                self.put_in_place(&inbound);
+                self.put_in_place(&names);
             }
         };
         let started = thread.spawn(work);
@@ -118,19 +117,10 @@ impl Files {
         Ok(Some(ask))
     }
 
-    fn put_in_place(&self, inbound: &Weak<Inbound>) {
-        let Some(inbound) = inbound.upgrade() else {
-            return;
-        };
-        let served = || {
-            inbound
-                .directory
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        let old = Arc::clone(&served());
-        let new = Arc::new(self.read_again(&old));
-        *served() = new;
+    fn put_in_place(&self, names: &Weak<Names>) {
+        if let Some(names) = names.upgrade() {
+            names.replace(self.read_again(&names.directory()));
+        }
     }
 }
 

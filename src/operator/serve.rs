@@ -21,7 +21,7 @@ use crate::outbound::clocks;
 use crate::outbound::probe::Prober;
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
-use crate::policy::directory::Directory;
+use crate::policy::directory::Names;
 use crate::policy::idn;
 use crate::policy::routes::Routes;
 use crate::policy::routes::domain;
@@ -65,7 +65,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let bound = listening(bound)?;
     let routes = Arc::new(config.routes.clone());
     // As the user that is to read them at SIGHUP.
-    let directory = directory(&config, &routes)?;
+    let names = names(&config, &routes)?;
     let spool = open_spool(&options, &routes)?;
     let control = control(&config);
     info!("{}", Ceiling::of(&config));
@@ -86,8 +86,7 @@ pub fn run(config: Config) -> Result<(), String> {
         executor: Arc::clone(&executor),
         config,
         certificates,
-        routes,
-        directory,
+        names,
         spool,
         control,
         signals,
@@ -131,13 +130,14 @@ fn open_spool(options: &spool::Options, routes: &Arc<Routes>) -> Result<Spool, S
 }
 
 /// Who exists, and whether that leaves Postmaster to nobody.
-fn directory(config: &Config, routes: &Arc<Routes>) -> Result<Arc<Directory>, String> {
+fn names(config: &Config, routes: &Arc<Routes>) -> Result<Arc<Names>, String> {
     let directory = Files::of(config, Arc::clone(routes)).read()?;
     directory::tell(&directory);
-    if config.relay.postmaster(&directory).is_none() {
+    let names = Names::new(config.relay.clone(), Arc::clone(routes), directory);
+    if names.postmaster().is_empty() {
         warn!("{}", directory::NO_POSTMASTER);
     }
-    Ok(Arc::new(directory))
+    Ok(Arc::new(names))
 }
 
 /// Mail goes on without it.
@@ -205,8 +205,7 @@ struct Relay {
     executor: Arc<Executor<'static>>,
     config: Config,
     certificates: Option<Watch>,
-    routes: Arc<Routes>,
-    directory: Arc<Directory>,
+    names: Arc<Names>,
     spool: Spool,
     control: Option<Control>,
     signals: Signals,
@@ -232,7 +231,7 @@ impl Relay {
         });
         let certificates = self.certificates.take().map(|watch| watch.start(&inbound));
         let certificates = certificates.transpose()?;
-        let names = Files::of(&self.config, Arc::clone(&self.routes)).watch(&inbound)?;
+        let names = Files::of(&self.config, Arc::clone(&self.names.routes)).watch(&self.names)?;
         let listeners = self.listen(&inbound, bound, &alive);
         drop(alive);
         while let Some(signal) = self.signals.next().await {
@@ -274,9 +273,7 @@ impl Relay {
         let tls = self.certificates.as_ref().map(Watch::config);
         Inbound {
             hostname: self.config.hostname.clone(),
-            relay: self.config.relay.clone(),
-            directory: RwLock::new(Arc::clone(&self.directory)),
-            routes: Arc::clone(&self.routes),
+            names: Arc::clone(&self.names),
             spool: self.spool.clone(),
             verify: self.verify(router),
             has_tls: tls.is_some(),
@@ -313,18 +310,15 @@ impl Relay {
     fn start_outbound(&self, router: &Arc<Router>) -> Result<Schedule, String> {
         let parts = schedule::Parts {
             spool: self.spool.clone(),
-            routes: Arc::clone(&self.routes),
+            names: Arc::clone(&self.names),
             router: Arc::clone(router),
             connector: self.connector(),
             executor: Arc::clone(&self.executor),
             clock: Arc::new(unix_micros),
             steady: clocks::steady(),
         };
-        // A note goes to one: the first of an alias's targets.
-        let postmaster = self.config.relay.postmaster(&self.directory);
         let settings = schedule::Settings {
             hostname: self.config.hostname.clone(),
-            postmaster: postmaster.and_then(|all| all.into_iter().next()),
             outbound: self.config.outbound,
             retry: self.config.retry,
             lifetime: self.config.lifetime,
@@ -339,12 +333,12 @@ impl Relay {
             return None;
         }
         let prober = Arc::new(Prober::new(Arc::clone(router), self.connector()));
-        let (relay, routes) = (self.config.relay.clone(), Arc::clone(&self.routes));
+        let names = Arc::clone(&self.names);
         Some(Box::new(move |address| {
             let domain = domain(address);
-            let target = routes.target(&idn::key(domain)).clone();
+            let target = names.routes.target(&idn::key(domain)).clone();
             let asked =
-                relay.is_ours(domain) && matches!(target, Target::Smtp(_) | Target::Lmtp(_));
+                names.relay.is_ours(domain) && matches!(target, Target::Smtp(_) | Target::Lmtp(_));
             let (prober, address) = (Arc::clone(&prober), address.to_owned());
             Box::pin(async move {
                 match asked && prober.is_refused(&target, &address).await {

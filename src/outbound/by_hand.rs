@@ -4,6 +4,7 @@ use super::destinations::merge_twins;
 use super::dsn::{Cause, Report};
 use super::report::Reporter;
 use super::schedule::Shared;
+use crate::policy::directory::Names;
 use crate::spool::{Counts, Id, Lasting, Message, Outcome, Settles, Spool, Ticket};
 use std::fmt;
 use std::sync::Arc;
@@ -130,6 +131,8 @@ impl Hand {
 /// The hand on the spool of a relay that does not run.
 pub struct Stopped<'a> {
     pub spool: &'a Spool,
+    /// Whom a DSN goes to.
+    pub names: &'a Names,
     /// In DSNs.
     pub hostname: &'a str,
     /// Microseconds since 1970.
@@ -152,6 +155,7 @@ impl Stopped<'_> {
     pub async fn remove(&self, id: Id, tell: Tell) -> Result<Removed, Refusal> {
         let reporter = Reporter {
             spool: self.spool,
+            names: self.names,
             hostname: self.hostname,
             micros: self.micros,
         };
@@ -215,13 +219,19 @@ async fn report(reporter: &Reporter<'_>, tickets: &[Ticket], all: u128) -> Resul
             "{problem}; its envelope cannot be read, so nobody can be told (drop it without --dsn)"
         )
     })?;
+    message.recipients.retain(|it| !it.is_expanded());
     let bits = merge_twins(&mut message.recipients);
     let (mask, failures) = failures(&message, &bits, reporter.hostname);
     if mask == 0 || message.sender.is_empty() {
         return Ok(0);
     }
+    let to = reporter.names.stands_for(&message.sender);
+    if to.is_empty() {
+        return Ok(0); // its sender has no mailbox here
+    }
+    let settles = Settles::Recipients(ticket, mask);
     reporter
-        .report(Settles::Recipients(ticket, mask), &mut message, &failures)
+        .report(settles, &mut message, &to, &failures)
         .await?;
     Ok(mask.count_ones())
 }

@@ -2,13 +2,15 @@
 
 use super::dsn::{Cause, Report};
 use super::schedule::Shared;
+use crate::limits;
+use crate::policy::directory::Names;
 use crate::spool::{Lost, Recipient};
 use std::sync::Arc;
 
 /// Tells of all that the start found.
 pub(super) async fn tell(shared: Arc<Shared>) {
     for lost in shared.spool.take_lost() {
-        let to = whom(&lost, shared.settings.postmaster.as_deref());
+        let to = whom(&lost, &shared.names);
         if to.is_empty() {
             log::warn!(
                 "damage id={} told=nobody: neither a sender nor a --postmaster",
@@ -26,13 +28,18 @@ pub(super) async fn tell(shared: Arc<Shared>) {
     }
 }
 
-/// The sender, where there is one and NOTIFY allows it, and the postmaster.
-fn whom(lost: &Lost, postmaster: Option<&str>) -> Vec<String> {
+/// The sender, where there is one and NOTIFY allows it, and the postmaster: whom they stand for.
+fn whom(lost: &Lost, names: &Names) -> Vec<String> {
     let wanted = lost.recipients.iter().any(Recipient::wants_failure_told);
-    let sender = Some(&*lost.sender).filter(|sender| wanted && !sender.is_empty());
-    let postmaster = postmaster.filter(|postmaster| Some(*postmaster) != sender);
-    let to = sender.into_iter().chain(postmaster);
-    to.map(str::to_owned).collect()
+    let mut to = match &*lost.sender {
+        sender if wanted && !sender.is_empty() => names.stands_for(sender),
+        _ => Vec::new(),
+    };
+    let mut postmaster = names.postmaster();
+    postmaster.retain(|address| !to.contains(address));
+    to.append(&mut postmaster);
+    to.truncate(limits::RECIPIENTS);
+    to
 }
 
 fn failures(lost: &Lost, hostname: &str) -> Vec<Report> {
@@ -46,14 +53,16 @@ fn failures(lost: &Lost, hostname: &str) -> Vec<Report> {
         cause: Cause::Impossible,
         tried: None,
     };
-    lost.recipients.iter().map(failure).collect()
+    let mailboxes = lost.recipients.iter().filter(|it| !it.is_expanded());
+    mailboxes.map(failure).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::relay::Relay;
     use crate::smtp::parameters::Notify;
-    use crate::spool::Id;
+    use crate::spool::{Id, Role};
 
     fn lost(sender: &str, notify: Option<Notify>) -> Lost {
         Lost {
@@ -65,6 +74,7 @@ mod tests {
                 address: "bob@far.test".to_owned(),
                 notify,
                 orcpt: None,
+                role: Role::Mailbox,
             }],
         }
     }
@@ -76,10 +86,18 @@ mod tests {
             failure: false,
             delay: false,
         };
-        assert_eq!(whom(&lost("a@b", None), Some("p@q")), ["a@b", "p@q"]);
-        assert_eq!(whom(&lost("p@q", None), Some("p@q")), ["p@q"], "once");
-        assert_eq!(whom(&lost("", None), Some("p@q")), ["p@q"]);
-        assert_eq!(whom(&lost("a@b", Some(never)), Some("p@q")), ["p@q"]);
-        assert_eq!(whom(&lost("", None), None), [""; 0]);
+        let told = |sender, notify, postmaster: Option<&str>| {
+            let relay = Relay {
+                postmaster: postmaster.map(str::to_owned),
+                ..Relay::default()
+            };
+            let names = Names::new(relay, Default::default(), Default::default());
+            whom(&lost(sender, notify), &names)
+        };
+        assert_eq!(told("a@b", None, Some("p@q")), ["a@b", "p@q"]);
+        assert_eq!(told("p@q", None, Some("p@q")), ["p@q"], "once");
+        assert_eq!(told("", None, Some("p@q")), ["p@q"]);
+        assert_eq!(told("a@b", Some(never), Some("p@q")), ["p@q"]);
+        assert_eq!(told("", None, None), [""; 0]);
     }
 }

@@ -150,6 +150,7 @@ pub fn local_part(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Role;
 
     #[test]
     fn recipients_of_one_next_hop_stay_together() {
@@ -173,6 +174,7 @@ mod tests {
                 address: address.to_owned(),
                 notify: None,
                 orcpt: None,
+                role: Role::Mailbox,
             })
             .collect();
         let found = groups(&routes, &recipients);
@@ -228,6 +230,7 @@ mod tests {
                 address: address.to_owned(),
                 notify: (ordinal == 0).then(Notify::default),
                 orcpt: None,
+                role: Role::Mailbox,
             })
             .collect();
         let bits = merge_twins(&mut recipients);

@@ -57,6 +57,8 @@ pub enum Cause {
     Delivered,
     /// A next hop took it that does not tell of what becomes of it (RFC 3464 2.3.3).
     Relayed,
+    /// The address stands for several others, to which it is on its way.
+    Expanded,
 }
 
 /// What a report is, to people and programs alike.
@@ -66,6 +68,7 @@ enum Action {
     Delayed,
     Delivered,
     Relayed,
+    Expanded,
 }
 
 impl Cause {
@@ -75,6 +78,7 @@ impl Cause {
             Self::Delayed { .. } => Action::Delayed,
             Self::Delivered => Action::Delivered,
             Self::Relayed => Action::Relayed,
+            Self::Expanded => Action::Expanded,
         }
     }
 
@@ -87,11 +91,13 @@ impl Cause {
 
 /// Who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
+pub enum Reader<'a> {
     /// Who sent the message.
     Sender,
     /// The postmaster, because there is no sender to tell (RFC 5321 6.1).
     Postmaster {
+        /// Empty; or an address of ours that has no mailbox.
+        sender: &'a str,
         /// Failures of this kind before this one that nobody was told of.
         untold: u64,
     },
@@ -118,7 +124,7 @@ pub struct Dsn<'a> {
     /// Whom to tell.
     pub to: &'a str,
     /// Who that is.
-    pub reader: Reader,
+    pub reader: Reader<'a>,
     /// When the message was accepted, and the present time: seconds since 1970.
     pub arrived: u64,
     /// The present time, likewise.

@@ -16,6 +16,9 @@ pub(super) struct Masks {
     /// Failed, and nobody wants to be told.
     pub silent: u128,
     pub deferred: u128,
+    /// Too many for one transaction, of which others were delivered: they come in a next one at once, as long as each
+    /// serves somebody (RFC 5321 4.5.3.1.10).
+    pub at_once: u128,
     /// Of these, those of whose delay the sender is to be told.
     pub delayed: u128,
 }
@@ -33,6 +36,12 @@ pub(super) struct Moment {
     pub patience: Option<u64>,
 }
 
+/// Whether the host took the message for somebody.
+pub(super) fn serves(attempt: &Attempt<'_>) -> bool {
+    let mut outcomes = attempt.outcomes.iter();
+    outcomes.any(|outcome| matches!(outcome, attempt::Outcome::Delivered { .. }))
+}
+
 /// Sorts an attempt's results. A deferral of a message that is too old is a failure, of its own kind.
 pub(super) fn sort(
     recipients: &[Recipient],
@@ -41,6 +50,7 @@ pub(super) fn sort(
 ) -> (Masks, Vec<Report>) {
     let mut masks = Masks::default();
     let mut reports = Vec::new();
+    let serves = serves(attempt);
     let with_bits = recipients.iter().zip(attempt.bits.iter().copied());
     for ((recipient, bits), outcome) in with_bits.zip(&attempt.outcomes) {
         let report = match outcome {
@@ -51,6 +61,10 @@ pub(super) fn sort(
                 }
                 masks.confirmed |= bits;
                 of_success(recipient, &attempt.target.target, (host, reply))
+            }
+            attempt::Outcome::Deferred(why) if serves && why.is_too_many() => {
+                masks.at_once |= bits;
+                continue;
             }
             attempt::Outcome::Deferred(why) if !moment.too_old => {
                 masks.deferred |= bits;
@@ -138,6 +152,7 @@ mod tests {
     use super::super::destinations::Destination;
     use super::*;
     use crate::smtp::parameters::Notify;
+    use crate::spool::Role;
 
     fn recipients(count: u8) -> Vec<Recipient> {
         let one = |ordinal| Recipient {
@@ -145,6 +160,7 @@ mod tests {
             address: format!("r{ordinal}@example.com"),
             notify: None,
             orcpt: None,
+            role: Role::Mailbox,
         };
         (0..count).map(one).collect()
     }
@@ -211,6 +227,7 @@ mod tests {
                 failed: 0b1011_0100,
                 silent: 0,
                 deferred: 0b100_1000,
+                at_once: 0,
                 delayed: 0
             }
         );
@@ -264,6 +281,7 @@ mod tests {
                 failed: 0b11,
                 silent: 0,
                 deferred: 0,
+                at_once: 0,
                 delayed: 0
             }
         );

@@ -6,6 +6,7 @@ pub mod clocks;
 mod damage;
 mod destinations;
 pub mod dsn;
+mod expanded;
 mod fates;
 mod from_field;
 pub mod lanes;

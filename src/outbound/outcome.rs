@@ -3,7 +3,7 @@
 use super::attempt;
 use super::destinations::Destination;
 use super::dsn::Report;
-use super::fates::{Masks, Moment, sort};
+use super::fates::{Masks, Moment, serves, sort};
 use super::report::Reporter;
 use super::schedule::Shared;
 use crate::limits;
@@ -28,7 +28,7 @@ pub struct Attempt<'a> {
 
 /// Whether what is to be told is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     /// Or nobody is to be told.
     Yes,
     /// What failed stays, until somebody can be told.
@@ -38,13 +38,14 @@ enum Told {
 impl Shared {
     /// Settles a ticket by an attempt's results. What the sender is told is queued in the same commit that marks it. What
     /// failed and cannot be told is tried again later, because a failure that nobody learns of would be a lost message.
+    /// Returns those who were too many for the transaction, and are to have a next one at once.
     pub(super) async fn conclude(
         &self,
         ticket: Ticket,
         info: Info,
         message: &mut Message,
         attempt: Attempt<'_>,
-    ) {
+    ) -> Option<Ticket> {
         let now = self.now();
         let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
         let next = self.next_try(&info, now);
@@ -68,10 +69,12 @@ impl Shared {
         count(&self.counters.delivered, masks.delivered);
         count(&self.counters.failed, masks.silent | failed);
         count(&self.counters.deferred, deferred);
+        let at_once = ticket.part(masks.at_once);
         let defer = (deferred != 0).then_some(Deferral { next });
         let outcome = Outcome { done, defer };
         let note = note(&attempt, now);
         self.spool.settle_noting(ticket, outcome, &note).await;
+        at_once
     }
 
     /// Where it is time to tell of a delay, and no attempt before was: until when the message is tried. An attempt that was
@@ -90,7 +93,7 @@ impl Shared {
     }
 
     /// Tells who is to be told.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         ticket: &Ticket,
         masks: &Masks,
@@ -113,16 +116,16 @@ impl Shared {
             held: 0,
         };
         let settles = Settles::Reported(ticket, reported);
-        if message.sender.is_empty() {
+        let to = match message.sender.as_str() {
             // RFC 5321 6.1: never a DSN about a DSN.
-            let told = self.tell_postmaster(settles, message, reports).await;
-            log::warn!(
-                "dropped id={id} sender=<> recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
-                reports.len()
-            );
+            "" => Vec::new(),
+            sender => self.names.stands_for(sender),
+        };
+        if to.is_empty() {
+            self.tell_postmaster(settles, message, reports).await;
             return Told::Yes;
         }
-        match self.tell_sender(settles, message, reports).await {
+        match self.tell_sender(settles, message, &to, reports).await {
             Ok(()) => Told::Yes,
             Err(problem) => {
                 let result = match masks.failed {
@@ -143,16 +146,17 @@ impl Shared {
         &self,
         settles: Settles<'_>,
         message: &mut Message,
+        to: &[String],
         reports: &[Report],
     ) -> Result<(), String> {
         let _turn = self.dsn_turns.acquire().await;
         let report = self.reporter();
-        report.report(settles, message, reports).await?;
+        report.report(settles, message, to, reports).await?;
         self.counters.dsns.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    /// Queues a note to the postmaster, of a failure that has no sender to be told; returns who was told.
+    /// Queues a note to the postmaster, of a failure that has no sender to be told.
     ///
     /// It is only a courtesy: without it, the failed recipients are done all the same.
     async fn tell_postmaster(
@@ -160,24 +164,46 @@ impl Shared {
         settles: Settles<'_>,
         message: &mut Message,
         reports: &[Report],
-    ) -> &str {
-        let Some(postmaster) = self.settings.postmaster.as_deref() else {
-            return "nobody";
+    ) {
+        let failures = reports.iter().filter(|report| report.cause.is_failure());
+        let failures: Vec<Report> = failures.cloned().collect();
+        if failures.is_empty() {
+            return;
+        }
+        let told = self.note(settles, message, &failures).await;
+        log::warn!(
+            "dropped id={} sender=<{}> recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
+            message.id,
+            message.sender.escape_default(),
+            failures.len()
+        );
+    }
+
+    /// The same; returns who was told.
+    async fn note(
+        &self,
+        settles: Settles<'_>,
+        message: &mut Message,
+        failures: &[Report],
+    ) -> String {
+        let nobody = || "nobody".to_owned();
+        let postmaster = self.names.postmaster();
+        let is_postmaster = |report: &Report| {
+            let mut all = postmaster.iter();
+            all.any(|it| it.eq_ignore_ascii_case(&report.address))
         };
-        let is_postmaster = |report: &Report| report.address.eq_ignore_ascii_case(postmaster);
-        if message.facts.note || reports.iter().any(is_postmaster) {
-            return "nobody";
+        if postmaster.is_empty() || message.facts.note || failures.iter().any(is_postmaster) {
+            return nobody();
         }
         let Some(untold) = self.notes.take(Instant::now()) else {
-            return "nobody";
+            return nobody();
         };
         let _turn = self.dsn_turns.acquire().await;
-        let reporter = self.reporter();
-        let whom = (postmaster, untold);
-        match reporter.note(whom, settles, message, reports).await {
+        let whom = (&*postmaster, untold);
+        match self.reporter().note(whom, settles, message, failures).await {
             Ok(()) => {
                 self.counters.notes.fetch_add(1, Relaxed);
-                postmaster
+                postmaster.join(",")
             }
             Err(problem) => {
                 log::warn!(
@@ -185,7 +211,7 @@ impl Shared {
                     message.id
                 );
                 self.notes.give_back(untold);
-                "nobody"
+                nobody()
             }
         }
     }
@@ -228,12 +254,13 @@ impl Shared {
     pub(super) fn reporter(&self) -> Reporter<'_> {
         Reporter {
             spool: &self.spool,
+            names: &self.names,
             hostname: &self.settings.hostname,
             micros: self.clocks.micros(),
         }
     }
 
-    fn next_try(&self, info: &Info, now: u64) -> u64 {
+    pub(super) fn next_try(&self, info: &Info, now: u64) -> u64 {
         let (schedule, attempts) = (&self.settings.retry, info.attempts.saturating_add(1));
         let step = schedule.step(attempts, self.clocks.age(info.id, now));
         now + schedule.wait(step, fastrand::u8(..)).as_secs().max(1)
@@ -259,11 +286,17 @@ fn log_outcomes(info: &Info, message: &Message, attempt: &Attempt<'_>, too_old: 
     if !log::log_enabled!(log::Level::Info) {
         return;
     }
+    let serves = serves(attempt);
     for (recipient, outcome) in message.recipients.iter().zip(&attempt.outcomes) {
         let about = about(info.id, &recipient.address, attempt);
         match outcome {
             attempt::Outcome::Delivered { host, reply, .. } => {
                 log::info!("{about} result=delivered host={host} reply={reply:?}");
+            }
+            attempt::Outcome::Deferred(why) if serves && why.is_too_many() => {
+                log::info!(
+                    "{about} result=deferred {why} next=\"at once: too many for one transaction\""
+                )
             }
             attempt::Outcome::Deferred(why) if too_old => {
                 log::info!("{about} result=expired {why}")

@@ -2,12 +2,15 @@
 
 use super::dsn::{Dsn, Extent, Fitness, Reader, Report};
 use crate::limits;
+use crate::policy::directory::Names;
 use crate::smtp::parameters::Ret;
 use crate::spool::{self, Facts, Id, Last, Lost, Message, Reported, Sender, Settles, Spool};
 
 /// Who reports, where to and when.
 pub(super) struct Reporter<'a> {
     pub spool: &'a Spool,
+    /// Whom reports go to.
+    pub names: &'a Names,
     /// `--hostname`.
     pub hostname: &'a str,
     /// Microseconds since 1970.
@@ -24,12 +27,12 @@ struct Original<'a> {
     /// Where its header can be read.
     message: Option<&'a mut Message>,
     settles: Settles<'a>,
-    reader: Reader,
+    reader: Reader<'a>,
     extent: Extent,
 }
 
 impl<'a> Original<'a> {
-    fn of(message: &'a mut Message, settles: Settles<'a>, reader: Reader) -> Self {
+    fn of(message: &'a mut Message, settles: Settles<'a>, reader: Reader<'a>) -> Self {
         Self {
             id: message.id,
             envid: message.envid.clone(),
@@ -44,8 +47,8 @@ impl<'a> Original<'a> {
 }
 
 impl Reporter<'_> {
-    /// Queues a DSN to the message's sender, who must not be the null sender; when this returns, what it settles is marked
-    /// with it. The ticket is still to be settled.
+    /// Queues a DSN about a message to `to`, whom its sender stands for; when this returns, what it settles is marked with
+    /// it. The ticket is still to be settled.
     ///
     /// # Errors
     /// Why nothing was queued, and nobody marked.
@@ -53,13 +56,15 @@ impl Reporter<'_> {
         &self,
         settles: Settles<'_>,
         message: &mut Message,
+        to: &[String],
         reports: &[Report],
     ) -> Result<(), String> {
-        let to = [message.sender.clone()];
+        let sender = message.sender.clone();
+        let named = addressed(&sender, to);
         // RFC 3461 4.3: only of a failure more than the header goes back.
         let failed = reports.iter().any(|report| report.cause.is_failure());
         let extent = match failed {
-            true => self.extent(message).await,
+            true => self.extent(message, named).await,
             false => Extent::Header,
         };
         let held = match extent {
@@ -70,16 +75,16 @@ impl Reporter<'_> {
         if held.is_some() {
             original.extent = Extent::Whole;
         }
-        self.queue(original, &to, reports).await
+        self.queue(original, (named, to), reports).await
     }
 
-    /// What of the message goes back to its sender.
-    async fn extent(&self, message: &mut Message) -> Extent {
+    /// What of the message goes back to its sender, who is told at this address.
+    async fn extent(&self, message: &mut Message, named: &str) -> Extent {
         let wanted = message.ret == Some(Ret::Full) && message.size <= limits::DSN_FULL as u64;
         if !wanted || !self.spool.may_hold() {
             return Extent::Header;
         }
-        let mut fitness = Fitness::for_reader(&message.sender);
+        let mut fitness = Fitness::for_reader(named);
         message.rewind();
         loop {
             match message.next_chunk().await {
@@ -113,21 +118,26 @@ impl Reporter<'_> {
         (held != 0).then_some(Settles::Reported(ticket, reported))
     }
 
-    /// Queues a note to the postmaster about a message from the null sender; otherwise like [`Self::report`]. `untold` is
-    /// how many such failures nobody was told of.
+    /// Queues a note to the postmaster about a message that has no sender to be told; otherwise like [`Self::report`].
+    /// `untold` is how many such failures nobody was told of.
     ///
     /// # Errors
     /// Why nothing was queued, and nobody marked.
     pub(super) async fn note(
         &self,
-        (postmaster, untold): (&str, u64),
+        (postmaster, untold): (&[String], u64),
         settles: Settles<'_>,
         message: &mut Message,
         reports: &[Report],
     ) -> Result<(), String> {
-        let to = [postmaster.to_owned()];
-        let original = Original::of(message, settles, Reader::Postmaster { untold });
-        self.queue(original, &to, reports).await
+        let sender = message.sender.clone();
+        let reader = Reader::Postmaster {
+            untold,
+            sender: &sender,
+        };
+        let original = Original::of(message, settles, reader);
+        let named = postmaster.first().map_or("", String::as_str);
+        self.queue(original, (named, postmaster), reports).await
     }
 
     /// Queues a DSN about a damaged message, to these; when this returns, no start tells of it again.
@@ -150,18 +160,19 @@ impl Reporter<'_> {
             reader: Reader::Sender,
             extent: Extent::Header,
         };
-        self.queue(original, to, reports).await
+        let named = to.first().map_or("", String::as_str);
+        self.queue(original, (named, to), reports).await
     }
 
     async fn queue(
         &self,
         original: Original<'_>,
-        to: &[String],
+        (named, to): (&str, &[String]),
         reports: &[Report],
     ) -> Result<(), String> {
-        let Some(first) = to.first() else {
+        if to.is_empty() {
             return Err("nobody is to be told".to_owned());
-        };
+        }
         let is_note = original.reader != Reader::Sender;
         let begun = match is_note {
             // What is kept free of mail is for those who lose something if they are not told.
@@ -176,7 +187,7 @@ impl Reporter<'_> {
             id: &id,
             original_id: &original_id,
             envid: original.envid.as_deref(),
-            to: first,
+            to: named,
             reader: original.reader,
             arrived: original.arrived,
             now: self.micros / 1_000_000,
@@ -192,7 +203,7 @@ impl Reporter<'_> {
         let facts = Facts {
             eight_bit_body: global,
             utf8_headers: global,
-            utf8_address: global,
+            utf8_address: to.iter().any(|address| !address.is_ascii()),
             require_tls: false,
             note: is_note,
         };
@@ -212,6 +223,13 @@ impl Reporter<'_> {
         );
         Ok(())
     }
+}
+
+/// The address in a report's To field, which decides what it is written in: that of the sender, unless this one needs
+/// SMTPUTF8 and one that it stands for does not.
+fn addressed<'a>(sender: &'a str, to: &'a [String]) -> &'a str {
+    let plain = to.iter().find(|address| address.is_ascii());
+    plain.filter(|_| !sender.is_ascii()).map_or(sender, |it| it)
 }
 
 async fn write(

@@ -13,6 +13,7 @@ use super::route::Router;
 use super::trying::Trying;
 use super::worker;
 use crate::limits;
+use crate::policy::directory::Names;
 use crate::policy::retry;
 use crate::policy::routes::Routes;
 use crate::policy::sender::Senders;
@@ -33,8 +34,6 @@ use std::time::{Duration, Instant};
 pub struct Settings {
     /// `--hostname`: in DSNs and the names of Maildir files.
     pub hostname: String,
-    /// Who is told of damage: `--postmaster`.
-    pub postmaster: Option<String>,
     /// `--outbound`.
     pub outbound: usize,
     /// `--retry`.
@@ -49,8 +48,8 @@ pub struct Settings {
 pub struct Parts {
     /// Where the mail is.
     pub spool: Spool,
-    /// What the flags say of destinations.
-    pub routes: Arc<Routes>,
+    /// Whom reports go to, and what the flags say of destinations.
+    pub names: Arc<Names>,
     /// What DNS says of them.
     pub router: Arc<Router>,
     /// How next hops are spoken to.
@@ -87,6 +86,7 @@ pub struct Schedule {
 /// What the dispatcher and the workers share.
 pub(super) struct Shared {
     pub spool: Spool,
+    pub names: Arc<Names>,
     pub routes: Arc<Routes>,
     pub router: Arc<Router>,
     pub connector: Connector,
@@ -104,7 +104,7 @@ pub(super) struct Shared {
     pub stopping: Receiver<()>,
     executor: Arc<Executor<'static>>,
     lanes: Mutex<Book>,
-    names: AtomicU64,
+    workers: AtomicU64,
 }
 
 /// The lanes of this schedule.
@@ -124,6 +124,7 @@ impl Schedule {
     /// If the system gives no thread.
     pub fn start(parts: Parts, settings: Settings) -> io::Result<Self> {
         let into_maildirs = parts
+            .names
             .routes
             .targets()
             .any(|target| matches!(target, Target::Maildir(_)));
@@ -140,7 +141,8 @@ impl Schedule {
             trying: Trying::new(settings.outbound),
             clocks: Clocks::start(parts.clock, parts.steady, settings.retry.last, &parts.spool),
             spool: parts.spool,
-            routes: parts.routes,
+            routes: Arc::clone(&parts.names.routes),
+            names: parts.names,
             router: parts.router,
             connector: parts.connector,
             executor: Arc::clone(&parts.executor),
@@ -150,7 +152,7 @@ impl Schedule {
             dsn_turns: Semaphore::new(limits::DSNS_AT_ONCE),
             notes: Notes::new(Instant::now()),
             stopping,
-            names: AtomicU64::new(0),
+            workers: AtomicU64::new(0),
         });
         parts.executor.spawn(dispatch(Arc::clone(&shared))).detach();
         parts
@@ -244,7 +246,7 @@ impl Shared {
 
     /// A worker for a lane in which it is counted already.
     pub(super) fn start_worker(self: &Arc<Self>, key: Key) {
-        let number = self.names.fetch_add(1, Ordering::Relaxed) as u32;
+        let number = self.workers.fetch_add(1, Ordering::Relaxed) as u32;
         self.executor
             .spawn(worker::run(Arc::clone(self), key, number))
             .detach();

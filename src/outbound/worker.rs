@@ -13,7 +13,7 @@ use crate::limits;
 use crate::policy::routes::Lane;
 use crate::policy::target::Target;
 use crate::smtp::peer_offer::Lack;
-use crate::spool::{self, Message, Ticket};
+use crate::spool::{self, Message, Recipient, Ticket};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -146,12 +146,36 @@ impl Worker {
         }
     }
 
+    /// A message, in as many transactions as its next hop wants (RFC 5321 4.5.3.1.10).
     async fn work(&mut self, ticket: Ticket, failed: Option<Arc<LaneFailure>>) {
+        let mut left = self.work_once(ticket, failed).await;
+        while let Some(ticket) = left {
+            left = self.work_once(ticket, None).await;
+        }
+    }
+
+    async fn work_once(
+        &mut self,
+        ticket: Ticket,
+        failed: Option<Arc<LaneFailure>>,
+    ) -> Option<Ticket> {
         let shared = Arc::clone(&self.slot.shared);
         let mut message = match shared.spool.read(&ticket).await {
             Ok(message) => message,
-            Err(problem) => return shared.cannot_read(ticket, &problem).await,
+            Err(problem) => {
+                shared.cannot_read(ticket, &problem).await;
+                return None;
+            }
         };
+        let is_expanded = |recipient: &Recipient| recipient.is_expanded();
+        let expanded = message.recipients.iter().any(is_expanded);
+        if expanded && message.recipients.iter().all(is_expanded) {
+            shared.tell_expanded(ticket, &mut message).await;
+            return None;
+        }
+        message
+            .recipients
+            .retain(|recipient| !is_expanded(recipient));
         let groups = groups(&shared.routes, &message.recipients);
         match groups.as_slice() {
             [] => {
@@ -162,11 +186,12 @@ impl Worker {
                     .settle(ticket, spool::Outcome { done, defer: None })
                     .await;
             }
-            [group] if self.slot.key != Key::Mixed => {
+            [group] if self.slot.key != Key::Mixed && !expanded => {
                 let to = Destination::of(group);
-                self.serve(&shared, ticket, &mut message, to, failed).await;
+                return self.serve(&shared, ticket, &mut message, to, failed).await;
             }
             groups => {
+                // An alias that was expanded is in none of them, and comes again by itself.
                 let split: Vec<(Lane, u128)> = groups
                     .iter()
                     .map(|group| (group.lane, group.mask))
@@ -174,6 +199,7 @@ impl Worker {
                 shared.spool.split(ticket, &split);
             }
         }
+        None
     }
 
     async fn serve(
@@ -183,7 +209,7 @@ impl Worker {
         message: &mut Message,
         to: Destination,
         failed: Option<Arc<LaneFailure>>,
-    ) {
+    ) -> Option<Ticket> {
         let info = shared.spool.info(&ticket);
         let _entered = shared.trying.enter(self.number, &info);
         self.served += 1;
@@ -212,7 +238,10 @@ impl Worker {
             _ => match self.over_the_line(shared, message, &to).await {
                 Some(handed) => handed,
                 // Cut off by the drain: nothing has been handed over.
-                None => return shared.spool.release(ticket),
+                None => {
+                    shared.spool.release(ticket);
+                    return None;
+                }
             },
         };
         let taken = handed
@@ -227,7 +256,7 @@ impl Worker {
             bits,
             outcomes: handed.outcomes,
         };
-        shared.conclude(ticket, info, message, attempt).await;
+        shared.conclude(ticket, info, message, attempt).await
     }
 
     /// What the attempt says about the lane as a whole.

@@ -2,7 +2,9 @@
 
 use super::aliases::Aliases;
 use super::recipients::Recipients;
-use std::sync::Arc;
+use super::relay::{Recipient, Relay, Trust, copy_key};
+use super::routes::Routes;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The files' answers. Each is replaced as a whole.
 #[derive(Clone, Debug, Default)]
@@ -13,11 +15,81 @@ pub struct Directory {
     pub aliases: Option<Arc<Aliases>>,
 }
 
+/// Who may send to whom, and whom an address stands for: asked alike by sessions at RCPT and by what writes reports.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// What the flags say.
+    pub relay: Relay,
+    /// Where mail goes: it decides which recipients exist.
+    pub routes: Arc<Routes>,
+    /// What the files say; replaced when they are read again.
+    served: RwLock<Arc<Directory>>,
+}
+
+impl Names {
+    /// With a directory to begin with.
+    #[must_use]
+    pub fn new(relay: Relay, routes: Arc<Routes>, directory: Directory) -> Self {
+        Self {
+            relay,
+            routes,
+            served: RwLock::new(Arc::new(directory)),
+        }
+    }
+
+    /// The present directory.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in its place.
+    pub fn replace(&self, directory: Directory) {
+        let new = Arc::new(directory);
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// The answer to RCPT.
+    #[must_use]
+    pub fn recipient(&self, trust: Trust, address: &str) -> Recipient {
+        self.relay
+            .recipient(trust, address, &self.routes, &self.directory())
+    }
+
+    /// Whom `<Postmaster>` stands for; empty: nobody.
+    #[must_use]
+    pub fn postmaster(&self) -> Vec<String> {
+        let all = self.relay.postmaster(&self.routes, &self.directory());
+        self.distinct(all.unwrap_or_default())
+    }
+
+    /// Whom the relay's own mail for an address goes to, each mailbox once; empty: the address is ours, and there is
+    /// nobody.
+    #[must_use]
+    pub fn stands_for(&self, address: &str) -> Vec<String> {
+        match self.recipient(Trust::Trusted, address) {
+            Recipient::Accepted => vec![address.to_owned()],
+            Recipient::Expanded(all) => self.distinct(all),
+            Recipient::NoDomain | Recipient::RelayDenied | Recipient::Unknown => Vec::new(),
+        }
+    }
+
+    fn distinct(&self, addresses: Vec<String>) -> Vec<String> {
+        let mut keys = Vec::with_capacity(addresses.len());
+        let mut is_first = |address: &String| {
+            let key = copy_key(address, &self.routes);
+            let first = !keys.contains(&key);
+            keys.push(key);
+            first
+        };
+        addresses.into_iter().filter(|it| is_first(it)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::relay::{Recipient, Relay, Trust};
-    use crate::policy::routes::Routes;
+    use crate::policy::aliases::Home;
 
     struct Lab {
         relay: Relay,
@@ -57,6 +129,37 @@ mod tests {
             self.relay
                 .recipient(trust, address, &self.routes, &self.directory)
         }
+    }
+
+    #[test]
+    fn the_relay_s_own_mail_is_expanded_as_rcpt_is() {
+        let list = "ann@near.example\n";
+        let aliases = "cron: Ann@near.example, ann@near.example, x@else.example\n";
+        let Lab {
+            relay,
+            routes,
+            directory,
+        } = Lab::new(Some(list), Some(aliases));
+        let names = Names::new(relay, Arc::new(routes), directory);
+        for (address, whom) in [
+            ("cron@pi", &["Ann@near.example", "x@else.example"][..]),
+            ("ann+tag@near.example", &["ann@near.example"]),
+            ("x@else.example", &["x@else.example"]),
+            ("nobody@pi", &[]),
+            ("eve@near.example", &[]),
+            ("postmaster@near.example", &[]),
+        ] {
+            assert_eq!(names.stands_for(address), whom, "{address}");
+        }
+        let aliases = Aliases::parse("postmaster: ann@near.example", "pi", |_| Home::Mailboxes);
+        names.replace(Directory {
+            aliases: Some(Arc::new(aliases.unwrap())),
+            ..Directory::clone(&names.directory())
+        });
+        assert_eq!(names.stands_for("cron@pi"), ["cron@pi"; 0]);
+        let ann = ["ann@near.example"];
+        assert_eq!(names.stands_for("postmaster@near.example"), ann);
+        assert_eq!(names.postmaster(), ann);
     }
 
     fn to(addresses: &[&str]) -> Recipient {
@@ -151,7 +254,7 @@ mod tests {
     fn whom_the_postmaster_is() {
         let whom = |lab: &Lab| {
             lab.relay
-                .postmaster(&lab.directory)
+                .postmaster(&lab.routes, &lab.directory)
                 .map(|all| all.join(" "))
         };
         let mut lab = Lab::new(None, None);
@@ -165,6 +268,8 @@ mod tests {
         );
         assert_eq!(whom(&lab).as_deref(), Some("a@x.example b@x.example"));
         lab.relay.postmaster = Some("root@pi".into());
+        assert_eq!(whom(&lab).as_deref(), Some("a@x.example b@x.example"));
+        lab.relay.postmaster = Some("root@near.example".into());
         assert_eq!(whom(&lab).as_deref(), Some("a@x.example b@x.example"));
         lab.relay.postmaster = Some("root@x.example".into());
         assert_eq!(whom(&lab).as_deref(), Some("root@x.example"));

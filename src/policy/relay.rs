@@ -168,7 +168,7 @@ impl Relay {
             return Recipient::Expanded(owned(addresses));
         }
         if aliased.is_some() && home == Home::NamesOnly {
-            return self.unknown(&name, directory);
+            return self.unknown(&name, routes, directory);
         }
         if let Some(list) = &directory.recipients
             && self.is_ours(&domain)
@@ -177,7 +177,7 @@ impl Relay {
             return match (list.user_of(&name, &domain), target) {
                 (Some(user), Target::Maildir(template)) => mailbox(user, &domain, template),
                 (Some(_), _) => Recipient::Accepted,
-                (None, _) => self.unknown(&name, directory),
+                (None, _) => self.unknown(&name, routes, directory),
             };
         }
         match target {
@@ -189,8 +189,8 @@ impl Relay {
     }
 
     /// Nobody's name, unless it is the postmaster's (RFC 5321 4.5.1).
-    fn unknown(&self, name: &str, directory: &Directory) -> Recipient {
-        match self.postmaster(directory) {
+    fn unknown(&self, name: &str, routes: &Routes, directory: &Directory) -> Recipient {
+        match self.postmaster(routes, directory) {
             Some(addresses) if name == POSTMASTER => Recipient::Expanded(addresses),
             _ => Recipient::Unknown,
         }
@@ -199,13 +199,12 @@ impl Relay {
     /// Whom `<Postmaster>` without a domain stands for: `--postmaster`, else the alias, else `postmaster@` the first
     /// `--domain`, if it exists.
     #[must_use]
-    pub fn postmaster(&self, directory: &Directory) -> Option<Vec<String>> {
+    pub fn postmaster(&self, routes: &Routes, directory: &Directory) -> Option<Vec<String>> {
         let aliases = directory.aliases.as_ref();
         if let Some(given) = &self.postmaster {
             let (local, domain) = given.rsplit_once('@')?;
-            let own = self.is_machine(domain);
             let aliased = aliases
-                .filter(|_| own)
+                .filter(|_| self.home(domain, routes) != Home::Elsewhere)
                 .and_then(|it| it.expand(&plain_name(local)));
             return Some(aliased.map_or_else(|| vec![given.clone()], owned));
         }
@@ -280,6 +279,16 @@ pub fn mailbox_key(address: &str) -> String {
     let local = address.strip_suffix(domain).unwrap_or(address);
     let local = local.strip_suffix('@').unwrap_or(local);
     format!("{}@{}", unquoted(local), idn::key(domain))
+}
+
+/// What tells copies of one message apart: the mailbox, and for a Maildir its folder's name, whose case does not.
+#[must_use]
+pub fn copy_key(address: &str, routes: &Routes) -> String {
+    let key = mailbox_key(address);
+    match routes.target(routes::domain(address)) {
+        Target::Maildir(_) => key.to_lowercase(),
+        _ => key,
+    }
 }
 
 /// A local part without its quotes: `"bob"` and `bob` are one mailbox (RFC 5321 4.1.2).

@@ -23,6 +23,17 @@ pub struct Addressee<'a> {
     pub notify: Option<Notify>,
     /// ORCPT as it came, with its address type (RFC 3461 4.2).
     pub orcpt: Option<&'a str>,
+    pub role: Role,
+}
+
+/// What a recipient is to the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It gets it.
+    #[default]
+    Mailbox,
+    /// It stands for several others, which get it; its sender is to be told so (RFC 3461 5.2.7.3).
+    Expanded,
 }
 
 /// An address without parameters.
@@ -32,6 +43,7 @@ impl<'a> From<&'a str> for Addressee<'a> {
             address,
             notify: None,
             orcpt: None,
+            role: Role::Mailbox,
         }
     }
 }
@@ -94,6 +106,7 @@ pub struct Recipient {
     pub notify: Option<Notify>,
     /// ORCPT, octet for octet.
     pub orcpt: Option<String>,
+    pub role: Role,
 }
 
 impl Recipient {
@@ -103,6 +116,7 @@ impl Recipient {
             address: recipient.address.to_owned(),
             notify: recipient.notify,
             orcpt: recipient.orcpt.map(str::to_owned),
+            role: recipient.role,
         }
     }
 
@@ -110,6 +124,12 @@ impl Recipient {
     #[must_use]
     pub fn bit(&self) -> u128 {
         1 << self.ordinal
+    }
+
+    /// Whether it stands for others, and gets nothing itself.
+    #[must_use]
+    pub fn is_expanded(&self) -> bool {
+        self.role == Role::Expanded
     }
 
     /// Whether the sender is to be told of success: only where NOTIFY asks for it.

@@ -2,7 +2,7 @@
 
 use super::marks::Left;
 use super::record::{self, Place};
-use super::{Addressee, Facts, Reported, Sender, Source};
+use super::{Addressee, Facts, Reported, Role, Sender, Source};
 use crate::smtp::parameters::{Notify, Ret};
 
 const SENDER: u8 = 1;
@@ -20,6 +20,7 @@ const REFERS: u8 = 14;
 /// Inside a Recipient.
 const NOTIFY: u8 = 9;
 const ORCPT: u8 = 10;
+const EXPANDED: u8 = 15;
 
 /// Octets of the item behind an envelope.
 pub const ENVELOPE_CHECK: usize = ITEM + 4;
@@ -104,7 +105,11 @@ pub fn put_sender(out: &mut Vec<u8>, sender: &Sender<'_>) {
 pub fn recipient_length(recipient: &Addressee<'_>) -> usize {
     let notify = recipient.notify.map_or(0, |_| ITEM + 1);
     let orcpt = recipient.orcpt.map_or(0, |orcpt| ITEM + orcpt.len());
-    2 * ITEM + recipient.address.len() + notify + orcpt
+    let role = match recipient.role {
+        Role::Mailbox => 0,
+        Role::Expanded => ITEM,
+    };
+    2 * ITEM + recipient.address.len() + notify + orcpt + role
 }
 
 /// Appends a recipient: items within an item, the address first.
@@ -119,6 +124,9 @@ pub fn put_recipient(out: &mut Vec<u8>, recipient: &Addressee<'_>) {
     }
     if let Some(orcpt) = recipient.orcpt {
         put(out, ORCPT, orcpt.as_bytes());
+    }
+    if recipient.role == Role::Expanded {
+        put(out, EXPANDED, b"");
     }
 }
 
@@ -293,6 +301,7 @@ fn recipient(content: &[u8]) -> Option<Addressee<'_>> {
                 });
             }
             ORCPT => recipient.orcpt = text(content),
+            EXPANDED => recipient.role = Role::Expanded,
             _ => {}
         }
     }
@@ -372,6 +381,7 @@ mod tests {
         };
         let never = Addressee {
             notify: Some(Notify::default()),
+            role: Role::Expanded,
             ..plain
         };
         for recipient in [&plain, &wishes, &never] {

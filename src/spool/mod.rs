@@ -93,7 +93,7 @@ mod tries;
 
 pub use by_hand::Lasting;
 pub use disk::{Disk, DiskFile};
-pub use envelope::{Addressee, Facts, Last, Recipient, Reported, Sender, Settles};
+pub use envelope::{Addressee, Facts, Last, Recipient, Reported, Role, Sender, Settles};
 pub use filesystem::FileSystem;
 pub use findings::Finding;
 pub use id::Id;
@@ -367,7 +367,6 @@ impl Spool {
             mixed: lane == queue::MIXED,
             attempts: entry.map_or(0, |entry| entry.tries.count()),
             delay_told: entry.is_some_and(|entry| entry.tries.is_told()),
-            accepted: ticket.id().seconds(),
             recipients: entry.map_or(0, |entry| entry.remaining()),
         }
     }

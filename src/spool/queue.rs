@@ -134,6 +134,13 @@ impl Queue {
         added
     }
 
+    /// The same, already in flight.
+    pub fn fly_beside(&mut self, slot: u32, entry: Entry) -> u32 {
+        let added = self.link(slot, entry);
+        self.flying.insert(added);
+        added
+    }
+
     /// Adds an entry to a message's, in no order yet; its slot.
     fn link(&mut self, slot: u32, mut entry: Entry) -> u32 {
         let Some(other) = self.get(slot) else {

@@ -1,7 +1,6 @@
 //! What the log says, read from its oldest record to its newest.
 
 use super::LaneOf;
-use super::Reported;
 use super::damaged::Damaged;
 use super::entry::Weight;
 use super::generations::Generations;
@@ -12,6 +11,7 @@ use super::queue::{self, Entry};
 use super::record::{Header, Kind, Place};
 use super::shares::{Shares, Source};
 use super::tries::Tries;
+use super::{Reported, Role};
 use crate::limits;
 use std::collections::HashMap;
 
@@ -46,7 +46,11 @@ impl Open {
             match item {
                 Item::Recipient(recipient) => {
                     self.recipients = self.recipients.saturating_add(1);
-                    self.lane = Some(queue::joined(self.lane, lane_of(recipient.address)));
+                    self.lane = Some(match recipient.role {
+                        Role::Mailbox => queue::joined(self.lane, lane_of(recipient.address)),
+                        // Its report waits for no next hop.
+                        Role::Expanded => queue::MIXED,
+                    });
                 }
                 Item::Facts(summary) => end.recipients = Some(summary.recipients),
                 Item::Reports(id, reported) => end.reported = Some((id, reported)),

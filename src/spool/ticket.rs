@@ -72,6 +72,22 @@ impl Ticket {
         self.shared.due_changed();
     }
 
+    /// Some of the recipients with a ticket of their own, for a next attempt that counts none; None where it has none of
+    /// them. Nothing is written: on the disk they are still to do.
+    pub fn part(&self, mask: u128) -> Option<Self> {
+        let mut state = self.shared.state();
+        let entry = state.queue.get_mut(self.slot)?;
+        let mask = mask & entry.remaining();
+        if mask == 0 {
+            return None;
+        }
+        let mut part = *entry;
+        part.set_remaining(mask);
+        entry.set_remaining(entry.remaining() & !mask);
+        let slot = state.queue.fly_beside(self.slot, part);
+        Some(Self::new(self.shared.clone(), slot, part.id))
+    }
+
     /// Ends the flight by what an attempt did; the marks are still to be written.
     pub(super) fn land(mut self, outcome: Outcome) -> [Option<Mark>; 2] {
         self.flies = false;
@@ -132,8 +148,6 @@ pub struct Info {
     pub attempts: u16,
     /// Whether a report tells the sender of the delay.
     pub delay_told: bool,
-    /// When the message came, in unix seconds.
-    pub accepted: u64,
     /// The recipients that are still to do, by ordinal.
     pub recipients: u128,
 }

@@ -6,7 +6,7 @@ use super::log::{LastPart, PartReply, PartRequest, Request};
 use super::queue;
 use super::record::{PART_FIELDS, Place};
 use super::segments::Class;
-use super::{Addressee, Id, Last, Reported, Sender, Settles, Source};
+use super::{Addressee, Id, Last, Reported, Role, Sender, Settles, Source};
 use crate::limits;
 use std::fmt;
 use std::io;
@@ -81,8 +81,13 @@ impl Transaction {
         if !claim.reserve() {
             return Err(Error::Full);
         }
-        let lane = (claim.shared.lane_of)(recipient.address);
-        self.lane = Some(queue::joined(self.lane, lane));
+        self.lane = Some(match recipient.role {
+            Role::Mailbox => {
+                let lane = (claim.shared.lane_of)(recipient.address);
+                queue::joined(self.lane, lane)
+            }
+            Role::Expanded => queue::MIXED,
+        });
         self.recipients += 1;
         items::put_recipient(&mut self.buffer, &recipient);
         Ok(())
@@ -274,7 +279,7 @@ impl Transaction {
 /// The bits of a mask.
 const MOST_RECIPIENTS: u8 = u128::BITS as u8;
 const _: () = assert!(
-    limits::RECIPIENTS <= MOST_RECIPIENTS as usize,
+    limits::RECIPIENTS + limits::EXPANSIONS <= MOST_RECIPIENTS as usize,
     "each recipient of a transaction has its bit"
 );
 

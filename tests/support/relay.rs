@@ -7,6 +7,7 @@ use facteur::outbound::attempt::{Connector, Counters};
 use facteur::outbound::clocks::Clock;
 use facteur::outbound::route::Router;
 use facteur::outbound::schedule::{Parts, Schedule, Settings};
+use facteur::policy::directory::Names;
 use facteur::policy::level::Level;
 use facteur::policy::routes::Routes;
 use facteur::spool::disk::Real;
@@ -139,9 +140,13 @@ impl Relay {
         let lane_of = Box::new(move |address: &str| lanes.lane(address));
         let spool = Spool::open(&options, Real, lane_of, clock() / 1_000_000).unwrap();
         let executor = Arc::new(Executor::new());
+        let policy = facteur::policy::relay::Relay {
+            postmaster: setup.postmaster.clone(),
+            ..Default::default()
+        };
         let parts = Parts {
             spool: spool.clone(),
-            routes,
+            names: Arc::new(Names::new(policy, routes, Default::default())),
             router: Arc::new(Router {
                 resolver: Resolver::new(setup.resolver.into_iter().collect()),
                 smtp_port: setup.smtp_port,
@@ -166,7 +171,6 @@ impl Relay {
             steady: Arc::new(move || time.steady(begin)),
         };
         let settings = Settings {
-            postmaster: setup.postmaster.clone(),
             hostname: "relay.example".to_owned(),
             outbound: setup.outbound,
             retry: setup.retry.parse().unwrap(),

@@ -108,7 +108,7 @@ impl Session {
         };
         let answer = match (allowed, &mut self.mail) {
             (Ok(allowed), Some(mail)) => {
-                let routes = &self.inbound.routes;
+                let routes = &self.inbound.names.routes;
                 mail.recipient(routes, allowed, parameters).await
             }
             (Ok(_), None) => Err(reply::BAD_SEQUENCE),

@@ -33,7 +33,12 @@ pub fn look(config: &Config, report: &mut Report) {
             whole = false;
         }
     }
-    if whole && config.relay.postmaster(&directory).is_none() {
+    if whole
+        && config
+            .relay
+            .postmaster(&config.routes, &directory)
+            .is_none()
+    {
         report.warning(NO_POSTMASTER);
     }
 }

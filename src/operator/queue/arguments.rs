@@ -62,6 +62,8 @@ pub struct Arguments {
     pub spool_key: Option<PathBuf>,
     /// For DSNs; the system's name where the flags give none.
     pub hostname: Result<String, String>,
+    /// All that stand in files, too.
+    pub flags: Flags,
 }
 
 /// The words sorted.
@@ -90,9 +92,13 @@ impl Arguments {
         Ok(Self {
             command,
             form,
-            spool: flags.spool.unwrap_or_else(|| "facteur-spool".into()),
-            spool_key: flags.spool_key,
-            hostname: flags.hostname.map_or_else(system_hostname, Ok),
+            spool: flags
+                .spool
+                .clone()
+                .unwrap_or_else(|| "facteur-spool".into()),
+            spool_key: flags.spool_key.clone(),
+            hostname: flags.hostname.clone().map_or_else(system_hostname, Ok),
+            flags,
         })
     }
 }

@@ -1,17 +1,22 @@
 //! `facteur queue retry` and `drop`.
 
+use super::super::config::Config;
 use super::super::control::{self, Asked, Done, Request};
+use super::super::directory::Files;
+use super::super::flags::Flags;
 use super::super::serve::unix_micros;
 use super::super::user::User;
 use super::json::Object;
 use super::{Arguments, Failure, Form, key, look, plain};
 use crate::limits;
 use crate::outbound::by_hand::{Refusal, Stopped, Tell};
+use crate::policy::directory::Names;
 use crate::policy::routes::Lane;
 use crate::spool::disk::Existing;
 use crate::spool::{OpenError, Options, Spool};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -183,14 +188,29 @@ fn locked(dir: &Path) -> String {
     })
 }
 
+/// Whom a DSN goes to, as the next start with these flags would have it; without such flags, to the sender as it is.
+fn names(flags: &Flags) -> Names {
+    let Ok(config) = Config::of(flags.clone()) else {
+        return Names::default();
+    };
+    let routes = Arc::new(config.routes.clone());
+    let files = Files::of(&config, Arc::clone(&routes)).read();
+    Names::new(config.relay, routes, files.unwrap_or_default())
+}
+
 /// Changes a spool that was opened as a start would, but for the relay's plans with it.
 fn change_stopped(spool: &Spool, arguments: &Arguments, request: Request) -> Result<Done, String> {
     let hostname = match request {
         Request::Drop(_, Tell::Sender) => arguments.hostname.clone()?,
         Request::Drop(_, Tell::Nobody) | Request::Retry(_) => String::new(),
     };
+    let names = match request {
+        Request::Drop(_, Tell::Sender) => names(&arguments.flags),
+        Request::Drop(_, Tell::Nobody) | Request::Retry(_) => Names::default(),
+    };
     let stopped = Stopped {
         spool,
+        names: &names,
         hostname: &hostname,
         micros: unix_micros(),
     };

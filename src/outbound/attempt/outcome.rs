@@ -8,6 +8,9 @@ use crate::smtp::reply_reader::{Class, Reply};
 
 use crate::outbound::route::RouteError;
 
+/// Too many recipients (RFC 3463 3.6).
+const TOO_MANY: &str = "4.5.3";
+
 /// What became of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -68,6 +71,12 @@ impl Reason {
         }
     }
 
+    /// Whether the host takes this recipient, too, but not in one transaction with as many others.
+    #[must_use]
+    pub fn is_too_many(&self) -> bool {
+        matches!(self.code, 452 | 552) && self.status == TOO_MANY
+    }
+
     pub(super) fn of_host(status: &str, text: String, host: &str) -> Self {
         Self {
             code: 0,
@@ -115,16 +124,18 @@ impl Outcome {
         }
     }
 
-    /// 552 to a recipient behind others that were taken: too many for one transaction, by the words of RFC 821, so the rest
-    /// are to come again (RFC 5321 4.5.3.1.10). None, also where the enhanced code says that it is the mailbox or its address.
+    /// 452 to a recipient behind others that were taken, or 552 by the words of RFC 821: too many for one transaction, so the
+    /// rest are to come again (RFC 5321 4.5.3.1.10). None, also where the enhanced code says something else.
     pub(super) fn of_too_many(reply: &Reply, host: &str) -> Option<Self> {
         let mut reason = Reason::of_reply(reply, host);
         let of_mailbox = ["5.1.", "5.2."];
-        if reason.code != 552 || of_mailbox.iter().any(|s| reason.status.starts_with(s)) {
-            return None;
-        }
-        reason.status = "4.5.3".to_owned();
-        Some(Self::Deferred(reason))
+        let too_many = match reason.code {
+            552 => !of_mailbox.iter().any(|s| reason.status.starts_with(s)),
+            452 => ["4.0.0", "4.5.0", TOO_MANY].contains(&reason.status.as_str()),
+            _ => false,
+        };
+        reason.status = TOO_MANY.to_owned();
+        too_many.then_some(Self::Deferred(reason))
     }
 
     pub(in crate::outbound) fn of_route(error: &RouteError) -> Self {

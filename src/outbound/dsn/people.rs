@@ -10,9 +10,10 @@ use std::fmt::Write as _;
 impl Dsn<'_> {
     pub(super) fn for_people(&self) -> String {
         let mut text = format!("This is the mail relay at {}.\r\n", self.hostname);
-        if let Reader::Postmaster { untold } = self.reader {
+        if let Reader::Postmaster { sender, untold } = self.reader {
             text += "\r\n";
-            wrap(&mut text, "", &words::for_postmaster(untold));
+            let sender = clean(sender, Form::Global);
+            wrap(&mut text, "", &words::for_postmaster(&sender, untold));
         }
         let mut explained = 0;
         for action in [
@@ -20,6 +21,7 @@ impl Dsn<'_> {
             Action::Delayed,
             Action::Delivered,
             Action::Relayed,
+            Action::Expanded,
         ] {
             let its = |report: &&Report| report.cause.action() == action;
             let its: Vec<&Report> = self.reports.iter().filter(its).collect();
@@ -43,13 +45,13 @@ impl Dsn<'_> {
             .min(its.len());
         let (at_length, rest) = its.split_at(room);
         *explained += room;
-        if matches!(action, Action::Delivered | Action::Relayed) {
+        if !matches!(action, Action::Failed | Action::Delayed) {
             *text += "\r\n";
         }
         for report in at_length {
             match action {
                 Action::Failed | Action::Delayed => explain(text, report),
-                Action::Delivered | Action::Relayed => list(text, report),
+                Action::Delivered | Action::Relayed | Action::Expanded => list(text, report),
             }
         }
         if !rest.is_empty() {
@@ -59,9 +61,9 @@ impl Dsn<'_> {
         if let Some(Cause::Delayed { until }) = its.first().map(|report| report.cause) {
             *text += "\r\n";
             wrap(text, "", &words::patience(Date(until)));
-        } else if action == Action::Relayed {
+        } else if let Some(words) = words::closing(action) {
             *text += "\r\n";
-            wrap(text, "", words::RELAYED);
+            wrap(text, "", words);
         }
     }
 }

@@ -4,15 +4,20 @@ use super::{Action, Cause, Reader, Report};
 use crate::smtp::date::Date;
 
 /// The subject.
-pub fn subject(reports: &[Report], reader: Reader) -> &'static str {
+pub fn subject(reports: &[Report], reader: Reader<'_>) -> &'static str {
     let any = |wanted: Action| {
         let mut actions = reports.iter().map(|report| report.cause.action());
         actions.any(|action| action == wanted)
     };
     let (failed, delayed) = (any(Action::Failed), any(Action::Delayed));
-    let taken = any(Action::Delivered) || any(Action::Relayed);
+    let taken = [Action::Delivered, Action::Relayed, Action::Expanded]
+        .into_iter()
+        .any(any);
     let expired = |report: &Report| report.cause == Cause::Expired;
     match reader {
+        Reader::Postmaster { sender, .. } if !sender.is_empty() => {
+            "A message whose sender has no mailbox here could not be delivered"
+        }
         Reader::Postmaster { .. } => "A message without a sender could not be delivered",
         Reader::Sender if failed && (delayed || taken) => {
             "Your message could not be delivered to some of its recipients"
@@ -24,12 +29,13 @@ pub fn subject(reports: &[Report], reader: Reader) -> &'static str {
         Reader::Sender if delayed && taken => "Your message is delayed for some of its recipients",
         Reader::Sender if delayed => "Your message is delayed, and will be tried again",
         Reader::Sender if any(Action::Relayed) => "Your message was handed on",
+        Reader::Sender if any(Action::Expanded) => "Your message was passed on",
         Reader::Sender => "Your message was delivered",
     }
 }
 
 /// What stands before the recipients of one fate.
-pub fn opening(action: Action, reports: &[&Report], reader: Reader) -> &'static str {
+pub fn opening(action: Action, reports: &[&Report], reader: Reader<'_>) -> &'static str {
     let expired = reports.iter().all(|report| report.cause == Cause::Expired);
     match (action, reader) {
         (Action::Failed, Reader::Postmaster { .. }) => "It could not be delivered to:",
@@ -42,6 +48,9 @@ pub fn opening(action: Action, reports: &[&Report], reader: Reader) -> &'static 
         }
         (Action::Delivered, _) => "Your message is in the mailbox of:",
         (Action::Relayed, _) => "Your message was handed on to the mail server of:",
+        (Action::Expanded, _) => {
+            "Your message came to this address, which stands for several others, and is passed on to each of them:"
+        }
     }
 }
 
@@ -54,16 +63,37 @@ pub fn patience(until: Date) -> String {
     )
 }
 
+/// Behind the recipients of a fate that is not the last word.
+pub fn closing(action: Action) -> Option<&'static str> {
+    match action {
+        Action::Relayed => Some(RELAYED),
+        Action::Expanded => Some(EXPANDED),
+        Action::Failed | Action::Delayed | Action::Delivered => None,
+    }
+}
+
+/// Behind aliases: of what they stand for no success is told, and of failures only what was asked for.
+const EXPANDED: &str = "There will be no confirmation from each of those. If the message cannot be delivered to one of \
+     them, you will be told, if your mail program asked for that, too.";
+
 /// Behind recipients whose next hop tells nothing.
-pub const RELAYED: &str = "That server does not tell when a message reaches its mailbox, so there will be no further \
+const RELAYED: &str = "That server does not tell when a message reaches its mailbox, so there will be no further \
      confirmation. It is up to that server to tell you if it cannot deliver the message after all.";
 
 /// What the postmaster needs to know first.
-pub fn for_postmaster(untold: u64) -> String {
-    let mut text = "This goes to you, the postmaster, because the message below has no sender who could be told \
-                    (its return path is <>: it is a report or an automatic reply itself). You need not do anything \
-                    unless there are many of these, or the address should exist."
-        .to_owned();
+pub fn for_postmaster(sender: &str, untold: u64) -> String {
+    let why = match sender {
+        "" => "the message below has no sender who could be told (its return path is <>: it is a report or an \
+               automatic reply itself)"
+            .to_owned(),
+        sender => format!(
+            "the sender of the message below, <{sender}>, has no mailbox here, so nobody else could be told"
+        ),
+    };
+    let mut text = format!(
+        "This goes to you, the postmaster, because {why}. You need not do anything unless there are many of these, or \
+         the address should exist."
+    );
     if untold > 0 {
         text += &format!(
             " Of such messages, {untold} more have failed since the last note like this one; the log names them all \
@@ -74,7 +104,7 @@ pub fn for_postmaster(untold: u64) -> String {
 }
 
 /// The end, up to the words "message here was".
-pub fn end(reports: &[Report], reader: Reader) -> &'static str {
+pub fn end(reports: &[Report], reader: Reader<'_>) -> &'static str {
     let failures = reports.iter().filter(|report| report.cause.is_failure());
     match (reader, failures.count()) {
         (Reader::Postmaster { .. }, _) => "It will not be tried again. The number of the",

@@ -25,7 +25,7 @@ fn spool(folder: &Path, routes: &Arc<Routes>) -> Spool {
 fn parts(spool: &Spool, routes: Arc<Routes>, executor: &Arc<Executor<'static>>) -> Parts {
     Parts {
         spool: spool.clone(),
-        routes,
+        names: Arc::new(Names::new(Default::default(), routes, Default::default())),
         router: Arc::new(Router {
             resolver: Resolver::new(Vec::new()),
             smtp_port: 25,
@@ -77,7 +77,6 @@ fn a_maildir_whose_disk_stalls_does_not_hold_the_stop() {
     let spool = spool(&folder, &routes);
     let executor = Arc::new(Executor::new());
     let settings = Settings {
-        postmaster: None,
         hostname: "relay.example".to_owned(),
         outbound: 8,
         retry: "1h..1h".parse().unwrap(),

@@ -57,6 +57,7 @@ fn a_message_keeps_its_envelope_and_facts() {
                     address: recipient,
                     notify: Some(NEVER),
                     orcpt: Some(&orcpt),
+                    ..Addressee::from("")
                 };
                 transaction.recipient(recipient).await.unwrap();
             }
@@ -75,7 +76,7 @@ fn a_message_keeps_its_envelope_and_facts() {
         let ticket = due(&spool, NOW).pop().unwrap();
         let info = spool.info(&ticket);
         assert_eq!((info.lane, info.mixed), (lane("x@a"), false));
-        assert_eq!((info.attempts, info.accepted), (0, NOW));
+        assert_eq!((info.attempts, info.id.seconds()), (0, NOW));
         let mut message = block_on(spool.read(&ticket)).unwrap();
         assert_eq!(message.sender, "");
         assert_eq!(message.ret, Some(Ret::Headers));

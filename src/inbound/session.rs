@@ -243,7 +243,10 @@ impl Session {
         let (stream, proof) = done.map_err(|(failure, why)| {
             count(&counters.tls_failures);
             counters.tls.count_failure(failure);
-            format!("TLS: {why}")
+            match failure {
+                Failure::Other => format!("TLS: {why}"),
+                kind => format!("TLS: {kind}: {why}"),
+            }
         })?;
         count(&counters.tls_sessions);
         counters.tls.count(&proof);

@@ -19,6 +19,7 @@ pub mod failure;
 mod folders;
 pub mod found;
 pub mod handed;
+pub mod hello;
 pub mod kind;
 #[cfg(test)] // likewise
 mod layout;

@@ -102,8 +102,27 @@ impl Relay {
         client.say("NOOP", "250").expect("served");
         let log = self.facteur.log();
         assert!(!log.contains("panicked"), "{log}");
+        self.facteur.wait_log(&["disconnect", "TLSv1", "end="]);
+        for line in self.facteur.log().lines() {
+            told_in_words(line);
+        }
         self.facteur.stop();
     }
+}
+
+/// The end of a session is one quoted value, without the names and documents of rustls.
+#[track_caller]
+fn told_in_words(line: &str) {
+    let Some((_, end)) = line.split_once(" end=\"") else {
+        return;
+    };
+    let end = end.strip_suffix('"').unwrap_or_else(|| panic!("{line}"));
+    let rustls = ["Peer", "Invalid", "http", "tls handshake eof"];
+    let is_plain = !end.replace("\\\"", "").contains('"');
+    assert!(
+        is_plain && !rustls.iter().any(|word| end.contains(word)),
+        "{line}"
+    );
 }
 
 const VERSIONS: &[&async_rustls::rustls::SupportedProtocolVersion] =

@@ -118,7 +118,7 @@ pub async fn run(
         .map_or_else(|| "none".into(), ToString::to_string);
     let hello = session.hello.as_ref().map_or("", |hello| &hello.word);
     info!(
-        "disconnect session=i{number} client={peer} helo={hello:?} tls=\"{tls}\" messages={} ms={} end=\"{end}\"",
+        "disconnect session=i{number} client={peer} helo={hello:?} tls={tls:?} messages={} ms={} end={end:?}",
         session.messages,
         began.elapsed().as_millis(),
     );

@@ -23,7 +23,7 @@ use super::deadline::within;
 use crate::limits;
 use crate::tls::Established;
 use crate::tls::client::{server_name, sni};
-use crate::tls::failure::Failure;
+use crate::tls::failure::{self, Failure, Words};
 use crate::tls::server::Config;
 
 /// A connection with a peer. Small (24 bytes): what TLS needs is behind a box.
@@ -87,8 +87,11 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut => write!(f, "handshake not done within {:?}", limits::HANDSHAKE),
+            Self::Lost(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("the peer closed the connection in the handshake")
+            }
             Self::Lost(e) => write!(f, "connection lost in the handshake: {e}"),
-            Self::Tls(e) => e.fmt(f),
+            Self::Tls(e) => Words(e).fmt(f),
             Self::AlreadyTls => f.write_str("TLS is up already"),
         }
     }
@@ -316,6 +319,7 @@ async fn send_alert(
 
 /// rustls has written its alert. Unread bytes would turn the close into a reset, which can eat the alert on its way.
 async fn failed(error: io::Error, socket: Async<TcpStream>) -> HandshakeError {
+    log::debug!("handshake failed detail={:?}", error.to_string());
     let _ = socket.get_ref().shutdown(Shutdown::Write);
     drain(&socket).await;
     error.into()
@@ -347,7 +351,9 @@ impl AsyncRead for Stream {
         match &mut self.0 {
             Side::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
             Side::Server(tls) => {
-                let read = Pin::new(&mut **tls).poll_read(cx, buffer);
+                let read = Pin::new(&mut **tls)
+                    .poll_read(cx, buffer)
+                    .map_err(failure::in_words);
                 // What rustls itself has to say (that it does not renegotiate) would wait for our next words, and a client
                 // that waits for it says nothing.
                 if read.is_pending() && tls.get_ref().1.wants_write() {
@@ -355,7 +361,9 @@ impl AsyncRead for Stream {
                 }
                 read
             }
-            Side::Client(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Side::Client(tls) => Pin::new(tls)
+                .poll_read(cx, buffer)
+                .map_err(failure::in_words),
         }
     }
 }
@@ -367,11 +375,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
-            Side::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+        let written = match &mut self.0 {
+            Side::Plain(socket) => return Pin::new(socket).poll_write(cx, bytes),
             Side::Server(tls) => Pin::new(tls).poll_write(cx, bytes),
             Side::Client(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
+        };
+        written.map_err(failure::in_words)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

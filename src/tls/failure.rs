@@ -1,5 +1,9 @@
 //! Why handshakes fail, in kinds that can be counted.
 
+mod words;
+
+pub use words::{Words, in_words};
+
 use std::fmt;
 
 use async_rustls::rustls::{

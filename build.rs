@@ -7,6 +7,9 @@ use std::{env, fs, process};
 
 use layout::Layout;
 
+#[allow(dead_code)] // as for compiled.rs
+#[path = "src/tls/algorithm.rs"]
+mod algorithm;
 #[path = "src/tls/chain.rs"]
 mod chain;
 #[allow(dead_code)] // its readers are in the crate
@@ -17,6 +20,9 @@ mod compiled;
 mod der;
 #[path = "src/tls/domains.rs"]
 mod domains;
+#[allow(dead_code)] // as for compiled.rs
+#[path = "src/tls/extension.rs"]
+mod extension;
 #[allow(dead_code)] // the crate has other users of it
 #[path = "src/policy/idn.rs"]
 mod idn;
@@ -24,8 +30,11 @@ mod idn;
 mod kind;
 #[path = "src/tls/layout.rs"]
 mod layout;
+#[allow(dead_code)] // as for compiled.rs
 #[path = "src/tls/pair.rs"]
 mod pair;
+#[path = "src/tls/title.rs"]
+mod title;
 #[allow(dead_code)] // as for compiled.rs
 #[path = "src/tls/validity.rs"]
 mod validity;

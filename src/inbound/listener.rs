@@ -91,7 +91,7 @@ fn log_turned_away(inbound: &Inbound, peer: SocketAddr, why: Reply) {
     let reply = why.0;
     log!(
         level,
-        "turned away client={peer} reply=\"{reply}\" in-all={in_all}"
+        "turned away client={peer} reply={reply:?} in-all={in_all}"
     );
 }
 

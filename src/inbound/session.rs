@@ -118,7 +118,7 @@ pub async fn run(
         .map_or_else(|| "none".into(), ToString::to_string);
     let hello = session.hello.as_ref().map_or("", |hello| &hello.word);
     info!(
-        "disconnect session=i{number} client={peer} helo={hello:?} tls=\"{tls}\" messages={} ms={} end=\"{end}\"",
+        "disconnect session=i{number} client={peer} helo={hello:?} tls={tls:?} messages={} ms={} end={end:?}",
         session.messages,
         began.elapsed().as_millis(),
     );
@@ -243,7 +243,10 @@ impl Session {
         let (stream, proof) = done.map_err(|(failure, why)| {
             count(&counters.tls_failures);
             counters.tls.count_failure(failure);
-            format!("TLS: {why}")
+            match failure {
+                Failure::Other => format!("TLS: {why}"),
+                kind => format!("TLS: {kind}: {why}"),
+            }
         })?;
         count(&counters.tls_sessions);
         counters.tls.count(&proof);

@@ -1,5 +1,6 @@
 //! The network: byte streams in clear or in TLS, deadlines, and DNS.
 
+mod begun;
 pub mod deadline;
 pub mod dns;
 pub mod source;

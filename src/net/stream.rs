@@ -12,17 +12,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_rustls::rustls::{self, ClientConfig};
+use async_rustls::rustls::{self, AlertDescription, ClientConfig, PeerIncompatible};
 use async_rustls::{TlsAcceptor, TlsConnector, client, server};
 use rustix::io::Errno;
 use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::begun::Begun;
 use super::deadline::within;
 use crate::limits;
 use crate::tls::Established;
 use crate::tls::client::{server_name, sni};
-use crate::tls::failure::Failure;
+use crate::tls::failure::{self, Failure, Words};
 use crate::tls::server::Config;
 
 /// A connection with a peer. Small (24 bytes): what TLS needs is behind a box.
@@ -30,7 +31,7 @@ pub struct Stream(Side);
 
 enum Side {
     Plain(Async<TcpStream>),
-    Server(Box<server::TlsStream<Async<TcpStream>>>),
+    Server(Box<server::TlsStream<Begun>>),
     Client(Box<client::TlsStream<Async<TcpStream>>>),
 }
 
@@ -86,8 +87,11 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut => write!(f, "handshake not done within {:?}", limits::HANDSHAKE),
+            Self::Lost(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("the peer closed the connection in the handshake")
+            }
             Self::Lost(e) => write!(f, "connection lost in the handshake: {e}"),
-            Self::Tls(e) => e.fmt(f),
+            Self::Tls(e) => Words(e).fmt(f),
             Self::AlreadyTls => f.write_str("TLS is up already"),
         }
     }
@@ -176,11 +180,11 @@ impl Stream {
         let config = Arc::clone(config);
         let acceptor = TlsAcceptor::from(Arc::clone(config.rustls()));
         Box::pin(async move {
-            let accept = acceptor.accept(self.into_plain()?).into_fallible();
+            let accept = accept(acceptor, self.into_plain()?);
             match within(patience, async { Ok(accept.await) }).await {
                 Ok(Ok(tls)) => {
-                    let (socket, connection) = tls.get_ref();
-                    acknowledge(socket);
+                    let (begun, connection) = tls.get_ref();
+                    acknowledge(&begun.socket);
                     let established = config.established(connection, now);
                     finished(Self(Side::Server(Box::new(tls))), established)
                 }
@@ -230,10 +234,32 @@ impl Stream {
     fn socket(&self) -> &Async<TcpStream> {
         match &self.0 {
             Side::Plain(socket) => socket,
-            Side::Server(tls) => tls.get_ref().0,
+            Side::Server(tls) => &tls.get_ref().0.socket,
             Side::Client(tls) => tls.get_ref().0,
         }
     }
+}
+
+/// The accepting side of a handshake, once the client's hello is seen to be of TLS that rustls has.
+async fn accept(
+    acceptor: TlsAcceptor,
+    socket: Async<TcpStream>,
+) -> Result<server::TlsStream<Begun>, (io::Error, Async<TcpStream>)> {
+    let mut begun = Begun::new(socket);
+    let problem = match begun.too_old().await {
+        Ok(None) => {
+            let accept = acceptor.accept(begun).into_fallible().await;
+            return accept.map_err(|(problem, begun)| (problem, begun.socket));
+        }
+        Ok(Some(version)) => {
+            // Of the client's own version: OpenSSL takes an alert of another one for a wrong record.
+            let version = version.clamp(0x0300, 0x0303).to_be_bytes();
+            send_alert(AlertDescription::ProtocolVersion, version, &begun.socket).await;
+            io::Error::other(rustls::Error::from(PeerIncompatible::Tls12NotOffered))
+        }
+        Err(lost) => lost,
+    };
+    Err((problem, begun.socket))
 }
 
 fn finished(
@@ -272,18 +298,28 @@ fn acknowledge(socket: &Async<TcpStream>) {
 
 /// Sends a client the alert that rustls leaves out. In clear: what it fails with so happens before keys are in use, but for
 /// a client of TLS 1.3 that breaks the rules in cipher, which takes this record for the end as well.
-async fn alert(error: &io::Error, mut socket: &Async<TcpStream>) {
+async fn alert(error: &io::Error, socket: &Async<TcpStream>) {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
     let Some(owed) = tls.and_then(Failure::owed_alert) else {
         return;
     };
-    // An alert of TLS 1.2 with two octets: fatal, and why (RFC 8446 6).
-    let record = [21, 3, 3, 0, 2, 2, u8::from(owed)];
+    send_alert(owed, [3, 3], socket).await;
+}
+
+/// An alert in clear, in a record of this version.
+async fn send_alert(
+    description: AlertDescription,
+    [major, minor]: [u8; 2],
+    mut socket: &Async<TcpStream>,
+) {
+    // Two octets: fatal, and why (RFC 8446 6).
+    let record = [21, major, minor, 0, 2, 2, u8::from(description)];
     let _ = within(limits::CLOSE_DRAIN, socket.write_all(&record)).await; // it may be gone
 }
 
 /// rustls has written its alert. Unread bytes would turn the close into a reset, which can eat the alert on its way.
 async fn failed(error: io::Error, socket: Async<TcpStream>) -> HandshakeError {
+    log::debug!("handshake failed detail={:?}", error.to_string());
     let _ = socket.get_ref().shutdown(Shutdown::Write);
     drain(&socket).await;
     error.into()
@@ -315,7 +351,9 @@ impl AsyncRead for Stream {
         match &mut self.0 {
             Side::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
             Side::Server(tls) => {
-                let read = Pin::new(&mut **tls).poll_read(cx, buffer);
+                let read = Pin::new(&mut **tls)
+                    .poll_read(cx, buffer)
+                    .map_err(failure::in_words);
                 // What rustls itself has to say (that it does not renegotiate) would wait for our next words, and a client
                 // that waits for it says nothing.
                 if read.is_pending() && tls.get_ref().1.wants_write() {
@@ -323,7 +361,9 @@ impl AsyncRead for Stream {
                 }
                 read
             }
-            Side::Client(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Side::Client(tls) => Pin::new(tls)
+                .poll_read(cx, buffer)
+                .map_err(failure::in_words),
         }
     }
 }
@@ -335,11 +375,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.0 {
-            Side::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+        let written = match &mut self.0 {
+            Side::Plain(socket) => return Pin::new(socket).poll_write(cx, bytes),
             Side::Server(tls) => Pin::new(tls).poll_write(cx, bytes),
             Side::Client(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
+        };
+        written.map_err(failure::in_words)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -86,6 +86,7 @@ impl Watch {
     /// One line.
     pub fn begin(mut certificates: Certificates, user: Option<&User>) -> Result<Self, String> {
         certificates.clients.read()?;
+        certificates.clients.warn();
         let mut found = Found::nothing(&certificates.dirs);
         let mut source = match user {
             None => Source::here(&certificates.dirs),

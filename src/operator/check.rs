@@ -119,7 +119,14 @@ fn machine_memory() -> Option<u64> {
 
 /// `--client-ca`, as at boot.
 fn client_certificates(config: &Config, report: &mut Report) {
-    match ClientCertificates::of(config).read() {
+    let read = ClientCertificates::of(config).read();
+    if let Ok(Some(line)) = read
+        .as_ref()
+        .map(|clients| clients.as_ref()?.no_authorities())
+    {
+        report.warning(line);
+    }
+    match read {
         Ok(None) => {}
         Ok(Some(clients)) if clients.roots() > MANY_ROOTS => report.warning(format_args!(
             "--client-ca: {} authorities; if they are public ones, whoever has a certificate of theirs may relay",

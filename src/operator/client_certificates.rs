@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use crate::tls::client_certificate::{Clients, Fingerprint};
-use log::{error, info};
+use log::{error, info, warn};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,9 +41,19 @@ impl ClientCertificates {
     /// SIGHUP: where the file is bad now, those that it told of before are still known.
     pub fn read_again(&mut self) {
         match self.read() {
-            Ok(Some(clients)) => info!("client certificates roots={}", clients.roots()),
+            Ok(Some(clients)) => {
+                info!("client certificates roots={}", clients.roots());
+                self.warn();
+            }
             Ok(None) => {}
             Err(problem) => error!("client certificates unchanged: {problem}"),
+        }
+    }
+
+    /// Says what is odd in what was read last.
+    pub fn warn(&self) {
+        if let Some(line) = self.read.as_ref().and_then(|read| read.no_authorities()) {
+            warn!("{line}");
         }
     }
 

@@ -269,8 +269,9 @@ async fn answer(request: Request, hand: &Hand) -> String {
     };
     match within(limits::CONTROL_ANSWER, doing).await {
         Ok(Ok(done)) => {
-            info!("by hand request=\"{request}\" answer=\"{done}\"");
-            done.to_string()
+            let (request, done) = (request.to_string(), done.to_string());
+            info!("by hand request={request:?} answer={done:?}");
+            done
         }
         Ok(Err(why)) => format!("no {why}"),
         Err(_) => format!(

@@ -23,7 +23,8 @@ pub(super) async fn tell(shared: Arc<Shared>) {
         let _turn = shared.dsn_turns.acquire().await;
         if let Err(why) = shared.reporter().report_lost(&lost, &to, &failures).await {
             // The next start tries again.
-            log::error!("damage id={} told=nobody reason=\"{why}\"", lost.id);
+            let why = why.to_string();
+            log::error!("damage id={} told=nobody reason={why:?}", lost.id);
         }
     }
 }

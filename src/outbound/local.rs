@@ -91,7 +91,7 @@ async fn write(
 pub(super) fn unreadable(id: Id, error: &ReadError) -> Outcome {
     match error {
         ReadError::Damaged { .. } => {
-            log::error!("unreadable id={id} reason=\"{error}\"");
+            log::error!("unreadable id={id} reason={:?}", error.to_string());
             Outcome::Failed(Reason::ours(
                 "5.3.0",
                 "the message was damaged on the disk of this mail relay",

@@ -224,8 +224,9 @@ impl Shared {
         let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
         let outcome = if too_old && matches!(problem, ReadError::Damaged { .. }) {
             log::error!(
-                "dropped id={} reason=\"{problem}; its envelope cannot be read, so nobody can be told\"",
-                info.id
+                "dropped id={} reason={:?}",
+                info.id,
+                format!("{problem}; its envelope cannot be read, so nobody can be told")
             );
             Outcome {
                 done: info.recipients,
@@ -234,8 +235,9 @@ impl Shared {
         } else {
             let next = self.next_try(&info, now);
             log::error!(
-                "unreadable id={} reason=\"{problem}\" next={}s",
+                "unreadable id={} reason={:?} next={}s",
                 info.id,
+                problem.to_string(),
                 next - now
             );
             Outcome {

@@ -268,7 +268,8 @@ async fn write_header(
             Ok(None) => false,
             Err(problem) => {
                 // The DSN goes without the rest of the header: better than none.
-                log::error!("unreadable id={} reason=\"{problem}\"", dsn.original_id);
+                let problem = problem.to_string();
+                log::error!("unreadable id={} reason={problem:?}", dsn.original_id);
                 false
             }
         };

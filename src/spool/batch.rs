@@ -229,7 +229,11 @@ impl Log {
                 Ok(())
             }
             Err(problem) => {
-                log::error!("spool file={} error=\"{problem}\"", path.display());
+                log::error!(
+                    "spool file={} error={:?}",
+                    path.display(),
+                    problem.to_string()
+                );
                 self.shared.state().segments.give_up(place.generation);
                 self.note_failure(Range {
                     generation: place.generation,

@@ -185,10 +185,7 @@ impl Folder {
                     }
                 },
             };
-            log::error!(
-                "spool file={} offset={at} error=\"{wrong}\"",
-                path.display()
-            );
+            log::error!("spool file={} offset={at} error={wrong:?}", path.display());
         }
         let length = file.length().ok();
         match (best, other) {
@@ -327,8 +324,9 @@ pub fn fill(shared: &Arc<Shared>, missing: &[u32]) {
         while let Err(problem) = fill_one(shared, number, left) {
             shared.state().segments.coming = 0;
             if !std::mem::replace(&mut told, true) {
+                let problem = problem.to_string();
                 log::error!(
-                    "spool fill made={made} of={all} segment={number:06} error=\"{problem}\": the spool stays smaller; it is tried again every {:?}",
+                    "spool fill made={made} of={all} segment={number:06} error={problem:?}: the spool stays smaller; it is tried again every {:?}",
                     limits::SPOOL_FILL_AGAIN
                 );
             }

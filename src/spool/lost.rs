@@ -54,7 +54,11 @@ pub fn read(
             .open(&path)
             .and_then(|file| search.segment(&*file, (salt, sealer), header));
         if let Err(problem) = searched {
-            log::error!("spool file={} error=\"{problem}\"", path.display());
+            log::error!(
+                "spool file={} error={:?}",
+                path.display(),
+                problem.to_string()
+            );
         }
     }
     search.found.into_values().collect()

@@ -28,9 +28,10 @@ impl Log {
             return;
         };
         log::error!(
-            "spool segment={:06}.seg offset={} error=\"{problem}\": {} transactions refused",
+            "spool segment={:06}.seg offset={} error={:?}: {} transactions refused",
             current.number,
             current.batch,
+            problem.to_string(),
             self.waiting.len()
         );
         let range = Range {

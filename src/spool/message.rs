@@ -144,8 +144,9 @@ impl Message {
             Ok(Next::Refers | Next::End) => Ok(None),
             Err(problem @ ReadError::Damaged { .. }) => {
                 log::error!(
-                    "unreadable id={} part=original reason=\"{problem}\"",
-                    self.id
+                    "unreadable id={} part=original reason={:?}",
+                    self.id,
+                    problem.to_string()
                 );
                 Ok(None)
             }

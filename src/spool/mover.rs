@@ -129,7 +129,8 @@ fn move_all(shared: &Arc<Shared>, messages: Messages) -> bool {
                     Problem::Write(Error::Full) => log::Level::Debug,
                     _ => log::Level::Warn,
                 };
-                log::log!(level, "move id={} error=\"{problem}\"", super::Id(id));
+                let problem = problem.to_string();
+                log::log!(level, "move id={} error={problem:?}", super::Id(id));
             }
         }
     };

@@ -95,8 +95,9 @@ pub fn renew_all(shared: &Shared) {
                     io::ErrorKind::Interrupted | io::ErrorKind::Unsupported
                 );
                 if !expected {
+                    let problem = problem.to_string();
                     log::error!(
-                        "spool renewal segment={number:06}.seg error=\"{problem}\": the spool stays smaller until the next start"
+                        "spool renewal segment={number:06}.seg error={problem:?}: the spool stays smaller until the next start"
                     );
                 }
             }

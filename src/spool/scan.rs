@@ -41,8 +41,11 @@ impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "segment={:06}.seg offset={} to={} error=\"{}\"",
-            self.segment, self.from, self.to, self.problem
+            "segment={:06}.seg offset={} to={} error={:?}",
+            self.segment,
+            self.from,
+            self.to,
+            self.problem.to_string()
         )
     }
 }

@@ -3,7 +3,9 @@
 use async_rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
+use super::algorithm::Algorithm;
 use super::der::{self, element};
+use super::title;
 use super::validity::Validity;
 use crate::limits;
 
@@ -28,7 +30,9 @@ impl About {
             let (_, info, _) = element(&info)?;
             key(info)
         });
-        let issuer = read.as_ref().and_then(|read| name(read.issuer()));
+        let issuer = read
+            .as_ref()
+            .and_then(|read| title::of(read.issuer(), limits::CERTIFICATE_ISSUER));
         let unknown = || "unknown".to_owned();
         Self {
             key: key.unwrap_or_else(unknown),
@@ -38,63 +42,11 @@ impl About {
     }
 }
 
-/// The attributes that name an issuer, the preferred first.
-const NAMES: [&[u8]; 2] = [der::COMMON_NAME, der::ORGANIZATION];
-
-/// The DER tag of a BMPString, whose characters are UTF-16.
-const BMP_STRING: u8 = 0x1e;
-
-/// Of the content of a Name (RFC 5280 4.1.2.4).
-fn name(rdns: &[u8]) -> Option<String> {
-    let found = NAMES
-        .into_iter()
-        .find_map(|kind| der::attribute(rdns, kind));
-    let (tag, text) = found?;
-    let text = match tag {
-        BMP_STRING => {
-            let units: Vec<u16> = text
-                .as_chunks()
-                .0
-                .iter()
-                .copied()
-                .map(u16::from_be_bytes)
-                .collect();
-            String::from_utf16_lossy(&units)
-        }
-        _ => String::from_utf8_lossy(text).into_owned(),
-    };
-    Some(text.chars().take(limits::CERTIFICATE_ISSUER).collect())
-}
-
-/// Algorithms by the DER of their identifiers (RFC 3279 2.3, RFC 8410 3).
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-
-/// Curves (RFC 5480 2.1.1.1).
-const CURVES: [(&[u8], &str); 3] = [
-    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], "P-256"),
-    (&[0x2b, 0x81, 0x04, 0x00, 0x22], "P-384"),
-    (&[0x2b, 0x81, 0x04, 0x00, 0x23], "P-521"),
-];
-
 /// Of the content of a SubjectPublicKeyInfo: an algorithm with its parameters, and a bit string.
 fn key(info: &[u8]) -> Option<String> {
     let (_, algorithm, rest) = element(info)?;
-    let (_, kind, parameters) = element(algorithm)?;
-    match kind {
-        ED25519 => Some("Ed25519".to_owned()),
-        EC => {
-            let (_, curve, _) = element(parameters)?;
-            let known = CURVES.iter().find(|(oid, _)| *oid == curve);
-            Some(format!(
-                "ECDSA {}",
-                known.map_or("of another curve", |(_, name)| name)
-            ))
-        }
-        RSA => Some(format!("RSA {}", der::rsa_bits(rest)?)),
-        _ => None,
-    }
+    let algorithm = Algorithm::of(algorithm, || der::rsa_bits(rest))?;
+    Some(algorithm.to_string())
 }
 
 #[cfg(test)]
@@ -132,37 +84,6 @@ mod tests {
         );
     }
 
-    /// The content of a Name with one attribute in each of its sets.
-    fn rdns(attributes: &[(&[u8], u8, &[u8])]) -> Vec<u8> {
-        let wrap = |tag: u8, content: &[u8]| [&[tag, content.len() as u8][..], content].concat();
-        let sets = attributes.iter().map(|(kind, tag, text)| {
-            let inner = [wrap(6, kind), wrap(*tag, text)].concat();
-            wrap(0x31, &wrap(0x30, &inner))
-        });
-        sets.collect::<Vec<_>>().concat()
-    }
-
-    #[test]
-    fn an_issuer_is_told_by_its_common_name_or_its_organization() {
-        let [common, organization] = NAMES;
-        let own = rdns(&[(organization, 0x0c, b"Org"), (common, 0x0c, b"R3")]);
-        assert_eq!(name(&own).as_deref(), Some("R3"));
-        let own = rdns(&[
-            (&[0x55, 0x04, 0x06], 0x13, b"FR"),
-            (organization, 0x0c, "Société".as_bytes()),
-        ]);
-        assert_eq!(name(&own).as_deref(), Some("Société"));
-        let own = rdns(&[(common, BMP_STRING, &[0, b'R', 0x20, 0xac, 7])]);
-        assert_eq!(name(&own).as_deref(), Some("R€"));
-        let empty = rdns(&[(common, 0x0c, b""), (organization, 0x0c, b"Org")]);
-        assert_eq!(name(&empty).as_deref(), Some("Org"));
-        let long = rdns(&[(common, 0x0c, &[b'x'; 100])]);
-        assert_eq!(
-            name(&long).map(|name| name.len()),
-            Some(limits::CERTIFICATE_ISSUER)
-        );
-    }
-
     #[test]
     fn junk_is_unknown_wherever_it_is_cut() {
         let whole = made_rsa(&["mx.example.org"]).der;
@@ -177,7 +98,11 @@ mod tests {
             (info.to_vec(), read.issuer().to_vec())
         });
         let (info, issuer) = read.unwrap();
-        for (part, whole) in [(key as fn(&[u8]) -> Option<String>, &info), (name, &issuer)] {
+        let title = |issuer: &[u8]| title::of(issuer, 64);
+        for (part, whole) in [
+            (key as fn(&[u8]) -> Option<String>, &info),
+            (title, &issuer),
+        ] {
             for at in 0..whole.len() {
                 let _ = part(&whole[..at]);
                 for bit in 0..8 {

@@ -12,14 +12,31 @@ use async_rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::{EndEntityCert, Error};
 
 use super::der::element;
+use super::title;
 
 /// What is wrong with a chain. Its certificates are counted from 1, as they stand in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It is the only one, and another issued it.
     Alone,
-    /// It issued none of the others: a link is missing, or it is a stranger.
-    Unlinked(usize),
+    /// The first one's issuer is missing, and this one issued none of the others.
+    Unlinked {
+        /// The certificate.
+        stranger: usize,
+        /// Its subject.
+        subject: String,
+        /// The issuer that is missing.
+        issuer: String,
+    },
+    /// It does not belong there: the others are a chain without it.
+    Unrelated {
+        /// The certificate.
+        stranger: usize,
+        /// Its subject.
+        subject: String,
+        /// Whose certificate could come next, where the others do not end with a root.
+        issuer: Option<String>,
+    },
     /// It has the name of another's issuer, but that one's signature is not of its key.
     OtherKey {
         /// The certificate.
@@ -36,10 +53,21 @@ impl fmt::Display for Fault {
                 "the certificate of its issuer is missing: certbot's fullchain.pem has it, and a private root belongs here \
                  too if it signs by itself",
             ),
-            Self::Unlinked(n) => write!(
+            Self::Unlinked { stranger, subject, issuer } => write!(
                 f,
-                "certificate {n} issued none of the others: a link of the chain is missing"
+                "a link of the chain is missing: the certificate was issued by {issuer}, and certificate {stranger} \
+                 (subject {subject}) issued none of the others"
             ),
+            Self::Unrelated { stranger, subject, issuer } => {
+                write!(
+                    f,
+                    "unrelated certificate {stranger} (subject {subject}): it issued none of the others; take it out"
+                )?;
+                match issuer {
+                    Some(issuer) => write!(f, ", or add that of {issuer} if this one issued it"),
+                    None => Ok(()),
+                }
+            }
             Self::OtherKey { issuer, issued } => write!(
                 f,
                 "certificate {issuer} has the name of the issuer of certificate {issued}, but its key did not sign that: \
@@ -61,6 +89,29 @@ impl Link<'_> {
     fn named_issuer_of(&self, other: &Self) -> bool {
         self.read.subject() == other.read.issuer()
     }
+
+    /// Whom it is for, in a line.
+    fn subject(&self) -> String {
+        let named = title(self.read.subject());
+        named
+            .or_else(|| self.read.valid_dns_names().next().map(str::to_owned))
+            .unwrap_or_else(|| "without a name".to_owned())
+    }
+
+    fn issuer(&self) -> String {
+        title(self.read.issuer()).unwrap_or_else(|| "somebody without a name".to_owned())
+    }
+}
+
+/// A name that may stand in a line without quotes.
+fn title(rdns: &[u8]) -> Option<String> {
+    const MOST: usize = 64;
+    let plain = |c: char| match c {
+        '"' | '\\' => '?',
+        c if c.is_control() => '?',
+        c => c,
+    };
+    title::of(rdns, MOST).map(|title| title.chars().map(plain).collect())
 }
 
 /// The algorithms of signatures that can be checked.
@@ -110,8 +161,24 @@ pub fn order(
             issuer: stranger + 1,
             issued: at + 1,
         },
-        _ => Fault::Unlinked(stranger + 1),
+        _ => does_not_belong(stranger, leaf, last, links),
     })
+}
+
+/// What is wrong where `stranger` issued none of the others, and the path of the `leaf` ends with `last`.
+fn does_not_belong(stranger: usize, leaf: usize, last: usize, links: &[Link<'_>]) -> Fault {
+    let is_root = links[last].named_issuer_of(&links[last]);
+    let (subject, issuer) = (links[stranger].subject(), links[last].issuer());
+    let stranger = stranger + 1;
+    match is_root || last != leaf {
+        true => Fault::Unrelated {
+            stranger,
+            subject,
+            issuer: (!is_root).then_some(issuer),
+        },
+        #[rustfmt::skip]
+        false => Fault::Unlinked { stranger, subject, issuer },
+    }
 }
 
 /// Whether the signature on `certificate` is that of `issuer`'s key. One that none of `algorithms` can check is held to be
@@ -169,7 +236,7 @@ fn tagged(der: &[u8], tag: u8) -> Option<[&[u8]; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificates::{made, signed_in_turn};
+    use super::super::certificates::{made, made_named, signed_in_turn};
     use super::super::provider;
     use super::*;
     use rcgen::{
@@ -205,23 +272,46 @@ mod tests {
     fn a_chain_with_a_gap_or_a_stranger_is_refused() {
         let [leaf, near, far, root] = signed_in_turn([&P256; 4]);
         let stranger = CertificateDer::from(made(&["mx.example.org"]).der);
-        for (chain, fault) in [
-            (vec![leaf.clone(), far.clone()], Fault::Unlinked(2)),
+        let words = |chain: &[CertificateDer<'static>]| {
+            let fault = ordered(0, chain).unwrap_err();
+            fault.to_string()
+        };
+        for (chain, expected) in [
             (
-                vec![leaf.clone(), near.clone(), root.clone()],
-                Fault::Unlinked(3),
+                vec![leaf.clone(), far.clone()],
+                "a link of the chain is missing: the certificate was issued by near, and certificate 2 (subject far) issued \
+                 none of the others",
             ),
             (
                 vec![leaf.clone(), root.clone(), far.clone()],
-                Fault::Unlinked(2),
+                "a link of the chain is missing: the certificate was issued by near, and certificate 2 (subject root) issued \
+                 none of the others",
             ),
             (
-                vec![leaf.clone(), near.clone(), stranger],
-                Fault::Unlinked(3),
+                vec![leaf.clone(), near.clone(), root.clone()],
+                "unrelated certificate 3 (subject root): it issued none of the others; take it out, or add that of far if \
+                 this one issued it",
+            ),
+            (
+                vec![
+                    leaf.clone(),
+                    near.clone(),
+                    far.clone(),
+                    root.clone(),
+                    stranger.clone(),
+                ],
+                "unrelated certificate 5 (subject self-signed): it issued none of the others; take it out",
+            ),
+            (
+                vec![stranger.clone(), leaf.clone()],
+                "unrelated certificate 2 (subject leaf): it issued none of the others; take it out",
             ),
         ] {
-            assert_eq!(ordered(0, &chain), Err(fault));
+            assert_eq!(words(&chain), expected);
         }
+        let evil = made_named("a\"b\\c\nd", &["mx.example.org"]).der;
+        let told = words(&[stranger, evil.into()]);
+        assert!(told.contains("(subject a?b?c?d)"), "{told}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use async_rustls::rustls::crypto::CryptoProvider;
 use async_rustls::rustls::server::danger::ClientCertVerifier;
 use webpki::{EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
 
+use super::extension;
 use super::pair::{PairError, read_chain, read_file};
 use super::provider;
 use super::validity::Validity;
@@ -90,6 +91,23 @@ impl Clients {
             fingerprints,
             provider: provider(),
         })
+    }
+
+    /// What of `--client-ca` is no authority's certificate: a line of it, where there is one.
+    #[must_use]
+    pub fn no_authorities(&self) -> Option<String> {
+        let is_none = |root: &&CertificateDer<'_>| !extension::is_authority(root);
+        let mut found = self.roots.iter().filter(is_none);
+        let first = EndEntityCert::try_from(found.next()?).ok();
+        let name = first.map(|first| name::of(&first)).unwrap_or_default();
+        let more = match found.count() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some(format!(
+            "--client-ca: the certificate of '{name}'{more} is no authority's (CA:FALSE) and vouches for nobody but itself; \
+             a client is known by its own certificate with --relay-clientcert SHA256"
+        ))
     }
 
     /// How many roots vouch for clients.

@@ -49,6 +49,23 @@ pub fn rsa_bits(bit_string: &[u8]) -> Option<usize> {
     Some(bit_length(modulus))
 }
 
+/// The same of a private key (RFC 8017 A.1.2), where a version stands before it.
+pub fn private_rsa_bits(key: &[u8]) -> Option<usize> {
+    let (_, numbers, _) = element(key)?;
+    let (_, _, numbers) = element(numbers)?;
+    let (_, modulus, _) = element(numbers)?;
+    Some(bit_length(modulus))
+}
+
+/// The elements of a sequence's or a set's content, down to the first that cannot be read: their tags and contents.
+pub fn elements(mut der: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let (tag, content, rest) = element(der)?;
+        der = rest;
+        Some((tag, content))
+    })
+}
+
 /// Of a positive number, its highest octet first.
 fn bit_length(number: &[u8]) -> usize {
     let zeros = number.iter().take_while(|&&octet| octet == 0).count();

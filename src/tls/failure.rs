@@ -1,5 +1,9 @@
 //! Why handshakes fail, in kinds that can be counted.
 
+mod words;
+
+pub use words::{Words, in_words};
+
 use std::fmt;
 
 use async_rustls::rustls::{
@@ -17,6 +21,8 @@ pub enum Failure {
     Group,
     /// No certificate that the peer can verify, or none at all.
     Certificate,
+    /// The peer, of TLS 1.2, does not say which signatures it can verify: it means SHA-1 (RFC 5246 7.4.1.4.1).
+    Algorithms,
     /// The peer offered ALPN, and not `smtp`.
     Alpn,
     /// The peer's certificate, which is not its own or not to be read.
@@ -35,11 +41,12 @@ pub enum Failure {
 
 impl Failure {
     /// All, in the order in which they are told.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Version,
         Self::Suite,
         Self::Group,
         Self::Certificate,
+        Self::Algorithms,
         Self::Alpn,
         Self::PeerCertificate,
         Self::Alert,
@@ -102,9 +109,9 @@ impl Failure {
             | Lacks::EcPointsExtensionRequired
             | Lacks::NoEcPointFormatsInCommon
             | Lacks::UncompressedEcPointsRequired => Self::Group,
-            Lacks::NoSignatureSchemesInCommon | Lacks::SignatureAlgorithmsExtensionRequired => {
-                Self::Certificate
-            }
+            Lacks::NoSignatureSchemesInCommon => Self::Certificate,
+            // Its versions were seen to be good before (super::hello).
+            Lacks::SignatureAlgorithmsExtensionRequired => Self::Algorithms,
             _ => Self::Malformed,
         }
     }
@@ -116,6 +123,7 @@ impl Failure {
             Self::Suite => "no-shared-suite",
             Self::Group => "no-shared-group",
             Self::Certificate => "no-certificate",
+            Self::Algorithms => "no-signature-algorithms",
             Self::Alpn => "no-shared-alpn",
             Self::PeerCertificate => "client-certificate",
             Self::Alert => "alert",

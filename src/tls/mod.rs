@@ -4,6 +4,7 @@
 //! library for all of it.
 
 pub mod about;
+pub mod algorithm;
 #[cfg(test)]
 #[path = "../../tests/certificates/mod.rs"]
 mod certificates;
@@ -15,10 +16,12 @@ pub mod der;
 #[cfg(test)] // build.rs is its user; here it is tested
 mod domains;
 mod established;
+pub mod extension;
 pub mod failure;
 mod folders;
 pub mod found;
 pub mod handed;
+pub mod hello;
 pub mod kind;
 #[cfg(test)] // likewise
 mod layout;
@@ -26,6 +29,7 @@ pub mod pair;
 pub mod reader;
 pub mod server;
 pub mod table;
+pub mod title;
 pub mod validity;
 
 pub use established::Established;

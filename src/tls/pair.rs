@@ -2,6 +2,7 @@
 //!
 //! `build.rs` includes this file by path, so that the build and the boot check the same.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -10,14 +11,15 @@ use std::sync::Arc;
 
 use async_rustls::pki_types::pem::{self, PemObject as _};
 use async_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use async_rustls::rustls;
 use async_rustls::rustls::crypto::CryptoProvider;
 use async_rustls::rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use zeroize::Zeroizing;
 
+use super::algorithm::{Algorithm, USABLE};
 use super::chain::{self, Link};
 use super::compiled::folded;
+use super::extension;
 
 /// A chain whose first certificate the key fits and whose others each issued one before it.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Pair {
     pub key: Zeroizing<PrivateKeyDer<'static>>,
     /// The DNS names of the certificate, lower-case; wildcards as `*.parent`.
     pub names: Vec<String>,
+    /// Those that it cannot be used by, as they stand in it: `*.org`, and what is no name.
+    pub useless: Vec<String>,
 }
 
 /// What is wrong with a pair of files: one line that names the file.
@@ -48,8 +52,8 @@ pub enum PairError {
     NoKey(PathBuf),
     /// The private key asks for a password.
     EncryptedKey(PathBuf),
-    /// The private key does not parse or is of a kind that cannot sign here.
-    BadKey(PathBuf, rustls::Error),
+    /// The private key does not parse or is of a kind that cannot sign here: what is known of it.
+    BadKey(PathBuf, Option<Algorithm>),
     /// The key fits no certificate of the chain.
     Mismatch {
         /// The chain's file.
@@ -74,7 +78,7 @@ impl fmt::Display for PairError {
                 path.display()
             ),
             Self::BadCertificate(path, n, e) => {
-                write!(f, "{}: certificate {n}: {e:?}", path.display())
+                write!(f, "{}: certificate {n} {}", path.display(), unreadable(e))
             }
             Self::NoKey(path) => write!(
                 f,
@@ -86,7 +90,14 @@ impl fmt::Display for PairError {
                 "{}: the private key has a password; `openssl pkey` writes it without one",
                 path.display()
             ),
-            Self::BadKey(path, e) => write!(f, "{}: {e}", path.display()),
+            Self::BadKey(path, algorithm) => {
+                write!(f, "{}: the private key ", path.display())?;
+                match algorithm {
+                    None => write!(f, "is damaged, or of an unknown kind: {USABLE}"),
+                    Some(known) if known.is_usable() => write!(f, "({known}) is damaged"),
+                    Some(other) => write!(f, "is {other}, which cannot be used: {USABLE}"),
+                }
+            }
             Self::Mismatch { chain, key } => write!(
                 f,
                 "the key {} fits no certificate of {}",
@@ -116,6 +127,17 @@ fn broken(problem: &pem::Error) -> &'static str {
     }
 }
 
+/// What is wrong with a certificate, for people: the library shows the names of its own cases.
+fn unreadable(problem: &webpki::Error) -> &'static str {
+    match problem {
+        webpki::Error::UnsupportedCriticalExtension => {
+            "has an extension that is critical (RFC 5280 4.2) and not known here"
+        }
+        webpki::Error::InvalidSerialNumber => "has a serial number that is none (RFC 5280 4.1.2.2)",
+        _ => "cannot be read: it is damaged, or no certificate of X.509",
+    }
+}
+
 impl Pair {
     /// Reads and checks the chain's and the key's file (they may be the same), of at most `max` bytes each.
     pub fn read(
@@ -140,10 +162,9 @@ impl Pair {
         let signing = provider
             .key_provider
             .load_private_key(der.clone_key())
-            .map_err(|e| PairError::BadKey(key.into(), e))?;
+            .map_err(|_| PairError::BadKey(key.into(), Algorithm::of_private(&der)))?;
         let Some(public) = signing.public_key() else {
-            let unknown = rustls::InconsistentKeys::Unknown.into();
-            return Err(PairError::BadKey(key.into(), unknown));
+            return Err(PairError::BadKey(key.into(), None));
         };
         let links = links(chain, &certificates)?;
         let fits = |link: &Link<'_>| link.read.subject_public_key_info() == public;
@@ -158,7 +179,9 @@ impl Pair {
             .map_err(|fault| PairError::Chain(chain.into(), fault))?;
         let ordered = order.iter().map(|&at| certificates[at].clone()).collect();
         let names = links[leaf].read.valid_dns_names().map(folded).collect();
+        let useless = useless(&links[leaf]);
         Ok(Self {
+            useless,
             certified: Arc::new(CertifiedKey::new(ordered, signing)),
             key: der,
             names,
@@ -180,6 +203,15 @@ impl Pair {
         EndEntityCert::try_from(leaf)
             .is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&name).is_ok())
     }
+}
+
+/// The certificate's DNS names that webpki does not hold to be any.
+fn useless(leaf: &Link<'_>) -> Vec<String> {
+    let good: HashSet<&[u8]> = leaf.read.valid_dns_names().map(str::as_bytes).collect();
+    let names = extension::dns_names(leaf.der).filter(|name| !good.contains(name));
+    names
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect()
 }
 
 /// A regular file of at most `max` bytes. A pipe would block the boot, and a device might never end.
@@ -315,7 +347,8 @@ mod tests {
         assert_eq!(twice.certified.cert, in_order.certified.cert[..2]);
         assert_eq!(
             read(&folder, &(leaf.chain + &root), &leaf.key).unwrap_err(),
-            "DIR/chain.pem: certificate 2 issued none of the others: a link of the chain is missing"
+            "DIR/chain.pem: a link of the chain is missing: the certificate was issued by intermediate, and certificate 2 \
+             (subject root) issued none of the others"
         );
         let (alone, ..) = issued(&["mx.example.org"]);
         assert_eq!(
@@ -386,13 +419,21 @@ mod tests {
                 &own.key,
                 "DIR/chain.pem: it ends before the -----END",
             ),
-            (garbled, &own.key, "DIR/chain.pem: certificate 1: "),
+            (
+                garbled,
+                &own.key,
+                "DIR/chain.pem: certificate 1 cannot be read: it is damaged, or no certificate of X.509",
+            ),
             (
                 &old,
                 &own.key,
                 "DIR/chain.pem: certificate 1 is of X.509 v1, which cannot be used: only v3 can",
             ),
-            (&own.chain, no_key, "DIR/key.pem: "),
+            (
+                &own.chain,
+                no_key,
+                "DIR/key.pem: the private key is damaged, or of an unknown kind: RSA of 2048 ",
+            ),
         ] {
             let error = read(&folder, chain, key).unwrap_err();
             assert!(error.starts_with(expected), "{error}, expected {expected}");

@@ -291,7 +291,25 @@ fn folders(dir: &Path, room: &mut usize) -> Result<BTreeSet<OsString>, String> {
         })?;
         names.insert(name);
     }
-    Ok(names)
+    match names.is_empty().then(|| one_too_deep(dir)).flatten() {
+        Some(problem) => Err(problem),
+        None => Ok(names),
+    }
+}
+
+/// The folder of one certificate, where that of them all is meant.
+fn one_too_deep(dir: &Path) -> Option<String> {
+    if !["fullchain.pem", "privkey.pem"]
+        .iter()
+        .any(|file| dir.join(file).exists())
+    {
+        return None;
+    }
+    let whole = std::path::absolute(dir).ok()?;
+    let above = whole.parent()?.display();
+    Some(format!(
+        "it is the folder of one certificate, with fullchain.pem and privkey.pem in it: give that of them all, --certs {above}"
+    ))
 }
 
 fn is_no_folder(entry: &DirEntry) -> bool {

@@ -87,7 +87,7 @@ impl Session {
             }
             Err(refusal) => {
                 info!(
-                    "refused session=i{} from={:?} reply=\"{}\"",
+                    "refused session=i{} from={:?} reply={:?}",
                     self.number,
                     sender.to_string(),
                     refusal.0
@@ -121,7 +121,7 @@ impl Session {
         let sender = self.mail.as_ref().map_or("", |mail| &mail.sender);
         let number = self.number;
         info!(
-            "refused session=i{number} from={sender:?} to={:?} reply=\"{}\"",
+            "refused session=i{number} from={sender:?} to={:?} reply={:?}",
             recipient.to_string(),
             refusal.0
         );
@@ -153,7 +153,7 @@ impl Session {
     fn log_refused(&self, id: &str, sender: &str, recipients: usize, why: Reply) {
         let number = self.number;
         info!(
-            "refused session=i{number} id={id} from={sender:?} recipients={recipients} reply=\"{}\"",
+            "refused session=i{number} id={id} from={sender:?} recipients={recipients} reply={:?}",
             why.0
         );
     }
@@ -182,7 +182,7 @@ impl Session {
                     .tls()
                     .map_or_else(|| "none".into(), ToString::to_string);
                 info!(
-                    "accepted session=i{number} id={id} from={sender:?} recipients={recipients} size={} tls=\"{tls}\"",
+                    "accepted session=i{number} id={id} from={sender:?} recipients={recipients} size={} tls={tls:?}",
                     summary.size
                 );
                 count(&self.inbound.counters.messages);

@@ -46,9 +46,9 @@ fn tell(certificate: &Listed, now: Option<u64>, report: &mut Report) {
     report.add(
         gravity,
         format_args!(
-            "certificate names=\"{}\" source=\"{}\" key=\"{}\" issuer={:?} left=\"{left}\"",
+            "certificate names={:?} source={:?} key={:?} issuer={:?} left={left:?}",
             names(&certificate.names),
-            certificate.origin,
+            certificate.origin.to_string(),
             certificate.about.key,
             certificate.about.issuer,
         ),

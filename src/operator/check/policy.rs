@@ -52,8 +52,8 @@ fn required_tls(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether other servers may bring mail there. Port 25 is theirs; with a `--domain` any other may be where port 25 is
-/// redirected to, but for those of submission, and for networks that the world does not reach.
+/// Whether other servers may bring mail there: to no address that the world does not reach. Port 25 is theirs; with a
+/// `--domain` any other may be where port 25 is redirected to, but for those of submission.
 fn may_be_mx(address: SocketAddr, has_domains: bool) -> bool {
     const SUBMISSION: [u16; 2] = [465, 587];
     let ip = address.ip().to_canonical();
@@ -61,10 +61,11 @@ fn may_be_mx(address: SocketAddr, has_domains: bool) -> bool {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     };
-    match address.port() {
-        25 => !ip.is_loopback(),
-        port => has_domains && !SUBMISSION.contains(&port) && !ip.is_loopback() && !is_private,
-    }
+    let is_theirs = match address.port() {
+        25 => true,
+        port => has_domains && !SUBMISSION.contains(&port),
+    };
+    is_theirs && !ip.is_loopback() && !is_private
 }
 
 #[cfg(test)]
@@ -76,7 +77,16 @@ mod tests {
         for (address, with_domains, without) in [
             ("192.0.2.1:25", true, true),
             ("0.0.0.0:25", true, true),
-            ("10.0.0.1:25", true, true),
+            ("10.0.0.1:25", false, false),
+            ("172.31.0.1:25", false, false),
+            ("172.32.0.1:25", true, true),
+            ("192.168.1.2:25", false, false),
+            ("169.254.1.2:25", false, false),
+            ("[fd00::1]:25", false, false),
+            ("[fe80::1]:25", false, false),
+            ("[2001:db8::1]:25", true, true),
+            ("[::ffff:10.0.0.1]:25", false, false),
+            ("[::1]:25", false, false),
             ("127.0.0.1:25", false, false),
             ("0.0.0.0:2525", true, false),
             ("[::]:2525", true, false),

@@ -203,7 +203,7 @@ fn a_file_without_certificates_is_an_error() {
         (&made_for(None, &[]).key, "no PEM certificate in it"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-            "certificate 1",
+            "certificate 1 cannot be read",
         ),
     ] {
         let why = told(&folder.write("ca.pem", text));

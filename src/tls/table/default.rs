@@ -141,7 +141,9 @@ impl Table {
         let runs = self.names.chunk_by(|(a, _), (b, _)| a == b);
         let names = runs.map(|run| &run[0].0);
         let added = names.filter(|name| self.compiled.find(name).is_none());
-        compiled.chain(added.map(ToString::to_string))
+        // A folder's wildcard is for one label, as its certificate has it; a line's `.parent` for all.
+        let star = |name: &str| if name.starts_with('.') { "*" } else { "" };
+        compiled.chain(added.map(move |name| format!("{}{name}", star(name))))
     }
 }
 

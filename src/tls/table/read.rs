@@ -17,6 +17,7 @@ use super::super::found::{Dir, Found};
 use super::super::pair::Pair;
 use super::super::reader::files_of;
 use super::{TableError, Trouble};
+use crate::limits;
 use crate::policy::idn;
 
 /// The chains that the compiled-in table has on the disk, by their place in it.
@@ -101,7 +102,10 @@ pub(super) fn folders(
         for (path, read) in dir.entries() {
             let at = path.display();
             match (read, known.get(&*path)) {
-                (Ok(pair), _) => folders.push(folder(&path, pair)),
+                (Ok(pair), _) => {
+                    troubles.extend(useless(&path, pair));
+                    folders.push(folder(&path, pair));
+                }
                 (Err(reason), Some(&good)) => {
                     troubles.push(Trouble::warning(format!(
                         "certificate kept as it was folder={at} reason={reason:?}"
@@ -136,6 +140,22 @@ fn unlisted(
         "certificates kept as they were folder={at} reason={problem:?}"
     )));
     Ok(())
+}
+
+/// Names that no client's name could lead to are told, or their owner would wait for them.
+fn useless(path: &Path, pair: &Pair) -> Option<Trouble> {
+    let shown = pair.useless.len().min(limits::CHECK_NAMES);
+    let (first, rest) = pair.useless.split_at_checked(shown)?;
+    let mut names = first.join(" ");
+    match rest.len() {
+        _ if first.is_empty() => return None,
+        0 => {}
+        more => names += &format!(" and {more} more"),
+    }
+    let at = path.display();
+    let reason = "no client's name can be matched by them: a * needs two labels or more behind it, and the rest is to be a host name";
+    let line = format!("certificate names folder={at} names={names:?} reason={reason:?}");
+    Some(Trouble::warning(line))
 }
 
 fn folder(path: &Path, pair: &Pair) -> Folder {

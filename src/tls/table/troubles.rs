@@ -72,7 +72,8 @@ impl Table {
             more => format!(" and {more} more"),
         };
         let chain = self.chain_path(at);
-        Some(format!("entry=\"{first}{more}\" chain={chain}"))
+        let entry = format!("{first}{more}");
+        Some(format!("entry={entry:?} chain={chain}"))
     }
 
     /// A folder that gives way to another.

@@ -50,6 +50,8 @@ pub struct Table {
     compiled: &'static Compiled,
     /// The compiled-in table's pairs that are read at boot, by their place in it.
     files: read::Files,
+    /// Those of them whose files are bad now.
+    kept: read::Kept,
     /// The `--certs` folders.
     folders: Vec<Folder>,
     /// Their names, sorted, and each name's folders by the kinds of their keys.
@@ -101,9 +103,12 @@ impl Table {
         let superseded = compiled.development && !folders.is_empty();
         let compiled = if superseded { &EMPTY } else { compiled };
         let (names, clashes) = names::names_of(&folders);
+        let files = before.map(|before| &before.files);
+        let (files, kept) = read::files(compiled, found, files, &mut troubles)?;
         let mut table = Self {
             compiled,
-            files: read::files(compiled, found, before.map(|b| &b.files), &mut troubles)?,
+            files,
+            kept,
             names,
             folders,
             parsed: Mutex::default(),

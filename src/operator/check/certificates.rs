@@ -47,22 +47,12 @@ fn tell(certificate: &Listed, now: Option<u64>, report: &mut Report) {
         gravity,
         format_args!(
             "certificate names=\"{}\" source=\"{}\" key=\"{}\" issuer={:?} left=\"{left}\"",
-            names(&certificate.names),
+            certificate.first_names(),
             certificate.origin,
             certificate.about.key,
             certificate.about.issuer,
         ),
     );
-}
-
-/// The first few.
-fn names(all: &[String]) -> String {
-    let (first, rest) = all.split_at(all.len().min(limits::CHECK_NAMES));
-    match (first, rest.len()) {
-        ([], _) => "none, others serve them".to_owned(),
-        (first, 0) => first.join(" "),
-        (first, more) => format!("{} and {more} more", first.join(" ")),
-    }
 }
 
 /// How long it lasts, in whole days.

@@ -22,6 +22,9 @@ use crate::policy::idn;
 /// The chains that the compiled-in table has on the disk, by their place in it.
 pub(super) type Files = BTreeMap<u32, Arc<CertifiedKey>>;
 
+/// Why those of them that were good before are kept as they were.
+pub(super) type Kept = BTreeMap<u32, String>;
+
 /// The compiled-in table's chains on the disk, each checked against every name that it is for. A bad one is an error,
 /// unless `before` has it.
 pub(super) fn files(
@@ -29,14 +32,14 @@ pub(super) fn files(
     found: &Found,
     before: Option<&Files>,
     troubles: &mut Vec<Trouble>,
-) -> Result<Files, TableError> {
+) -> Result<(Files, Kept), TableError> {
     let mut wanted: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
     for (name, at) in compiled.uses() {
         if let Some(Source::Files { .. }) = compiled.pairs.get(at as usize) {
             wanted.entry(at).or_default().push(name);
         }
     }
-    let mut files = Files::new();
+    let (mut files, mut kept) = (Files::new(), Kept::new());
     for (at, chain, _) in files_of(compiled) {
         let names = wanted.get(&at).map(Vec::as_slice).unwrap_or_default();
         let certified = match (
@@ -49,13 +52,14 @@ pub(super) fn files(
                 troubles.push(Trouble::warning(format!(
                     "certificate kept as it was reason={reason:?}"
                 )));
+                kept.insert(at, reason);
                 Arc::clone(good)
             }
             (Err(error), None) => return Err(error),
         };
         files.insert(at, certified);
     }
-    Ok(files)
+    Ok((files, kept))
 }
 
 fn file(
@@ -106,7 +110,10 @@ pub(super) fn folders(
                     troubles.push(Trouble::warning(format!(
                         "certificate kept as it was folder={at} reason={reason:?}"
                     )));
-                    folders.push(good.clone());
+                    folders.push(Folder {
+                        kept: Some(reason.clone()),
+                        ..good.clone()
+                    });
                 }
                 (Err(reason), None) => {
                     troubles.push(Trouble::warning(format!(
@@ -144,6 +151,7 @@ fn folder(path: &Path, pair: &Pair) -> Folder {
         name: name(path),
         names: pair.names.clone(),
         certified: Arc::clone(&pair.certified),
+        kept: None,
     }
 }
 

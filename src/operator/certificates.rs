@@ -3,6 +3,7 @@
 mod child;
 mod fence;
 mod source;
+mod standing;
 
 use super::client_certificates::ClientCertificates;
 use super::config::{self, Config};
@@ -16,6 +17,7 @@ pub(super) use child::{COMMAND, run as read_apart};
 use log::{error, info, warn};
 pub(super) use source::Asker;
 use source::{News, Source};
+pub(super) use standing::{Looker, Standing, State};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, Weak};
@@ -75,6 +77,9 @@ pub(super) struct Watch {
     source: Source,
     found: Found,
     table: Arc<Table>,
+    standing: Arc<Standing>,
+    /// When it was last told what is wrong with the dates, in seconds since 1970.
+    dated: u64,
     /// What was said of the table last, so that it is said once.
     told: HashSet<String>,
 }
@@ -93,8 +98,11 @@ impl Watch {
         };
         source.first(&mut found)?;
         found.take_fresh(); // all of it
+        let table = Arc::new(certificates.table(&found, None)?);
         let mut watch = Self {
-            table: Arc::new(certificates.table(&found, None)?),
+            standing: Arc::new(Standing::new(Arc::clone(&table), source.looker())),
+            dated: now(),
+            table,
             certificates,
             source,
             found,
@@ -108,6 +116,11 @@ impl Watch {
     pub fn config(&self) -> Arc<tls::server::Config> {
         let clients = self.certificates.clients.current();
         tls::server::config(Arc::clone(&self.table), clients)
+    }
+
+    /// What can be said of them to those who ask, from now on.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
     }
 
     /// Watches from now on, on a thread of its own: a slow disk must hold up neither sessions nor signals.
@@ -131,14 +144,29 @@ impl Watch {
 
     fn watch(mut self, inbound: &Weak<Inbound>) {
         loop {
-            match self.source.next(&mut self.found) {
+            let (news, end) = self.source.next(&mut self.found);
+            match news {
                 News::Changed => self.put_in_place(Telling::News, inbound),
                 News::Asked => {
                     self.certificates.clients.read_again();
                     self.put_in_place(Telling::All, inbound);
                 }
-                News::End => return,
+                News::Nothing => self.look_at_dates(),
+                News::Lost => {
+                    error!(
+                        "certificates: the process that reads them is gone ({end}): {}",
+                        Looker::GONE
+                    );
+                    self.standing.is_alone(end);
+                }
             }
+        }
+    }
+
+    /// What is served grows old, whether or not the disk changes.
+    fn look_at_dates(&mut self) {
+        if now().abs_diff(self.dated) >= limits::CERTIFICATE_DATES.as_secs() {
+            self.tell(Telling::News);
         }
     }
 
@@ -151,6 +179,7 @@ impl Watch {
                 if self.told.insert(line.clone()) || telling == Telling::All {
                     error!("{line}");
                 }
+                self.standing.refuses(problem);
                 return;
             }
         }
@@ -160,6 +189,7 @@ impl Watch {
             info!("certificate new {new}");
         }
         self.tell(telling);
+        self.standing.serves(Arc::clone(&self.table));
         let config = Some(self.config());
         if let Some(inbound) = inbound.upgrade() {
             let mut served = inbound.tls.write().unwrap_or_else(PoisonError::into_inner);
@@ -182,7 +212,8 @@ impl Watch {
             Telling::All => HashSet::new(),
             Telling::News => std::mem::take(&mut self.told),
         };
-        let dates = self.table.date_troubles(unix_micros() / 1_000_000);
+        self.dated = now();
+        let dates = self.table.date_troubles(self.dated);
         let mut told = HashSet::new();
         for trouble in self.table.troubles().iter().chain(&dates) {
             let line = trouble.to_string();
@@ -194,6 +225,11 @@ impl Watch {
         self.told = told;
         info!("certificates {}", self.table);
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    unix_micros() / 1_000_000
 }
 
 /// What is said again.

@@ -1,6 +1,7 @@
 //! Who looks at the disk for certificates: this process, or a child that may read what this one may not.
 
 use super::child::{COMMAND, Orders};
+use super::standing::Looker;
 use crate::limits;
 use crate::operator::user::User;
 use crate::tls::Found;
@@ -8,7 +9,7 @@ use crate::tls::handed::{Handed, Receiver};
 use crate::tls::reader::{Look, Reader};
 use crate::tls::table::COMPILED;
 use log::error;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -16,12 +17,15 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 /// Looks every few seconds, and when it is asked to.
 pub enum Source {
     Here(Here),
     Child(Child),
+    /// The child has ended, and cannot be had back: that would take root.
+    Gone,
 }
 
 /// Why there may be another table.
@@ -31,8 +35,10 @@ pub enum News {
     Changed,
     /// It was asked for.
     Asked,
-    /// There will be none.
-    End,
+    /// A look saw nothing new: time has passed.
+    Nothing,
+    /// Nobody looks any more.
+    Lost,
 }
 
 impl Source {
@@ -74,6 +80,17 @@ impl Source {
                 let ended = child.ended();
                 format!("certificates: the process that reads them: {problem}{ended}")
             }),
+            Self::Gone => Err("certificates: nobody reads them".to_owned()),
+        }
+    }
+
+    /// Who looks.
+    pub fn looker(&self) -> Looker {
+        match self {
+            Self::Here(here) if here.reader.is_idle() => Looker::Nobody,
+            Self::Here(_) => Looker::Relay,
+            Self::Child(child) => Looker::Apart(child.process.id()),
+            Self::Gone => Looker::Gone(String::new()),
         }
     }
 
@@ -85,21 +102,25 @@ impl Source {
         match self {
             Self::Here(here) => Ok(Asker::Here(Arc::clone(&here.wish))),
             Self::Child(child) => child.stream.try_clone().map(Asker::Child),
+            Self::Gone => Err(io::Error::other("nobody reads them")),
         }
     }
 
-    /// Waits until there is something new, and puts it into `found`.
-    pub fn next(&mut self, found: &mut Found) -> News {
-        match self {
-            Self::Here(here) => here.next(found),
-            Self::Child(child) => child.next(found).unwrap_or_else(|problem| {
-                let ended = child.ended();
-                error!(
-                    "certificates: the process that reads them is gone ({problem}{ended}): those that are served stay, and renewals are not seen until facteur is started again, which alone can start another"
-                );
-                News::End
-            }),
-        }
+    /// Waits for the end of a look, and puts what is new into `found`; with [`News::Lost`], says how the reader ended.
+    pub fn next(&mut self, found: &mut Found) -> (News, String) {
+        let lost = match self {
+            Self::Here(here) => return (here.next(found), String::new()),
+            Self::Child(child) => match child.next(found) {
+                Ok(news) => return (news, String::new()),
+                Err(problem) => format!("{problem}{}", child.ended()),
+            },
+            Self::Gone => {
+                thread::sleep(limits::CERTIFICATE_LOOK);
+                return (News::Nothing, String::new());
+            }
+        };
+        *self = Self::Gone;
+        (News::Lost, lost)
     }
 }
 
@@ -111,23 +132,24 @@ pub struct Here {
 
 impl Here {
     fn next(&mut self, found: &mut Found) -> News {
-        loop {
-            let patience = Some(limits::CERTIFICATE_LOOK).filter(|_| !self.reader.is_idle());
-            let asked = self.wish.wait(patience);
-            let mut changed = false;
-            let how = match asked {
-                true => Look::Final,
-                false => Look::Patient,
-            };
-            self.reader.look(how, &mut |change| {
-                changed = true;
-                found.apply(change);
-            });
-            match (asked, changed) {
-                (true, _) => return News::Asked,
-                (false, true) => return News::Changed,
-                (false, false) => {}
-            }
+        let patience = match self.reader.is_idle() {
+            true => limits::CERTIFICATE_DATES,
+            false => limits::CERTIFICATE_LOOK,
+        };
+        let asked = self.wish.wait(patience);
+        let mut changed = false;
+        let how = match asked {
+            true => Look::Final,
+            false => Look::Patient,
+        };
+        self.reader.look(how, &mut |change| {
+            changed = true;
+            found.apply(change);
+        });
+        match (asked, changed) {
+            (true, _) => News::Asked,
+            (false, true) => News::Changed,
+            (false, false) => News::Nothing,
         }
     }
 }
@@ -145,20 +167,11 @@ impl Wish {
         self.heard.notify_one();
     }
 
-    /// Whether it was said within this time; None: waits until it is.
-    fn wait(&self, time: Option<Duration>) -> bool {
+    /// Whether it was said within this time.
+    fn wait(&self, time: Duration) -> bool {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let unsaid = |said: &mut bool| !*said;
-        let mut said = match time {
-            None => {
-                let said = self.heard.wait_while(said, unsaid);
-                said.unwrap_or_else(PoisonError::into_inner)
-            }
-            Some(time) => {
-                let said = self.heard.wait_timeout_while(said, time, unsaid);
-                said.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
+        let said = self.heard.wait_timeout_while(said, time, |said| !*said);
+        let mut said = said.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::take(&mut *said)
     }
 }
@@ -207,12 +220,19 @@ impl Child {
     }
 
     fn next(&mut self, found: &mut Found) -> io::Result<News> {
+        // Its end is seen at once, as is what it hands.
+        self.stream
+            .set_read_timeout(Some(limits::CERTIFICATE_LOOK))?;
+        match rustix::net::recv(&self.stream, &mut [0_u8], RecvFlags::PEEK) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(News::Nothing),
+            Err(problem) => return Err(problem.into()),
+            Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+        }
+        self.stream
+            .set_read_timeout(Some(limits::CERTIFICATE_HAND))?;
         loop {
-            // Until something changes, for as long as that takes.
-            self.stream.set_read_timeout(None)?;
             let length = Receiver::length(&mut self.stream)?;
-            self.stream
-                .set_read_timeout(Some(limits::CERTIFICATE_HAND))?;
             match self.receiver.frame(&mut self.stream, length)? {
                 Handed::Change(change) => found.apply(change),
                 Handed::Over => return Ok(News::Changed),

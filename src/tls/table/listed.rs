@@ -62,6 +62,12 @@ impl Unread<'_> {
         &self.origin
     }
 
+    /// Why it serves on, where the disk has something else in its place now.
+    #[must_use]
+    pub fn kept(&self) -> Option<&str> {
+        self.kept.as_deref()
+    }
+
     /// Reads it.
     #[must_use]
     pub fn read(self) -> Listed {

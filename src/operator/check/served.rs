@@ -1,0 +1,175 @@
+//! What the running relay serves, beside what the disk has: a renewal that did not come shows here first.
+
+use super::Report;
+use super::certificates::left;
+use super::spool::Running;
+use crate::limits;
+use crate::operator::certificates::Looker;
+use crate::operator::control::{self, Said, Served, source};
+use crate::tls::Table;
+use crate::tls::table::listed::{Listed, Origin};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// What the relay says of its certificates.
+pub struct Live {
+    serves: Vec<Served>,
+    /// Their sources and fingerprints.
+    known: HashSet<(String, String)>,
+    looker: Looker,
+    refused: Option<String>,
+    troubles: Vec<String>,
+    /// It has more of the compiled-in table than it tells.
+    is_part: bool,
+}
+
+/// Asks it. None where none runs, or none that could say; the latter is told.
+pub fn ask(dir: &Path, running: Running, report: &mut Report) -> Option<Live> {
+    if running == Running::No {
+        return None;
+    }
+    match control::certificates(dir) {
+        // With its figures it is told that it does not listen.
+        Ok(None) => None,
+        Ok(Some(said)) if said.is_empty() => {
+            report.warning(
+                "the running relay: serves no certificates: it runs with --tls-in none, and these flags do not",
+            );
+            None
+        }
+        Ok(Some(said)) => Some(Live::of(said)),
+        Err(why) => {
+            report.warning(format_args!("the running relay: certificates: {why}"));
+            None
+        }
+    }
+}
+
+impl Live {
+    fn of(said: Vec<Said>) -> Self {
+        let mut live = Self {
+            serves: Vec::new(),
+            known: HashSet::new(),
+            looker: Looker::Nobody,
+            refused: None,
+            troubles: Vec::new(),
+            is_part: false,
+        };
+        for line in said {
+            match line {
+                Said::Looker(looker) => live.looker = looker,
+                Said::Refused(why) => live.refused = Some(why),
+                Said::Trouble(text) => live.troubles.push(text),
+                Said::Untold(_) => live.is_part = true,
+                Said::Serves(served) => {
+                    let key = (served.source.clone(), served.fingerprint.clone());
+                    live.known.insert(key);
+                    live.serves.push(served);
+                }
+            }
+        }
+        live
+    }
+
+    /// Whether it serves this; None: it has not told of all.
+    pub fn serves(&self, listed: &Listed) -> Option<bool> {
+        let serves = self.known.contains(&key(listed));
+        (serves || !self.is_part || listed.origin != Origin::Compiled).then_some(serves)
+    }
+
+    /// Whether it may see at one of its next looks what it does not serve now, or say why not.
+    pub fn may_catch_up(&self, listed: Option<&[Listed]>) -> bool {
+        let looks = matches!(self.looker, Looker::Relay | Looker::Apart(_));
+        let on_disk = |listed: &&Listed| listed.origin != Origin::Compiled;
+        looks
+            && self.refused.is_none()
+            && (listed
+                .unwrap_or_default()
+                .iter()
+                .filter(on_disk)
+                .any(|one| self.serves(one) == Some(false))
+                || self.old(listed).any(|old| old.kept.is_none()))
+    }
+
+    /// What it serves of the disk that the disk does not have. Where it is not known what that has, what was kept.
+    fn old(&self, listed: Option<&[Listed]>) -> impl Iterator<Item = &Served> {
+        let here = listed.map(|listed| listed.iter().map(key).collect::<HashSet<_>>());
+        let compiled = Origin::Compiled.to_string();
+        self.serves.iter().filter(move |served| match &here {
+            Some(here) => {
+                let key = (served.source.clone(), served.fingerprint.clone());
+                served.source != compiled && !here.contains(&key)
+            }
+            None => served.kept.is_some(),
+        })
+    }
+
+    /// What is not as the disk has it, and whether renewals still come. `table` is what a start would serve, where it would.
+    pub fn tell(&self, table: Option<(&Table, &[Listed])>, now: Option<u64>, report: &mut Report) {
+        let mut differs = 0;
+        let listed = table.map(|(_, listed)| listed);
+        for old in self.old(listed) {
+            let (_, left) = left(old.until, now);
+            let why = match &old.kept {
+                Some(why) => why,
+                None => {
+                    "the disk has no such certificate, or another one that the relay has not taken"
+                }
+            };
+            report.warning(format_args!(
+                "the running relay: serves an older certificate names=\"{}\" source=\"{}\" key=\"{}\" issuer={:?} left=\"{left}\" sha256={} reason={why:?}",
+                old.names, old.source, old.key, old.issuer, old.fingerprint
+            ));
+            differs += 1;
+        }
+        self.tell_troubles(table.map(|(table, _)| table), report);
+        if let Some(why) = &self.refused {
+            report.error(format_args!(
+                "the running relay: takes nothing of what is new, because of one thing: {why}"
+            ));
+        }
+        let missing = listed.unwrap_or_default().iter();
+        differs += missing
+            .filter(|one| self.serves(one) == Some(false))
+            .count();
+        let served = self.serves.len();
+        let looker = match &self.looker {
+            Looker::Nobody => String::new(),
+            Looker::Relay => ", and looks for others itself".to_owned(),
+            Looker::Apart(pid) => format!(", and process {pid} looks for others"),
+            Looker::Gone(why) => {
+                return report.error(format_args!(
+                    "the running relay: the process that reads certificates is gone ({why}): {}",
+                    Looker::GONE
+                ));
+            }
+        };
+        match differs {
+            0 if listed.is_none() => report.ok(format_args!(
+                "the running relay: serves {served} certificates{looker}"
+            )),
+            0 => report.ok(format_args!(
+                "the running relay: serves {served} certificates, as they are on the disk{looker}"
+            )),
+            differs => report.warning(format_args!(
+                "the running relay: serves {served} certificates, of which {differs} are not as they are on the disk{looker}"
+            )),
+        }
+    }
+
+    /// What it warns of, and a start would not, but for what is told of a certificate that it kept.
+    fn tell_troubles(&self, table: Option<&Table>, report: &mut Report) {
+        let ours = table.map(Table::troubles).unwrap_or_default();
+        let ours: HashSet<String> = ours.iter().map(ToString::to_string).collect();
+        let news = self.troubles.iter().filter(|text| {
+            !ours.contains(*text) && !text.starts_with("certificate kept as it was ")
+        });
+        for trouble in news.take(limits::CERTIFICATE_WARNINGS) {
+            report.warning(format_args!("the running relay: {trouble}"));
+        }
+    }
+}
+
+fn key(listed: &Listed) -> (String, String) {
+    (source(&listed.origin), listed.fingerprint.clone())
+}

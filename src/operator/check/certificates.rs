@@ -20,8 +20,9 @@ pub fn look(config: &Config, now: u64, running: Running, report: &mut Report) {
     let mut table = certificates.load();
     // What is bad or gone a relay believes at the second look.
     for _ in 0..3 {
-        let listed = table.as_ref().ok().map(Table::listed);
-        let behind = |live: &Live| live.may_catch_up(listed.as_deref());
+        let listed = table.as_ref().map(Table::listed);
+        let disk = listed.as_deref().map_err(|why| why.as_str());
+        let behind = |live: &Live| live.may_catch_up(disk);
         if !live.as_ref().is_some_and(behind) {
             break;
         }

@@ -77,18 +77,23 @@ impl Live {
         (serves || !self.is_part || listed.origin != Origin::Compiled).then_some(serves)
     }
 
-    /// Whether it may see at one of its next looks what it does not serve now, or say why not.
-    pub fn may_catch_up(&self, listed: Option<&[Listed]>) -> bool {
-        let looks = matches!(self.looker, Looker::Relay | Looker::Apart(_));
-        let on_disk = |listed: &&Listed| listed.origin != Origin::Compiled;
-        looks
-            && self.refused.is_none()
-            && (listed
-                .unwrap_or_default()
-                .iter()
-                .filter(on_disk)
-                .any(|one| self.serves(one) == Some(false))
-                || self.old(listed).any(|old| old.kept.is_none()))
+    /// Whether it may see at one of its next looks what it does not serve now, or say why not. `disk` is what a start would
+    /// serve, or why there would be none.
+    pub fn may_catch_up(&self, disk: Result<&[Listed], &str>) -> bool {
+        if self.refused.is_some() || !matches!(self.looker, Looker::Relay | Looker::Apart(_)) {
+            return false;
+        }
+        match disk {
+            Ok(listed) => {
+                let mut on_disk = listed.iter().filter(|one| one.origin != Origin::Compiled);
+                on_disk.any(|one| self.serves(one) == Some(false))
+                    || self.old(Some(listed)).any(|old| old.kept.is_none())
+            }
+            Err(why) => {
+                let mut kept = self.serves.iter().filter_map(|one| one.kept.as_deref());
+                !kept.any(|kept| why.ends_with(kept))
+            }
+        }
     }
 
     /// What it serves of the disk that the disk does not have. Where it is not known what that has, what was kept.

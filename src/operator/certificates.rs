@@ -48,7 +48,9 @@ impl Certificates {
     /// # Errors
     /// One line.
     pub fn load(&self) -> Result<Table, String> {
-        self.table(&Found::now(&COMPILED, &self.dirs), None)
+        let mut found = Found::now(&COMPILED, &self.dirs);
+        found.moment = now();
+        self.table(&found, None)
     }
 
     fn table(&self, found: &Found, before: Option<&Table>) -> Result<Table, String> {
@@ -98,6 +100,7 @@ impl Watch {
         };
         source.first(&mut found)?;
         found.take_fresh(); // all of it
+        found.moment = now();
         let table = Arc::new(certificates.table(&found, None)?);
         let mut watch = Self {
             standing: Arc::new(Standing::new(Arc::clone(&table), source.looker())),
@@ -151,7 +154,7 @@ impl Watch {
                     self.certificates.clients.read_again();
                     self.put_in_place(Telling::All, inbound);
                 }
-                News::Nothing => self.look_at_dates(),
+                News::Nothing => self.look_at_dates(inbound),
                 News::Lost => {
                     error!(
                         "certificates: the process that reads them is gone ({end}): {}",
@@ -164,14 +167,17 @@ impl Watch {
     }
 
     /// What is served grows old, whether or not the disk changes.
-    fn look_at_dates(&mut self) {
-        if now().abs_diff(self.dated) >= limits::CERTIFICATE_DATES.as_secs() {
+    fn look_at_dates(&mut self, inbound: &Weak<Inbound>) {
+        if !self.table.holds_at(now()) {
+            self.put_in_place(Telling::News, inbound);
+        } else if now().abs_diff(self.dated) >= limits::CERTIFICATE_DATES.as_secs() {
             self.tell(Telling::News);
         }
     }
 
     /// Gives what is found to the sessions that begin from now on; where it is wrong as a whole, the old stays.
     fn put_in_place(&mut self, telling: Telling, inbound: &Weak<Inbound>) {
+        self.found.moment = now();
         match self.certificates.table(&self.found, Some(&self.table)) {
             Ok(table) => self.table = Arc::new(table),
             Err(problem) => {

@@ -120,7 +120,7 @@ impl Table {
             let star = if name.starts_with('.') { "*" } else { "" };
             names.entry(*at).or_default().push(format!("{star}{name}"));
         }
-        let folders = self.folders.iter().enumerate();
+        let folders = self.folders.iter().chain(&self.gone).enumerate();
         folders.filter_map(move |(at, folder)| {
             let leaf = leaf(&folder.certified)?;
             let origin = Origin::Disk(folder.path.clone());

@@ -16,6 +16,7 @@ use super::super::folders::{Folder, Skipped};
 use super::super::found::{Dir, Found};
 use super::super::pair::Pair;
 use super::super::reader::files_of;
+use super::dropped::{self, Dropped, How};
 use super::{TableError, Trouble};
 use crate::policy::idn;
 
@@ -88,25 +89,35 @@ fn file(
     }
 }
 
+/// What came of the folders.
+pub(super) struct Folders {
+    pub good: Vec<Folder>,
+    pub skipped: Vec<Skipped>,
+    pub dropped: Vec<Dropped>,
+}
+
 /// The folders of all `--certs`. A bad one is skipped, unless `before` has it; one that cannot be listed is an error at
 /// boot, and later leaves its folders as they were.
 pub(super) fn folders(
     found: &Found,
     before: Option<&[Folder]>,
     troubles: &mut Vec<Trouble>,
-) -> Result<(Vec<Folder>, Vec<Skipped>), TableError> {
+) -> Result<Folders, TableError> {
     let known = before.unwrap_or_default().iter();
-    let known: HashMap<&Path, &Folder> = known.map(|folder| (&*folder.path, folder)).collect();
-    let (mut folders, mut skipped) = (Vec::new(), Vec::new());
+    let mut known: HashMap<&Path, &Folder> = known.map(|folder| (&*folder.path, folder)).collect();
+    let (mut folders, mut skipped, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     for dir in &found.dirs {
         if let Some(problem) = &dir.problem {
             unlisted(dir, problem, before, troubles)?;
         }
         for (path, read) in dir.entries() {
             let at = path.display();
-            match (read, known.get(&*path)) {
-                (Ok(pair), _) => folders.push(folder(&path, pair)),
-                (Err(reason), Some(&good)) => {
+            match (read, known.remove(&*path)) {
+                (Ok(pair), before) => {
+                    dropped.extend(before.and_then(|before| fewer(before, pair)));
+                    folders.push(folder(&path, pair));
+                }
+                (Err(reason), Some(good)) => {
                     troubles.push(Trouble::warning(format!(
                         "certificate kept as it was folder={at} reason={reason:?}"
                     )));
@@ -125,7 +136,29 @@ pub(super) fn folders(
             }
         }
     }
-    Ok((folders, skipped))
+    dropped.extend(known.into_values().map(|gone| Dropped {
+        folder: gone.path.clone(),
+        names: gone.names.clone(),
+        how: How::Removed,
+    }));
+    Ok(Folders {
+        good: folders,
+        skipped,
+        dropped,
+    })
+}
+
+/// The names that a folder has no more.
+fn fewer(before: &Folder, pair: &Pair) -> Option<Dropped> {
+    let names = match Arc::ptr_eq(&before.certified, &pair.certified) {
+        true => Vec::new(),
+        false => dropped::dropped(&before.names, &pair.names),
+    };
+    (!names.is_empty()).then(|| Dropped {
+        folder: before.path.clone(),
+        names,
+        how: How::Renewed,
+    })
 }
 
 fn unlisted(

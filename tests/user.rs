@@ -192,7 +192,8 @@ fn a_relay_whose_child_is_gone_goes_on_and_says_so() {
     let Some(setting) = Setting::new() else {
         return;
     };
-    let facteur = setting.start();
+    let digest = "ab".repeat(32);
+    let facteur = setting.start_with(&["--relay-clientcert", &digest]);
     let child = child(&facteur);
     let killed = Command::new("sh")
         .args(["-c", &format!("kill -KILL {child}")])
@@ -203,6 +204,8 @@ fn a_relay_whose_child_is_gone_goes_on_and_says_so() {
     setting.certbot.renew("mx.test", 2, &made(&["mx.test"]));
     facteur.signal("HUP");
     facteur.wait_log(&["ERROR", "certificates unchanged"]);
+    // What else a signal asks for is done.
+    facteur.wait_log(&["client certificates roots=0"]);
     assert!(shown(facteur.port, "mx.test") == before);
     facteur.stop();
 }

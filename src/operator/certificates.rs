@@ -148,6 +148,9 @@ impl Watch {
     fn watch(mut self, inbound: &Weak<Inbound>) {
         loop {
             let (news, end) = self.source.next(&mut self.found);
+            if !matches!(news, News::Silence | News::Lost) {
+                self.standing.looked();
+            }
             match news {
                 News::Changed => self.put_in_place(Telling::News, inbound),
                 News::Asked => {
@@ -155,6 +158,10 @@ impl Watch {
                     self.put_in_place(Telling::All, inbound);
                 }
                 News::Nothing => self.look_at_dates(inbound),
+                News::Silence => {
+                    self.standing.is_silent();
+                    self.look_at_dates(inbound);
+                }
                 News::Lost => {
                     error!(
                         "certificates: the process that reads them is gone ({end}): {}",

@@ -16,6 +16,7 @@
 //!                                      tls entries mx.example.org=12
 //!                                      ok
 //! facteur-queue 2 certificates     ->  reader 1234
+//!                                      looked 2
 //!                                      serves SOURCE SHA256 UNTIL KEY ISSUER NAMES KEPT
 //!                                      ok
 //! ```

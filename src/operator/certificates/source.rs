@@ -17,15 +17,14 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 /// Looks every few seconds, and when it is asked to.
 pub enum Source {
     Here(Here),
     Child(Child),
-    /// The child has ended, and cannot be had back: that would take root.
-    Gone,
+    /// The child has ended, and cannot be had back: that would take root. What is left is the wish to read other files again.
+    Gone(Arc<Wish>),
 }
 
 /// Why there may be another table.
@@ -35,8 +34,10 @@ pub enum News {
     Changed,
     /// It was asked for.
     Asked,
-    /// A look saw nothing new: time has passed.
+    /// A look saw nothing new.
     Nothing,
+    /// Time has passed, and no look came to its end.
+    Silence,
     /// Nobody looks any more.
     Lost,
 }
@@ -80,7 +81,7 @@ impl Source {
                 let ended = child.ended();
                 format!("certificates: the process that reads them: {problem}{ended}")
             }),
-            Self::Gone => Err("certificates: nobody reads them".to_owned()),
+            Self::Gone(_) => Err("certificates: nobody reads them".to_owned()),
         }
     }
 
@@ -90,7 +91,7 @@ impl Source {
             Self::Here(here) if here.reader.is_idle() => Looker::Nobody,
             Self::Here(_) => Looker::Relay,
             Self::Child(child) => Looker::Apart(child.process.id()),
-            Self::Gone => Looker::Gone(String::new()),
+            Self::Gone(_) => Looker::Gone(String::new()),
         }
     }
 
@@ -101,25 +102,35 @@ impl Source {
     pub fn asker(&self) -> io::Result<Asker> {
         match self {
             Self::Here(here) => Ok(Asker::Here(Arc::clone(&here.wish))),
-            Self::Child(child) => child.stream.try_clone().map(Asker::Child),
-            Self::Gone => Err(io::Error::other("nobody reads them")),
+            Self::Child(child) => {
+                let wish = Arc::clone(&child.wish);
+                let stream = child.stream.try_clone()?;
+                Ok(Asker::Child(stream, wish))
+            }
+            Self::Gone(wish) => Ok(Asker::Here(Arc::clone(wish))),
         }
     }
 
     /// Waits for the end of a look, and puts what is new into `found`; with [`News::Lost`], says how the reader ended.
     pub fn next(&mut self, found: &mut Found) -> (News, String) {
-        let lost = match self {
+        let (lost, wish) = match self {
             Self::Here(here) => return (here.next(found), String::new()),
             Self::Child(child) => match child.next(found) {
                 Ok(news) => return (news, String::new()),
-                Err(problem) => format!("{problem}{}", child.ended()),
+                Err(problem) => {
+                    let lost = format!("{problem}{}", child.ended());
+                    (lost, Arc::clone(&child.wish))
+                }
             },
-            Self::Gone => {
-                thread::sleep(limits::CERTIFICATE_LOOK);
-                return (News::Nothing, String::new());
+            Self::Gone(wish) => {
+                let news = match wish.wait(limits::CERTIFICATE_LOOK) {
+                    true => News::Asked,
+                    false => News::Silence,
+                };
+                return (news, String::new());
             }
         };
-        *self = Self::Gone;
+        *self = Self::Gone(wish);
         (News::Lost, lost)
     }
 }
@@ -181,6 +192,8 @@ pub struct Child {
     process: process::Child,
     stream: UnixStream,
     receiver: Receiver,
+    /// Of no use while it lives.
+    wish: Arc<Wish>,
 }
 
 impl Child {
@@ -204,6 +217,7 @@ impl Child {
             process: command.spawn()?,
             stream,
             receiver: Receiver::new(&COMPILED, dirs),
+            wish: Arc::default(),
         })
     }
 
@@ -214,7 +228,7 @@ impl Child {
             let length = Receiver::length(&mut self.stream)?;
             match self.receiver.frame(&mut self.stream, length)? {
                 Handed::Change(change) => found.apply(change),
-                Handed::Over | Handed::OverAsAsked => return Ok(()),
+                Handed::Over | Handed::OverAsAsked | Handed::Same => return Ok(()),
             }
         }
     }
@@ -224,7 +238,7 @@ impl Child {
         self.stream
             .set_read_timeout(Some(limits::CERTIFICATE_LOOK))?;
         match rustix::net::recv(&self.stream, &mut [0_u8], RecvFlags::PEEK) {
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(News::Nothing),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(News::Silence),
             Err(problem) => return Err(problem.into()),
             Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => {}
@@ -237,6 +251,7 @@ impl Child {
                 Handed::Change(change) => found.apply(change),
                 Handed::Over => return Ok(News::Changed),
                 Handed::OverAsAsked => return Ok(News::Asked),
+                Handed::Same => return Ok(News::Nothing),
             }
         }
     }
@@ -254,7 +269,8 @@ impl Child {
 /// Asks for a look at once.
 pub enum Asker {
     Here(Arc<Wish>),
-    Child(UnixStream),
+    /// Where it has ended, there is a wish all the same.
+    Child(UnixStream, Arc<Wish>),
 }
 
 impl Asker {
@@ -262,13 +278,16 @@ impl Asker {
     pub fn ask(&self) {
         match self {
             Self::Here(wish) => wish.say(),
-            Self::Child(stream) => {
+            Self::Child(stream, wish) => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 match rustix::net::send(stream, b"?", flags) {
                     Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
-                    Err(problem) => error!(
-                        "certificates unchanged: the process that reads them is gone ({problem})"
-                    ),
+                    Err(problem) => {
+                        error!(
+                            "certificates unchanged: the process that reads them is gone ({problem})"
+                        );
+                        wish.say();
+                    }
                 }
             }
         }

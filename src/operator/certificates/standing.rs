@@ -1,8 +1,10 @@
 //! What the running relay can say of its certificates: what it serves, and whether renewals still come.
 
+use crate::limits;
 use crate::tls::Table;
-use log::{info, warn};
+use log::{error, info, warn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Who looks for renewals.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +36,49 @@ pub struct State {
     pub looker: Looker,
     /// Why what the disk has now as a whole is not served instead, where it is not.
     pub refused: Option<String>,
+    /// When a look came to its end.
+    pub looked: Instant,
+    /// The log says that this is too long ago.
+    is_late: bool,
 }
 
 impl Standing {
     pub fn new(table: Arc<Table>, looker: Looker) -> Self {
-        let refused = None;
         Self(Mutex::new(State {
             table,
             looker,
-            refused,
+            refused: None,
+            looked: Instant::now(),
+            is_late: false,
         }))
+    }
+
+    /// A look has come to its end.
+    pub fn looked(&self) {
+        let mut state = self.lock();
+        state.looked = Instant::now();
+        let was_late = std::mem::take(&mut state.is_late);
+        drop(state);
+        if was_late {
+            info!("certificates: the process that reads them looks again");
+        }
+    }
+
+    /// Of a process that lives nothing is heard: it is told once if that takes long.
+    pub fn is_silent(&self) {
+        let mut state = self.lock();
+        let Looker::Apart(pid) = state.looker else {
+            return;
+        };
+        let is_late = state.looked.elapsed() > limits::CERTIFICATE_SILENCE;
+        let news = is_late && !std::mem::replace(&mut state.is_late, is_late);
+        drop(state);
+        if news {
+            error!(
+                "certificates: the process that reads them (pid {pid}) has not looked for {:?}: it is stopped, or the file system of --certs does not answer; those that are served stay",
+                limits::CERTIFICATE_SILENCE
+            );
+        }
     }
 
     /// Another table is served.
@@ -77,6 +112,7 @@ impl Standing {
             table,
             looker,
             refused,
+            ..
         } = self.now();
         let kept = table.unread().filter(|one| one.kept().is_some()).count();
         let refused = match refused {

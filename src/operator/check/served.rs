@@ -17,6 +17,8 @@ pub struct Live {
     /// Their sources and fingerprints.
     known: HashSet<(String, String)>,
     looker: Looker,
+    /// Seconds since the end of its last look.
+    looked: u64,
     refused: Option<String>,
     troubles: Vec<String>,
     /// It has more of the compiled-in table than it tells.
@@ -51,6 +53,7 @@ impl Live {
             serves: Vec::new(),
             known: HashSet::new(),
             looker: Looker::Nobody,
+            looked: 0,
             refused: None,
             troubles: Vec::new(),
             is_part: false,
@@ -58,6 +61,7 @@ impl Live {
         for line in said {
             match line {
                 Said::Looker(looker) => live.looker = looker,
+                Said::Looked(seconds) => live.looked = seconds,
                 Said::Refused(why) => live.refused = Some(why),
                 Said::Trouble(text) => live.troubles.push(text),
                 Said::Untold(_) => live.is_part = true,
@@ -80,7 +84,7 @@ impl Live {
     /// Whether it may see at one of its next looks what it does not serve now, or say why not. `disk` is what a start would
     /// serve, or why there would be none.
     pub fn may_catch_up(&self, disk: Result<&[Listed], &str>) -> bool {
-        if self.refused.is_some() || !matches!(self.looker, Looker::Relay | Looker::Apart(_)) {
+        if self.refused.is_some() || !self.looks() || self.is_silent() {
             return false;
         }
         match disk {
@@ -94,6 +98,15 @@ impl Live {
                 !kept.any(|kept| why.ends_with(kept))
             }
         }
+    }
+
+    fn looks(&self) -> bool {
+        matches!(self.looker, Looker::Relay | Looker::Apart(_))
+    }
+
+    /// Whether it looks, and no look comes to its end.
+    fn is_silent(&self) -> bool {
+        self.looks() && self.looked > limits::CERTIFICATE_SILENCE.as_secs()
     }
 
     /// What it serves of the disk that the disk does not have. Where it is not known what that has, what was kept.
@@ -138,6 +151,17 @@ impl Live {
             .filter(|one| self.serves(one) == Some(false))
             .count();
         let served = self.serves.len();
+        if self.is_silent() {
+            report.error(format_args!(
+                "the running relay: has not looked for certificates for {} s ({}), which it does every {} s: its reader is stopped, or the file system of --certs does not answer",
+                self.looked,
+                match &self.looker {
+                    Looker::Apart(pid) => format!("process {pid}"),
+                    _ => "itself".to_owned(),
+                },
+                limits::CERTIFICATE_LOOK.as_secs()
+            ));
+        }
         let looker = match &self.looker {
             Looker::Nobody => String::new(),
             Looker::Relay => ", and looks for others itself".to_owned(),
@@ -177,4 +201,74 @@ impl Live {
 
 fn key(listed: &Listed) -> (String, String) {
     (source(&listed.origin), listed.fingerprint.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `check` tells where these flags and the disk give no table.
+    fn told(said: Vec<Said>) -> (String, bool) {
+        let mut report = Report::default();
+        Live::of(said).tell(None, Some(1_800_000_000), &mut report);
+        (report.to_string(), report.has_errors())
+    }
+
+    fn kept() -> Said {
+        Said::Serves(Served {
+            source: "/live/mx.test".to_owned(),
+            fingerprint: "00:FF".to_owned(),
+            until: Some(1_800_864_000),
+            key: "RSA 2048".to_owned(),
+            issuer: "R3".to_owned(),
+            names: "mx.test default".to_owned(),
+            kept: Some("half a key".to_owned()),
+        })
+    }
+
+    #[test]
+    fn a_reader_that_is_dead_or_hangs_is_an_error() {
+        let looks = |seconds| vec![Said::Looker(Looker::Apart(7)), Said::Looked(seconds)];
+        let (text, is_bad) = told(looks(3));
+        assert_eq!(
+            (&*text, is_bad),
+            (
+                "ok: the running relay: serves 0 certificates, and process 7 looks for others\n",
+                false
+            )
+        );
+        let (text, is_bad) = told(looks(99));
+        let start =
+            "error: the running relay: has not looked for certificates for 99 s (process 7)";
+        assert!(text.starts_with(start) && is_bad, "{text}");
+        let (text, is_bad) = told(vec![Said::Looker(Looker::Gone("signal: 9".to_owned()))]);
+        let start = "error: the running relay: the process that reads certificates is gone (signal: 9): those";
+        assert!(text.starts_with(start) && is_bad, "{text}");
+    }
+
+    #[test]
+    fn what_is_served_instead_is_told_with_the_reason() {
+        let (text, is_bad) = told(vec![Said::Looker(Looker::Relay), kept()]);
+        let line = "warning: the running relay: serves an older certificate names=\"mx.test default\" \
+                    source=\"/live/mx.test\" key=\"RSA 2048\" issuer=\"R3\" left=\"10 days\" sha256=00:FF \
+                    reason=\"half a key\"\n";
+        assert!(text.starts_with(line) && !is_bad, "{text}");
+        let (text, is_bad) = told(vec![Said::Refused("two of a kind".to_owned()), kept()]);
+        assert!(text.contains("error: the running relay: takes nothing of what is new, because of one thing: two of a kind"));
+        assert!(is_bad);
+    }
+
+    #[test]
+    fn it_is_waited_for_only_while_it_may_see_what_it_does_not_know() {
+        let looker = |looker| Live::of(vec![Said::Looker(looker), Said::Looked(2), kept()]);
+        let relay = looker(Looker::Relay);
+        assert!(relay.may_catch_up(Err("something else")));
+        assert!(
+            !relay.may_catch_up(Err("the default: half a key")),
+            "it knows"
+        );
+        assert!(!relay.may_catch_up(Ok(&[])), "it says why");
+        assert!(!looker(Looker::Gone(String::new())).may_catch_up(Err("x")));
+        assert!(!looker(Looker::Nobody).may_catch_up(Err("x")));
+    }
 }

@@ -12,6 +12,8 @@ use std::path::absolute;
 pub enum Said {
     /// Who looks for renewals.
     Looker(Looker),
+    /// So many seconds ago a look came to its end.
+    Looked(u64),
     /// What the disk has as a whole is not served: why.
     Refused(String),
     /// What the table warns of.
@@ -66,7 +68,8 @@ impl Served {
 pub fn lines(state: &State) -> impl Iterator<Item = Said> {
     let troubles = state.table.troubles().iter();
     let troubles = troubles.filter(|trouble| trouble.level == Level::Warn);
-    let first = [Said::Looker(state.looker.clone())]
+    let looked = Said::Looked(state.looked.elapsed().as_secs());
+    let first = [Said::Looker(state.looker.clone()), looked]
         .into_iter()
         .chain(state.refused.clone().map(Said::Refused))
         .chain(troubles.map(|trouble| Said::Trouble(trouble.to_string())));
@@ -109,6 +112,7 @@ impl fmt::Display for Said {
             Self::Looker(Looker::Relay) => f.write_str("reader self"),
             Self::Looker(Looker::Apart(pid)) => write!(f, "reader {pid}"),
             Self::Looker(Looker::Gone(why)) => write!(f, "reader gone {}", plain(why)),
+            Self::Looked(seconds) => write!(f, "looked {seconds}"),
             Self::Refused(why) => write!(f, "refused {}", plain(why)),
             Self::Trouble(text) => write!(f, "trouble {}", plain(text)),
             Self::Untold(count) => write!(f, "untold {count}"),
@@ -143,6 +147,7 @@ impl Said {
                     None => Looker::Apart(other.parse().ok()?),
                 },
             }),
+            "looked" => Self::Looked(rest.parse().ok()?),
             "refused" => Self::Refused(rest.to_owned()),
             "trouble" => Self::Trouble(rest.to_owned()),
             "untold" => Self::Untold(rest.parse().ok()?),
@@ -192,6 +197,7 @@ mod tests {
             Said::Looker(Looker::Relay),
             Said::Looker(Looker::Apart(12)),
             Said::Looker(Looker::Gone("signal: 9".to_owned())),
+            Said::Looked(3),
             Said::Refused("why not".to_owned()),
             Said::Trouble("certificate clash".to_owned()),
             Said::Untold(7),

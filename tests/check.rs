@@ -232,7 +232,7 @@ fn lineages_that_give_way_to_others_are_named() {
     certs.lineage("mx.test", &certificates::made(&["mx.test"]));
     let found = lab.check(&["--certs", certs.path().to_str().expect("UTF-8")]);
     let clash = |folder| found.line(&["certificate clash", folder]);
-    let line = clash("c-second names=\"a.test and 1 more\"");
+    let line = clash("c-second names=\"a.test\"");
     assert!(line.starts_with("warning: "), "{line}");
     let line = clash("b-first names=\"mx.test\"");
     assert!(
@@ -325,6 +325,57 @@ fn each_certificate_is_told_with_source_key_issuer_and_days_left() {
     // The build's own, compiled in.
     lab.check(&[])
         .is_fine(&["certificate names=\"localhost default\" source=\"compiled in\""]);
+}
+
+#[test]
+fn what_a_running_relay_serves_is_told_beside_what_the_disk_has() {
+    let lab = Lab::new();
+    let lay = |folder: &str, made: &certificates::Made| {
+        for (file, text) in [("fullchain", &made.chain), ("privkey", &made.key)] {
+            lab.folder.file(&format!("live/{folder}/{file}.pem"), text);
+        }
+    };
+    lay("mx.test", &certificates::made(&["mx.test"]));
+    lay("b.test", &certificates::made(&["b.test"]));
+    lay("c.test", &certificates::made(&["c.test"]));
+    let flags = [
+        "--hostname",
+        "mx.test",
+        "--spool-size",
+        "24M",
+        "--certs",
+        "live",
+    ];
+    let facteur = Facteur::start_on(lab.port, lab.folder.as_ref(), &flags);
+    let check = || lab.check(&["--hostname", "mx.test", "--certs", "live"]);
+    let found = check();
+    found.is_fine(&["names=\"mx.test default\"", " sha256=", " served=yes"]);
+    found.is_fine(&["serves 3 certificates, as they are on the disk", "itself"]);
+    // A renewal just now: the relay sees it at its next look, and check waits for that.
+    lay("mx.test", &certificates::made(&["mx.test"]));
+    check().is_fine(&["serves 3 certificates, as they are on the disk"]);
+    // One that is bad: what is served instead, and why.
+    lab.folder.file("live/b.test/privkey.pem", "half");
+    let found = check();
+    let line = found.line(&[
+        "serves an older certificate names=\"b.test\"",
+        "privkey.pem",
+    ]);
+    assert!(line.starts_with("warning: the running relay: "), "{line}");
+    assert!(
+        line.contains("key=\"ECDSA P-256\" issuer=\"self-signed\" left="),
+        "{line}"
+    );
+    found.line(&["warning: ", "of which 1 are not as they are on the disk"]);
+    // And with one that stops a start.
+    lab.folder.file("live/mx.test/privkey.pem", "half");
+    let found = check();
+    found.is_an_error(&["the certificate of the hostname mx.test"]);
+    found.line(&["serves an older certificate names=\"mx.test default\""]);
+    assert!(!found.text.contains("c.test"), "{}", found.text);
+    facteur.stop();
+    let found = check();
+    assert!(!found.text.contains("sha256") && !found.text.contains("relay: serves"));
 }
 
 #[test]

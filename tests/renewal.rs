@@ -6,7 +6,7 @@ mod starttls;
 mod support;
 
 use certbot::Certbot;
-use certificates::{Made, made};
+use certificates::{Made, made, made_between};
 use starttls::{Session, shown};
 use support::facteur::Facteur;
 use support::{Folder, until};
@@ -108,5 +108,57 @@ fn a_new_lineage_is_served_and_one_that_is_gone_is_not() {
     wait_shown(&facteur, "second.test", &second);
     std::fs::remove_dir_all(format!("{}/first.test", certbot.live())).expect("removed");
     wait_shown(&facteur, "first.test", &second);
+    facteur.stop();
+}
+
+#[test]
+fn a_certificate_that_expires_gives_way_to_a_valid_one_of_the_same_name() {
+    let folder = Folder::new();
+    let certbot = Certbot::in_folder(folder.as_ref());
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let now = now.expect("a clock").as_secs();
+    // Seconds from its end.
+    let (own, next) = (
+        made_between(&["mx.test"], now - 86_400, now + 8),
+        made(&["mx.test"]),
+    );
+    certbot.renew("mx.test", 1, &own);
+    certbot.renew("mx.test-0001", 1, &next);
+    let facteur = start(&folder, &certbot);
+    wait_shown(&facteur, "mx.test", &next);
+    wait_shown(&facteur, "unknown.test", &next);
+    let line = facteur.wait_log(&["WARN", "certificate clash folder=", "has expired"]);
+    assert!(
+        line.contains("live/mx.test names=") && line.contains("/mx.test-0001 reason="),
+        "{line}"
+    );
+    facteur.stop();
+}
+
+#[test]
+fn the_hostname_s_folder_that_is_removed_and_names_that_are_dropped_are_told_once() {
+    let folder = Folder::new();
+    let certbot = Certbot::in_folder(folder.as_ref());
+    let relay = made(&["relay.test"]);
+    certbot.renew("relay.test", 1, &relay);
+    certbot.renew("a.test", 1, &made(&["a.test", "b.test"]));
+    let facteur = start(&folder, &certbot);
+    std::fs::remove_dir_all(format!("{}/relay.test", certbot.live())).expect("removed");
+    let kept = "certificate default kept as it was";
+    facteur.wait_log(&["WARN", kept, "relay.test"]);
+    assert!(shown(facteur.port, "unknown.test") == relay.der);
+    // Other tables come.
+    let fewer = made(&["a.test"]);
+    certbot.renew("a.test", 2, &fewer);
+    let dropped = "dropped=\"b.test (now the default relay.test)\"";
+    facteur.wait_log(&["WARN", "certificate renewed for fewer names", dropped]);
+    wait_shown(&facteur, "a.test", &fewer);
+    certbot.renew("witness.test", 1, &made(&["witness.test"]));
+    facteur.wait_log(&["certificate new", "witness.test"]);
+    assert!(shown(facteur.port, "unknown.test") == relay.der);
+    let log = facteur.log();
+    for line in [kept, dropped] {
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
     facteur.stop();
 }

@@ -192,7 +192,8 @@ fn a_relay_whose_child_is_gone_goes_on_and_says_so() {
     let Some(setting) = Setting::new() else {
         return;
     };
-    let facteur = setting.start();
+    let digest = "ab".repeat(32);
+    let facteur = setting.start_with(&["--relay-clientcert", &digest]);
     let child = child(&facteur);
     let killed = Command::new("sh")
         .args(["-c", &format!("kill -KILL {child}")])
@@ -203,7 +204,54 @@ fn a_relay_whose_child_is_gone_goes_on_and_says_so() {
     setting.certbot.renew("mx.test", 2, &made(&["mx.test"]));
     facteur.signal("HUP");
     facteur.wait_log(&["ERROR", "certificates unchanged"]);
+    // What else a signal asks for is done.
+    facteur.wait_log(&["client certificates roots=0"]);
     assert!(shown(facteur.port, "mx.test") == before);
+    facteur.stop();
+}
+
+#[test]
+fn check_sees_that_the_reader_is_dead_and_what_is_served_instead() {
+    let Some(setting) = Setting::new() else {
+        return;
+    };
+    let facteur = setting.start();
+    let (certs, listen) = (setting.certbot.live(), facteur.address());
+    let relay = ["--hostname", "relay.test", "--spool", "spool"];
+    let own = ["--user", USER, "--certs", &certs, "--listen", &listen];
+    let words = [&["check"][..], &relay, &own, &["--resolver", "127.0.0.1:1"]].concat();
+    let check = || {
+        let output = command_of(setting.folder.as_ref(), &words).output();
+        said(&output.expect("it runs"))
+    };
+    let child = child(&facteur);
+    let text = check();
+    let looks = format!(
+        "ok: the running relay: serves 1 certificates, as they are on the disk, and process {child} looks"
+    );
+    assert!(text.contains(&looks), "{text}");
+    assert!(text.contains(" served=yes\n"), "{text}");
+    let killed = Command::new("sh")
+        .args(["-c", &format!("kill -KILL {child}")])
+        .status();
+    assert!(killed.expect("sh").success());
+    facteur.wait_log(&["ERROR", "the process that reads them is gone"]);
+    setting.certbot.renew("mx.test", 2, &made(&["mx.test"]));
+    let text = check();
+    for expected in [
+        "error: the running relay: the process that reads certificates is gone (",
+        "warning: certificate names=\"mx.test default\"",
+        "warning: the running relay: serves an older certificate names=\"mx.test default\"",
+    ] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    assert!(text.contains(" served=no\n"), "{text}");
+    facteur.signal("HUP");
+    facteur.wait_log(&["WARN", "certificates kept=0 reader=gone"]);
+    assert_eq!(
+        facteur.log().matches("that reads them is gone (un").count(),
+        1
+    );
     facteur.stop();
 }
 

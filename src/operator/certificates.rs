@@ -3,6 +3,7 @@
 mod child;
 mod fence;
 mod source;
+mod standing;
 
 use super::client_certificates::ClientCertificates;
 use super::config::{self, Config};
@@ -16,6 +17,7 @@ pub(super) use child::{COMMAND, run as read_apart};
 use log::{error, info, warn};
 pub(super) use source::Asker;
 use source::{News, Source};
+pub(super) use standing::{Looker, Standing, State};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, Weak};
@@ -46,7 +48,9 @@ impl Certificates {
     /// # Errors
     /// One line.
     pub fn load(&self) -> Result<Table, String> {
-        self.table(&Found::now(&COMPILED, &self.dirs), None)
+        let mut found = Found::now(&COMPILED, &self.dirs);
+        found.moment = now();
+        self.table(&found, None)
     }
 
     fn table(&self, found: &Found, before: Option<&Table>) -> Result<Table, String> {
@@ -75,6 +79,9 @@ pub(super) struct Watch {
     source: Source,
     found: Found,
     table: Arc<Table>,
+    standing: Arc<Standing>,
+    /// When it was last told what is wrong with the dates, in seconds since 1970.
+    dated: u64,
     /// What was said of the table last, so that it is said once.
     told: HashSet<String>,
 }
@@ -94,8 +101,12 @@ impl Watch {
         };
         source.first(&mut found)?;
         found.take_fresh(); // all of it
+        found.moment = now();
+        let table = Arc::new(certificates.table(&found, None)?);
         let mut watch = Self {
-            table: Arc::new(certificates.table(&found, None)?),
+            standing: Arc::new(Standing::new(Arc::clone(&table), source.looker())),
+            dated: now(),
+            table,
             certificates,
             source,
             found,
@@ -109,6 +120,11 @@ impl Watch {
     pub fn config(&self) -> Arc<tls::server::Config> {
         let clients = self.certificates.clients.current();
         tls::server::config(Arc::clone(&self.table), clients)
+    }
+
+    /// What can be said of them to those who ask, from now on.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
     }
 
     /// Watches from now on, on a thread of its own: a slow disk must hold up neither sessions nor signals.
@@ -132,19 +148,44 @@ impl Watch {
 
     fn watch(mut self, inbound: &Weak<Inbound>) {
         loop {
-            match self.source.next(&mut self.found) {
+            let (news, end) = self.source.next(&mut self.found);
+            if !matches!(news, News::Silence | News::Lost) {
+                self.standing.looked();
+            }
+            match news {
                 News::Changed => self.put_in_place(Telling::News, inbound),
                 News::Asked => {
                     self.certificates.clients.read_again();
                     self.put_in_place(Telling::All, inbound);
                 }
-                News::End => return,
+                News::Nothing => self.look_at_dates(inbound),
+                News::Silence => {
+                    self.standing.is_silent();
+                    self.look_at_dates(inbound);
+                }
+                News::Lost => {
+                    error!(
+                        "certificates: the process that reads them is gone ({end}): {}",
+                        Looker::GONE
+                    );
+                    self.standing.is_alone(end);
+                }
             }
+        }
+    }
+
+    /// What is served grows old, whether or not the disk changes.
+    fn look_at_dates(&mut self, inbound: &Weak<Inbound>) {
+        if !self.table.holds_at(now()) {
+            self.put_in_place(Telling::News, inbound);
+        } else if now().abs_diff(self.dated) >= limits::CERTIFICATE_DATES.as_secs() {
+            self.tell(Telling::News);
         }
     }
 
     /// Gives what is found to the sessions that begin from now on; where it is wrong as a whole, the old stays.
     fn put_in_place(&mut self, telling: Telling, inbound: &Weak<Inbound>) {
+        self.found.moment = now();
         match self.certificates.table(&self.found, Some(&self.table)) {
             Ok(table) => self.table = Arc::new(table),
             Err(problem) => {
@@ -152,6 +193,7 @@ impl Watch {
                 if self.told.insert(line.clone()) || telling == Telling::All {
                     error!("{line}");
                 }
+                self.standing.refuses(problem);
                 return;
             }
         }
@@ -161,6 +203,7 @@ impl Watch {
             info!("certificate new {new}");
         }
         self.tell(telling);
+        self.standing.serves(Arc::clone(&self.table));
         let config = Some(self.config());
         if let Some(inbound) = inbound.upgrade() {
             let mut served = inbound.tls.write().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +226,8 @@ impl Watch {
             Telling::All => HashSet::new(),
             Telling::News => std::mem::take(&mut self.told),
         };
-        let dates = self.table.date_troubles(unix_micros() / 1_000_000);
+        self.dated = now();
+        let dates = self.table.date_troubles(self.dated);
         let mut told = HashSet::new();
         for trouble in self.table.troubles().iter().chain(&dates) {
             let line = trouble.to_string();
@@ -195,6 +239,11 @@ impl Watch {
         self.told = told;
         info!("certificates {}", self.table);
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    unix_micros() / 1_000_000
 }
 
 /// What is said again.

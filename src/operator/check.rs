@@ -6,6 +6,7 @@ mod names;
 mod next_hops;
 mod policy;
 mod ports;
+mod served;
 mod spool;
 
 use super::ceiling::Ceiling;
@@ -79,10 +80,10 @@ impl fmt::Display for Report {
 pub fn run(config: &Config, now: u64) -> Report {
     let mut report = Report::default();
     resources(config, &mut report);
-    certificates::look(config, now, &mut report);
+    let running = spool::running(&config.spool.dir);
+    certificates::look(config, now, running, &mut report);
     client_certificates(config, &mut report);
     policy::look(config, &mut report);
-    let running = spool::running(&config.spool.dir);
     ports::look(config, running, &mut report);
     // With --user, as that user from here on.
     spool::look(config, running, &mut report);

@@ -15,6 +15,10 @@
 //! facteur-queue 2 tls              ->  tls versions TLSv1.3=12
 //!                                      tls entries mx.example.org=12
 //!                                      ok
+//! facteur-queue 2 certificates     ->  reader 1234
+//!                                      looked 2
+//!                                      serves SOURCE SHA256 UNTIL KEY ISSUER NAMES KEPT
+//!                                      ok
 //! ```
 //!
 //! **Why `heard`.** A relay that hangs may read a request long after its command has given up. What cannot be answered any
@@ -25,11 +29,14 @@
 //! To list the queue needs no socket ([`crate::spool::Inspector`] says why), but only a relay knows what it is trying.
 
 mod ask;
+mod served;
 mod words;
 
-pub use ask::{Asked, ask, intake, now, tls};
+pub use ask::{Asked, ask, certificates, intake, now, tls};
+pub use served::{Said, Served, source};
 pub use words::{Done, Intake, Now, Request};
 
+use super::certificates::Standing;
 use crate::inbound::Counters;
 use crate::limits;
 use crate::net::deadline::within;
@@ -65,6 +72,8 @@ pub struct Reach {
     pub hand: Hand,
     /// What came in.
     pub counters: Arc<Counters>,
+    /// What is served; None where no listener speaks TLS.
+    pub certificates: Option<Arc<Standing>>,
 }
 
 /// The relay's end.
@@ -152,7 +161,12 @@ impl Control {
     }
 }
 
-async fn converse(mut stream: Async<UnixStream>, Reach { hand, counters }: &Reach) {
+async fn converse(mut stream: Async<UnixStream>, reach: &Reach) {
+    let Reach {
+        hand,
+        counters,
+        certificates,
+    } = reach;
     if !is_ours(&stream) {
         return;
     }
@@ -173,6 +187,9 @@ async fn converse(mut stream: Async<UnixStream>, Reach { hand, counters }: &Reac
     let answer = match question {
         Question::Now => return tell_now(&mut stream, hand).await,
         Question::Tls => return tell_tls(&mut stream, counters).await,
+        Question::Certificates => {
+            return tell_certificates(&mut stream, certificates.as_deref()).await;
+        }
         Question::State => intake_of(hand).answer().to_owned(),
         Question::Change(request) => answer(request, hand).await,
     };
@@ -216,6 +233,20 @@ async fn tell_tls(stream: &mut Async<UnixStream>, counters: &Counters) {
     for line in counters.tls.lines(usize::MAX) {
         if say(stream, &line).await.is_err() {
             return;
+        }
+    }
+    // Whoever does not read it has gone.
+    let _ = say(stream, END).await;
+}
+
+/// Tells what is served, a line at a time; others have their turn in between.
+async fn tell_certificates(stream: &mut Async<UnixStream>, standing: Option<&Standing>) {
+    if let Some(state) = standing.map(Standing::now) {
+        for line in served::lines(&state) {
+            if say(stream, &line.to_string()).await.is_err() {
+                return;
+            }
+            smol::future::yield_now().await;
         }
     }
     // Whoever does not read it has gone.

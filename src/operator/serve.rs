@@ -221,11 +221,13 @@ impl Relay {
         let (alive, ended) = channel::bounded::<()>(1);
         let inbound = Arc::new(self.inbound(&router, stopping, cut));
         let hand = schedule.hand();
+        let standing = self.certificates.as_ref().map(Watch::standing);
         let control = self.control.take().map(|control| {
             let executor = Arc::clone(&self.executor);
             let reach = Reach {
                 hand: schedule.hand(),
                 counters: Arc::clone(&inbound.counters),
+                certificates: standing.clone(),
             };
             self.executor.spawn(control.serve(reach, executor))
         });
@@ -242,6 +244,7 @@ impl Relay {
                     // Full: it has not begun to do what was asked before.
                     let _ = names.as_ref().map(|names| names.try_send(()));
                     tell(&inbound.counters);
+                    standing.iter().for_each(|standing| standing.tell());
                 }
                 Ok(signal) => {
                     info!("stopping: {signal:?}");

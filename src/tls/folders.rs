@@ -14,6 +14,8 @@ pub(super) struct Folder {
     /// Every DNS name of its certificate; wildcards as `*.parent`.
     pub names: Vec<String>,
     pub certified: Arc<CertifiedKey>,
+    /// Why what the disk has now is not served instead, where it is not.
+    pub kept: Option<String>,
 }
 
 /// A folder that is not served, and why.

@@ -56,6 +56,8 @@ pub enum Change {
 /// What the disk holds. Bad pairs are in it as such: what is served instead is the table's decision.
 #[derive(Debug)]
 pub struct Found {
+    /// When, in seconds since 1970; 0: dates of certificates play no part.
+    pub moment: u64,
     pub(super) dirs: Vec<Dir>,
     /// The compiled-in table's, by their place in it.
     pub(super) files: BTreeMap<u32, Read>,
@@ -90,6 +92,7 @@ impl Found {
             folders: BTreeMap::new(),
         };
         Self {
+            moment: 0,
             dirs: dirs.iter().map(dir).collect(),
             files: BTreeMap::new(),
             fresh: Vec::new(),

@@ -8,6 +8,7 @@
 //!   4     file        its place in the compiled-in table (u32), read
 //!   5     the look is over
 //!   6     the look that was asked for is over
+//!   7     a look saw nothing new
 //! read    0, why there is no pair; or 1, 2, 3 (PKCS#8, SEC1, PKCS#1), the key, the chain's length (u32), its certificates
 //! ```
 //!
@@ -40,6 +41,8 @@ pub enum Handed {
     Over,
     /// So it is at the end of a look that was asked for.
     OverAsAsked,
+    /// A look saw nothing new: the reader lives.
+    Same,
 }
 
 /// Hands `handed` over. What was a private key is wiped from the memory that this used.
@@ -53,6 +56,7 @@ pub fn send(out: &mut impl Output, handed: Handed) -> io::Result<()> {
         Handed::Change(change) => put_change(&mut frame, change),
         Handed::Over => frame.push(5),
         Handed::OverAsAsked => frame.push(6),
+        Handed::Same => frame.push(7),
     }
     let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
     frame[..4].copy_from_slice(&length.to_le_bytes());
@@ -202,6 +206,7 @@ impl Receiver {
             }
             5 => Handed::Over,
             6 => Handed::OverAsAsked,
+            7 => Handed::Same,
             _ => return None,
         };
         rest.0.is_empty().then_some(handed)

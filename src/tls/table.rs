@@ -13,11 +13,14 @@ use super::found::Found;
 use super::provider;
 use super::validity::{Renewal, Validity};
 pub use choice::Verdict;
+use dates::Dates;
 pub use error::TableError;
 pub use troubles::Trouble;
 
 mod choice;
+mod dates;
 mod default;
+mod dropped;
 mod error;
 pub mod listed;
 mod names;
@@ -50,6 +53,8 @@ pub struct Table {
     compiled: &'static Compiled,
     /// The compiled-in table's pairs that are read at boot, by their place in it.
     files: read::Files,
+    /// Those of them whose files are bad now.
+    kept: read::Kept,
     /// The `--certs` folders.
     folders: Vec<Folder>,
     /// Their names, sorted, and each name's folders by the kinds of their keys.
@@ -57,6 +62,10 @@ pub struct Table {
     /// Embedded pairs that were asked for, the latest last.
     parsed: Mutex<Vec<(u32, parsed::Parsed)>>,
     default: Option<default::Default>,
+    /// Of folders that are gone, or have other certificates now, the certificates that the default still has.
+    gone: Vec<Folder>,
+    /// When which certificates are within their dates as they were when it was put together.
+    holds: dates::Holds,
     provider: Arc<CryptoProvider>,
     troubles: Vec<Trouble>,
 }
@@ -77,7 +86,8 @@ impl Table {
     }
 
     /// Puts the table together anew, as [`Self::load`] with the same arguments, but keeps of this one each certificate
-    /// whose files are bad now, and the default where none can be chosen. A folder that is gone is gone.
+    /// whose files are bad now, and the default where none can be chosen, or the hostname's is gone. Otherwise a folder that is
+    /// gone is gone.
     pub fn load_again(
         &self,
         compiled: &'static Compiled,
@@ -97,17 +107,27 @@ impl Table {
         let provider = provider();
         let mut troubles = Vec::new();
         let known = before.map(|before| &*before.folders);
-        let (folders, skipped) = read::folders(found, known, &mut troubles)?;
+        let read::Folders {
+            good: folders,
+            skipped,
+            dropped,
+        } = read::folders(found, known, &mut troubles)?;
         let superseded = compiled.development && !folders.is_empty();
         let compiled = if superseded { &EMPTY } else { compiled };
-        let (names, clashes) = names::names_of(&folders);
+        let dates = Dates::at(found.moment);
+        let (names, clashes) = names::names_of(&folders, &dates);
+        let files = before.map(|before| &before.files);
+        let (files, kept) = read::files(compiled, found, files, &mut troubles)?;
         let mut table = Self {
             compiled,
-            files: read::files(compiled, found, before.map(|b| &b.files), &mut troubles)?,
+            files,
+            kept,
             names,
             folders,
             parsed: Mutex::default(),
             default: None,
+            gone: Vec::new(),
+            holds: dates.holds(),
             provider,
             troubles,
         };
@@ -120,9 +140,18 @@ impl Table {
             let clash = format!("certificate clash {twice}");
             table.troubles.push(Trouble::warning(clash));
         }
-        let old = before.and_then(|before| before.default.as_ref());
-        table.default = table.choose_default((default, hostname), &skipped, old)?;
+        table.default = table.choose_default((default, hostname), &skipped, before, &dates)?;
+        table.holds = dates.holds();
+        let dropped: Vec<Trouble> = dropped.iter().map(|d| table.dropped(d)).collect();
+        table.troubles.extend(dropped);
         Ok(table)
+    }
+
+    /// Whether the same certificates are within their dates at `now` (seconds since 1970) as when it was put together: else
+    /// it is to be put together anew, so that one that is goes before one that is not.
+    pub fn holds_at(&self, now: u64) -> bool {
+        let (from, until) = self.holds;
+        (from..until).contains(&now)
     }
 
     /// Whether there is no certificate: STARTTLS cannot be offered.
@@ -161,7 +190,8 @@ impl Table {
             let new = told.insert(pair);
             new.then(|| format!("entry={name} reason={trouble:?}"))
         });
-        let folders = self.folders.iter().filter_map(move |folder| {
+        let folders = self.folders.iter().chain(&self.gone);
+        let folders = folders.filter_map(move |folder| {
             let trouble = trouble(&folder.certified, now)?;
             let path = folder.path.display();
             Some(format!("folder={path} reason={trouble:?}"))
@@ -200,6 +230,10 @@ fn trouble(certified: &CertifiedKey, now: u64) -> Option<String> {
 
 #[cfg(test)]
 mod choice_tests;
+#[cfg(test)]
+mod dates_tests;
+#[cfg(test)]
+mod dropped_tests;
 #[cfg(test)]
 mod reload_tests;
 #[cfg(test)]

@@ -132,7 +132,7 @@ fn serve(mut relay: UnixStream, mut reader: Reader) -> io::Result<()> {
     }
 }
 
-/// Hands over each change, and that it was the last; a look that nobody waits for and that sees nothing is not told.
+/// Hands over each change, and that it was the last, or that there was none.
 fn look(relay: &mut UnixStream, reader: &mut Reader, how: Look, over: Handed) -> io::Result<()> {
     let (mut sent, mut changed) = (Ok(()), false);
     reader.look(how, &mut |mut change| {
@@ -145,6 +145,6 @@ fn look(relay: &mut UnixStream, reader: &mut Reader, how: Look, over: Handed) ->
     sent?;
     match changed || how == Look::Final {
         true => handed::send(relay, over),
-        false => Ok(()),
+        false => handed::send(relay, Handed::Same),
     }
 }

@@ -1,6 +1,7 @@
 //! Who looks at the disk for certificates: this process, or a child that may read what this one may not.
 
 use super::child::{COMMAND, Orders};
+use super::standing::Looker;
 use crate::limits;
 use crate::operator::user::User;
 use crate::tls::Found;
@@ -8,7 +9,7 @@ use crate::tls::handed::{Handed, Receiver};
 use crate::tls::reader::{Look, Reader};
 use crate::tls::table::COMPILED;
 use log::error;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -22,6 +23,8 @@ use std::time::Duration;
 pub enum Source {
     Here(Here),
     Child(Child),
+    /// The child has ended, and cannot be had back: that would take root. What is left is the wish to read other files again.
+    Gone(Arc<Wish>),
 }
 
 /// Why there may be another table.
@@ -31,8 +34,12 @@ pub enum News {
     Changed,
     /// It was asked for.
     Asked,
-    /// There will be none.
-    End,
+    /// A look saw nothing new.
+    Nothing,
+    /// Time has passed, and no look came to its end.
+    Silence,
+    /// Nobody looks any more.
+    Lost,
 }
 
 impl Source {
@@ -74,6 +81,17 @@ impl Source {
                 let ended = child.ended();
                 format!("certificates: the process that reads them: {problem}{ended}")
             }),
+            Self::Gone(_) => Err("certificates: nobody reads them".to_owned()),
+        }
+    }
+
+    /// Who looks.
+    pub fn looker(&self) -> Looker {
+        match self {
+            Self::Here(here) if here.reader.is_idle() => Looker::Nobody,
+            Self::Here(_) => Looker::Relay,
+            Self::Child(child) => Looker::Apart(child.process.id()),
+            Self::Gone(_) => Looker::Gone(String::new()),
         }
     }
 
@@ -84,22 +102,36 @@ impl Source {
     pub fn asker(&self) -> io::Result<Asker> {
         match self {
             Self::Here(here) => Ok(Asker::Here(Arc::clone(&here.wish))),
-            Self::Child(child) => child.stream.try_clone().map(Asker::Child),
+            Self::Child(child) => {
+                let wish = Arc::clone(&child.wish);
+                let stream = child.stream.try_clone()?;
+                Ok(Asker::Child(stream, wish))
+            }
+            Self::Gone(wish) => Ok(Asker::Here(Arc::clone(wish))),
         }
     }
 
-    /// Waits until there is something new, and puts it into `found`.
-    pub fn next(&mut self, found: &mut Found) -> News {
-        match self {
-            Self::Here(here) => here.next(found),
-            Self::Child(child) => child.next(found).unwrap_or_else(|problem| {
-                let ended = child.ended();
-                error!(
-                    "certificates: the process that reads them is gone ({problem}{ended}): those that are served stay, and renewals are not seen until facteur is started again, which alone can start another"
-                );
-                News::End
-            }),
-        }
+    /// Waits for the end of a look, and puts what is new into `found`; with [`News::Lost`], says how the reader ended.
+    pub fn next(&mut self, found: &mut Found) -> (News, String) {
+        let (lost, wish) = match self {
+            Self::Here(here) => return (here.next(found), String::new()),
+            Self::Child(child) => match child.next(found) {
+                Ok(news) => return (news, String::new()),
+                Err(problem) => {
+                    let lost = format!("{problem}{}", child.ended());
+                    (lost, Arc::clone(&child.wish))
+                }
+            },
+            Self::Gone(wish) => {
+                let news = match wish.wait(limits::CERTIFICATE_LOOK) {
+                    true => News::Asked,
+                    false => News::Silence,
+                };
+                return (news, String::new());
+            }
+        };
+        *self = Self::Gone(wish);
+        (News::Lost, lost)
     }
 }
 
@@ -111,23 +143,24 @@ pub struct Here {
 
 impl Here {
     fn next(&mut self, found: &mut Found) -> News {
-        loop {
-            let patience = Some(limits::CERTIFICATE_LOOK).filter(|_| !self.reader.is_idle());
-            let asked = self.wish.wait(patience);
-            let mut changed = false;
-            let how = match asked {
-                true => Look::Final,
-                false => Look::Patient,
-            };
-            self.reader.look(how, &mut |change| {
-                changed = true;
-                found.apply(change);
-            });
-            match (asked, changed) {
-                (true, _) => return News::Asked,
-                (false, true) => return News::Changed,
-                (false, false) => {}
-            }
+        let patience = match self.reader.is_idle() {
+            true => limits::CERTIFICATE_DATES,
+            false => limits::CERTIFICATE_LOOK,
+        };
+        let asked = self.wish.wait(patience);
+        let mut changed = false;
+        let how = match asked {
+            true => Look::Final,
+            false => Look::Patient,
+        };
+        self.reader.look(how, &mut |change| {
+            changed = true;
+            found.apply(change);
+        });
+        match (asked, changed) {
+            (true, _) => News::Asked,
+            (false, true) => News::Changed,
+            (false, false) => News::Nothing,
         }
     }
 }
@@ -145,20 +178,11 @@ impl Wish {
         self.heard.notify_one();
     }
 
-    /// Whether it was said within this time; None: waits until it is.
-    fn wait(&self, time: Option<Duration>) -> bool {
+    /// Whether it was said within this time.
+    fn wait(&self, time: Duration) -> bool {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let unsaid = |said: &mut bool| !*said;
-        let mut said = match time {
-            None => {
-                let said = self.heard.wait_while(said, unsaid);
-                said.unwrap_or_else(PoisonError::into_inner)
-            }
-            Some(time) => {
-                let said = self.heard.wait_timeout_while(said, time, unsaid);
-                said.unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
+        let said = self.heard.wait_timeout_while(said, time, |said| !*said);
+        let mut said = said.unwrap_or_else(PoisonError::into_inner).0;
         std::mem::take(&mut *said)
     }
 }
@@ -168,6 +192,8 @@ pub struct Child {
     process: process::Child,
     stream: UnixStream,
     receiver: Receiver,
+    /// Of no use while it lives.
+    wish: Arc<Wish>,
 }
 
 impl Child {
@@ -191,6 +217,7 @@ impl Child {
             process: command.spawn()?,
             stream,
             receiver: Receiver::new(&COMPILED, dirs),
+            wish: Arc::default(),
         })
     }
 
@@ -201,22 +228,30 @@ impl Child {
             let length = Receiver::length(&mut self.stream)?;
             match self.receiver.frame(&mut self.stream, length)? {
                 Handed::Change(change) => found.apply(change),
-                Handed::Over | Handed::OverAsAsked => return Ok(()),
+                Handed::Over | Handed::OverAsAsked | Handed::Same => return Ok(()),
             }
         }
     }
 
     fn next(&mut self, found: &mut Found) -> io::Result<News> {
+        // Its end is seen at once, as is what it hands.
+        self.stream
+            .set_read_timeout(Some(limits::CERTIFICATE_LOOK))?;
+        match rustix::net::recv(&self.stream, &mut [0_u8], RecvFlags::PEEK) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(News::Silence),
+            Err(problem) => return Err(problem.into()),
+            Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+        }
+        self.stream
+            .set_read_timeout(Some(limits::CERTIFICATE_HAND))?;
         loop {
-            // Until something changes, for as long as that takes.
-            self.stream.set_read_timeout(None)?;
             let length = Receiver::length(&mut self.stream)?;
-            self.stream
-                .set_read_timeout(Some(limits::CERTIFICATE_HAND))?;
             match self.receiver.frame(&mut self.stream, length)? {
                 Handed::Change(change) => found.apply(change),
                 Handed::Over => return Ok(News::Changed),
                 Handed::OverAsAsked => return Ok(News::Asked),
+                Handed::Same => return Ok(News::Nothing),
             }
         }
     }
@@ -234,7 +269,8 @@ impl Child {
 /// Asks for a look at once.
 pub enum Asker {
     Here(Arc<Wish>),
-    Child(UnixStream),
+    /// Where it has ended, there is a wish all the same.
+    Child(UnixStream, Arc<Wish>),
 }
 
 impl Asker {
@@ -242,13 +278,16 @@ impl Asker {
     pub fn ask(&self) {
         match self {
             Self::Here(wish) => wish.say(),
-            Self::Child(stream) => {
+            Self::Child(stream, wish) => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 match rustix::net::send(stream, b"?", flags) {
                     Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
-                    Err(problem) => error!(
-                        "certificates unchanged: the process that reads them is gone ({problem})"
-                    ),
+                    Err(problem) => {
+                        error!(
+                            "certificates unchanged: the process that reads them is gone ({problem})"
+                        );
+                        wish.say();
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The command's end of the control socket.
 
 use super::words::{DoneNow, END, HEARD, Question, TLS};
-use super::{Done, Intake, Now, Request, address, unix_socket};
+use super::{Done, Intake, Now, Request, Said, address, unix_socket};
 use crate::limits;
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
@@ -62,6 +62,14 @@ pub fn now(dir: &Path) -> Result<Option<Vec<DoneNow>>, String> {
 pub fn tls(dir: &Path) -> Result<Option<Vec<String>>, String> {
     let figures = |line: &str| line.starts_with(TLS).then(|| line.to_owned());
     lines(dir, Question::Tls, figures)
+}
+
+/// What the relay that runs on the spool in `dir` says of its certificates; None: nobody listens. Blocks, within limits.
+///
+/// # Errors
+/// One line.
+pub fn certificates(dir: &Path) -> Result<Option<Vec<Said>>, String> {
+    lines(dir, Question::Certificates, Said::parse)
 }
 
 /// An answer of several lines, each as `read` reads it.
@@ -188,7 +196,7 @@ impl Heard {
     fn silent(&self, patience: Duration) -> String {
         let void = match self.question {
             Question::Change(_) => ": nothing is done",
-            Question::State | Question::Now | Question::Tls => "",
+            _ => "",
         };
         let path = self.path.display();
         format!("{path}: the relay does not answer within {patience:?}{void}")

@@ -40,6 +40,8 @@ pub enum Question {
     Now,
     /// `check` asks for the figures of its handshakes: lines that begin with [`TLS`], and [`END`].
     Tls,
+    /// `check` asks which certificates it serves: lines ([`super::Said`]), and [`END`].
+    Certificates,
 }
 
 impl fmt::Display for Question {
@@ -49,6 +51,7 @@ impl fmt::Display for Question {
             Self::State => write!(f, "{PROTOCOL} state"),
             Self::Now => write!(f, "{PROTOCOL} now"),
             Self::Tls => write!(f, "{PROTOCOL} tls"),
+            Self::Certificates => write!(f, "{PROTOCOL} certificates"),
         }
     }
 }
@@ -59,7 +62,7 @@ impl Question {
     /// # Errors
     /// One line.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let others = [Self::State, Self::Now, Self::Tls];
+        let others = [Self::State, Self::Now, Self::Tls, Self::Certificates];
         let other = others.into_iter().find(|other| other.to_string() == line);
         other.map_or_else(|| Request::parse(line).map(Self::Change), Ok)
     }
@@ -217,7 +220,13 @@ mod tests {
     fn questions_and_what_is_done_now_are_read_as_they_are_written() {
         let id = Id::parse("1j0t7dfr3v2").expect("an id");
         let retry = Question::Change(Request::Retry(Some(id)));
-        for question in [Question::State, Question::Now, Question::Tls, retry] {
+        for question in [
+            Question::State,
+            Question::Now,
+            Question::Tls,
+            Question::Certificates,
+            retry,
+        ] {
             assert_eq!(Question::parse(&question.to_string()), Ok(question));
         }
         let mut lines = String::new();

@@ -23,7 +23,18 @@ impl Fingerprint {
         octets.copy_from_slice(digest(&SHA256, der).as_ref());
         Self(octets)
     }
+
+    /// Its beginning, as openssl writes it: enough to tell certificates apart for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let octets = self.0.iter().take(SHORT);
+        let octets: Vec<String> = octets.map(|octet| format!("{octet:02X}")).collect();
+        octets.join(":")
+    }
 }
+
+/// Octets of a fingerprint that are shown to people.
+const SHORT: usize = 8;
 
 impl FromStr for Fingerprint {
     type Err = String;

@@ -54,6 +54,11 @@ pub enum TableError {
         /// Why it was skipped.
         reason: String,
     },
+    /// The hostname's certificate was the default, and there is none any more.
+    GoneHostname {
+        /// The hostname.
+        name: String,
+    },
     /// `--default-cert` names nothing; what it could have named.
     UnknownDefault {
         /// What was asked for.
@@ -85,6 +90,10 @@ impl fmt::Display for TableError {
             Self::BadHostname { name, reason } => write!(
                 f,
                 "the certificate of the hostname {name}, which is the default without --default-cert: {reason}"
+            ),
+            Self::GoneHostname { name } => write!(
+                f,
+                "nothing is for the hostname {name} any more, whose certificate is the default without --default-cert"
             ),
             Self::UnknownDefault { name, names } => write!(
                 f,

@@ -5,10 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 use async_rustls::pki_types::CertificateDer;
+use async_rustls::rustls::sign::CertifiedKey;
 
 use super::super::about::About;
+use super::super::client_certificate::Fingerprint;
 use super::super::compiled::Source;
 use super::Table;
+use crate::limits;
 
 /// One certificate of the table.
 #[derive(Debug)]
@@ -20,6 +23,10 @@ pub struct Listed {
     /// The entries that lead to it, sorted: `mx.example.org`, `.example.org` for all names below it, `*.example.org` for
     /// those one label below, and `default` last. None: others serve all its names.
     pub names: Vec<String>,
+    /// The beginning of its SHA-256.
+    pub fingerprint: String,
+    /// Why it serves on though the disk has something else in its place now, where it has.
+    pub kept: Option<String>,
 }
 
 /// Where a certificate is from.
@@ -40,10 +47,59 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A certificate of the table that is not read yet.
+pub struct Unread<'a> {
+    origin: Origin,
+    leaf: CertificateDer<'a>,
+    names: Vec<String>,
+    kept: Option<String>,
+}
+
+impl Unread<'_> {
+    /// Where it is from.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Why it serves on, where the disk has something else in its place now.
+    #[must_use]
+    pub fn kept(&self) -> Option<&str> {
+        self.kept.as_deref()
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub fn read(self) -> Listed {
+        Listed {
+            about: About::of(&self.leaf),
+            fingerprint: Fingerprint::of(&self.leaf).short(),
+            origin: self.origin,
+            names: self.names,
+            kept: self.kept,
+        }
+    }
+}
+
+impl Listed {
+    /// The first few of its names.
+    #[must_use]
+    pub fn first_names(&self) -> String {
+        let (first, rest) = self
+            .names
+            .split_at(self.names.len().min(limits::CHECK_NAMES));
+        match (first, rest.len()) {
+            ([], _) => "none, others serve them".to_owned(),
+            (first, 0) => first.join(" "),
+            (first, more) => format!("{} and {more} more", first.join(" ")),
+        }
+    }
+}
+
 impl Table {
     /// Every certificate, those that end first before the others.
     pub fn listed(&self) -> Vec<Listed> {
-        let mut all: Vec<Listed> = self.listed_lines().chain(self.listed_folders()).collect();
+        let mut all: Vec<Listed> = self.unread().map(Unread::read).collect();
         let until = |listed: &Listed| listed.about.valid.map_or(0, |valid| valid.until);
         all.sort_by(|a, b| {
             let key = |listed: &Listed| (until(listed), listed.names.is_empty());
@@ -53,22 +109,28 @@ impl Table {
         all
     }
 
-    fn listed_folders(&self) -> impl Iterator<Item = Listed> {
+    /// Every certificate, the compiled-in table's first. To read thousands takes a while.
+    pub fn unread(&self) -> impl Iterator<Item = Unread<'_>> {
+        self.unread_lines().chain(self.unread_folders())
+    }
+
+    fn unread_folders(&self) -> impl Iterator<Item = Unread<'_>> {
         let mut names: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (name, at) in &self.names {
             let star = if name.starts_with('.') { "*" } else { "" };
             names.entry(*at).or_default().push(format!("{star}{name}"));
         }
-        let folders = self.folders.iter().enumerate();
+        let folders = self.folders.iter().chain(&self.gone).enumerate();
         folders.filter_map(move |(at, folder)| {
-            let leaf = folder.certified.cert.first()?;
+            let leaf = leaf(&folder.certified)?;
             let origin = Origin::Disk(folder.path.clone());
-            Some(self.listing(origin, leaf, names.remove(&at).unwrap_or_default()))
+            let names = names.remove(&at).unwrap_or_default();
+            Some(self.entry(origin, leaf, names, folder.kept.clone()))
         })
     }
 
     /// The compiled-in table's.
-    fn listed_lines(&self) -> impl Iterator<Item = Listed> {
+    fn unread_lines(&self) -> impl Iterator<Item = Unread<'_>> {
         let mut names: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (name, pair) in self.compiled.uses() {
             let names = names.entry(pair).or_default();
@@ -79,12 +141,12 @@ impl Table {
         }
         names.into_iter().filter_map(|(at, names)| {
             let (origin, leaf) = self.line_leaf(at)?;
-            Some(self.listing(origin, &leaf, names))
+            Some(self.entry(origin, leaf, names, self.kept.get(&at).cloned()))
         })
     }
 
     /// The first certificate of a compiled-in pair, without its key being parsed.
-    fn line_leaf(&self, at: u32) -> Option<(Origin, CertificateDer<'static>)> {
+    fn line_leaf(&self, at: u32) -> Option<(Origin, CertificateDer<'_>)> {
         match self.compiled.pairs.get(at as usize)? {
             Source::Embedded { chain, .. } => {
                 let leaf = self.compiled.chain(chain).next()?;
@@ -92,26 +154,36 @@ impl Table {
             }
             Source::Files { chain, .. } => {
                 let path = Origin::Disk(self.compiled.text(chain).into());
-                Some((path, self.files.get(&at)?.cert.first()?.clone()))
+                Some((path, leaf(self.files.get(&at)?)?))
             }
         }
     }
 
-    fn listing(&self, origin: Origin, leaf: &CertificateDer<'_>, names: Vec<String>) -> Listed {
+    fn entry<'a>(
+        &self,
+        origin: Origin,
+        leaf: CertificateDer<'a>,
+        mut names: Vec<String>,
+        kept: Option<String>,
+    ) -> Unread<'a> {
         let default = self.default.iter().flat_map(|default| &default.pairs);
         let mut shown = default.filter_map(|pair| pair.cert.first());
-        let mut names = names;
         names.sort();
-        if shown.any(|own| own == leaf) {
+        if shown.any(|own| *own == leaf) {
             names.push("default".to_owned());
         }
-        let about = About::of(leaf);
-        Listed {
+        Unread {
             origin,
-            about,
+            leaf,
             names,
+            kept,
         }
     }
+}
+
+/// The certificate itself, without its chain.
+fn leaf(certified: &CertifiedKey) -> Option<CertificateDer<'_>> {
+    Some(CertificateDer::from(certified.cert.first()?.as_ref()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Which folder of `--certs` serves which name, and which had to give way.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use super::super::folders::Folder;
 use super::super::kind::Kind;
+use super::dates::{Dates, Lapse};
 
 /// A name and the place of a folder that serves it; a wildcard as `.parent`.
 pub(super) type Served = (Box<str>, usize);
@@ -16,55 +16,82 @@ pub(super) struct Clash {
     pub folder: usize,
     /// The other's.
     pub winner: usize,
-    /// The other is the folder of exactly that name: as it should be.
-    pub by_name: bool,
+    /// Why the other has them.
+    pub why: Why,
     /// The kind of both keys.
     pub kind: Kind,
     /// The first of the names.
     pub name: String,
     /// How many they are.
     pub count: usize,
+    /// It serves no name at all.
+    pub is_idle: bool,
 }
 
-/// Every name that the folders' certificates are for, sorted, a name's folders by the kind of their keys. Where several
-/// have a name with keys of one kind, the folder of exactly that name has it, else the first.
-pub(super) fn names_of(folders: &[Folder]) -> (Vec<Served>, Vec<Clash>) {
-    let mut names: BTreeMap<(&str, Kind), usize> = BTreeMap::new();
-    let mut clashes = BTreeMap::new();
+/// Why one folder goes before another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Why {
+    /// It is the folder of exactly that name: as it should be.
+    Name,
+    /// It is the first.
+    Order,
+    /// It is within its dates, and the other, which would have the name otherwise, is not.
+    Dates(Lapse),
+}
+
+/// Every name that the folders' certificates are for, sorted, a name's folders by the kind of their keys, those within
+/// their dates first. Where several have a name with keys of one kind, one within its dates has it before others, then the
+/// folder of exactly that name, then the first.
+pub(super) fn names_of(folders: &[Folder], dates: &Dates) -> (Vec<Served>, Vec<Clash>) {
+    let mut all: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, folder) in folders.iter().enumerate() {
-        let kind = Kind::of(folder.certified.key.algorithm());
         for name in &folder.names {
-            let mut first = match names.entry((name, kind)) {
-                Entry::Vacant(new) => *new.insert(at),
-                Entry::Occupied(known) => *known.get(),
-            };
-            if first == at {
-                continue;
+            let of_name = all.entry(name).or_default();
+            if of_name.last() != Some(&at) {
+                of_name.push(at);
             }
-            let mut loser = at;
-            if folder.name == *name && folders[first].name != *name {
-                names.insert((name, kind), at);
-                (first, loser) = (at, first);
-            }
-            let by_name = folders[first].name == *name;
-            let clash = clashes
-                .entry((loser, first, by_name))
-                .or_insert_with(|| Clash {
-                    folder: loser,
-                    winner: first,
-                    by_name,
-                    kind,
-                    name: name.clone(),
-                    count: 0,
-                });
-            clash.count += 1;
         }
     }
-    let entry = |name: &str| Box::<str>::from(name.strip_prefix('*').unwrap_or(name));
-    let mut names: Vec<_> = names
-        .into_iter()
-        .map(|((name, _), at)| (entry(name), at))
-        .collect();
-    names.sort_by(|(a, _), (b, _)| a.cmp(b)); // stable: the kinds stay in order
-    (names, clashes.into_values().collect())
+    let kind = |at: usize| Kind::of(folders[at].certified.key.algorithm());
+    let mut names = Vec::<Served>::new();
+    let mut clashes: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for (name, mut of_name) in all {
+        if of_name.len() > 1 {
+            let lapse = |at: usize| dates.lapse(&folders[at].certified);
+            let otherwise = |at: usize| (folders[at].name != *name, at);
+            of_name.sort_by_key(|&at| (kind(at), lapse(at).is_some(), otherwise(at)));
+            for run in of_name.chunk_by(|&a, &b| kind(a) == kind(b)) {
+                let winner = run[0];
+                for &loser in &run[1..] {
+                    let why = match lapse(loser) {
+                        Some(lapse) if otherwise(loser) < otherwise(winner) => Why::Dates(lapse),
+                        _ if folders[winner].name == *name => Why::Name,
+                        _ => Why::Order,
+                    };
+                    clashes.entry((loser, winner, why)).or_default().push(name);
+                }
+            }
+            of_name.dedup_by_key(|at| kind(*at));
+            of_name.sort_by_key(|&at| lapse(at).is_some()); // stable: then by their kinds
+        }
+        let entry = name.strip_prefix('*').unwrap_or(name);
+        names.extend(of_name.into_iter().map(|at| (entry.into(), at)));
+    }
+    names.sort_by(|(a, _), (b, _)| a.cmp(b)); // stable: a name's folders stay in order
+    let busy: HashSet<usize> = names.iter().map(|(_, at)| *at).collect();
+    let clash = |((folder, winner, why), all): ((usize, usize, Why), Vec<&str>)| Clash {
+        folder,
+        winner,
+        why,
+        kind: kind(folder),
+        // Its own first: the others of a certificate are behind.
+        name: (folders[folder].names.iter())
+            .find(|name| all.contains(&&***name))
+            .cloned()
+            .unwrap_or_default(),
+        count: all.len(),
+        is_idle: !busy.contains(&folder),
+    };
+    let clashes = clashes.into_iter().map(clash).collect();
+    (names, clashes)
 }

@@ -16,12 +16,16 @@ use super::super::folders::{Folder, Skipped};
 use super::super::found::{Dir, Found};
 use super::super::pair::Pair;
 use super::super::reader::files_of;
+use super::dropped::{self, Dropped, How};
 use super::{TableError, Trouble};
 use crate::limits;
 use crate::policy::idn;
 
 /// The chains that the compiled-in table has on the disk, by their place in it.
 pub(super) type Files = BTreeMap<u32, Arc<CertifiedKey>>;
+
+/// Why those of them that were good before are kept as they were.
+pub(super) type Kept = BTreeMap<u32, String>;
 
 /// The compiled-in table's chains on the disk, each checked against every name that it is for. A bad one is an error,
 /// unless `before` has it.
@@ -30,14 +34,14 @@ pub(super) fn files(
     found: &Found,
     before: Option<&Files>,
     troubles: &mut Vec<Trouble>,
-) -> Result<Files, TableError> {
+) -> Result<(Files, Kept), TableError> {
     let mut wanted: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
     for (name, at) in compiled.uses() {
         if let Some(Source::Files { .. }) = compiled.pairs.get(at as usize) {
             wanted.entry(at).or_default().push(name);
         }
     }
-    let mut files = Files::new();
+    let (mut files, mut kept) = (Files::new(), Kept::new());
     for (at, chain, _) in files_of(compiled) {
         let names = wanted.get(&at).map(Vec::as_slice).unwrap_or_default();
         let certified = match (
@@ -50,13 +54,14 @@ pub(super) fn files(
                 troubles.push(Trouble::warning(format!(
                     "certificate kept as it was reason={reason:?}"
                 )));
+                kept.insert(at, reason);
                 Arc::clone(good)
             }
             (Err(error), None) => return Err(error),
         };
         files.insert(at, certified);
     }
-    Ok(files)
+    Ok((files, kept))
 }
 
 fn file(
@@ -85,32 +90,43 @@ fn file(
     }
 }
 
+/// What came of the folders.
+pub(super) struct Folders {
+    pub good: Vec<Folder>,
+    pub skipped: Vec<Skipped>,
+    pub dropped: Vec<Dropped>,
+}
+
 /// The folders of all `--certs`. A bad one is skipped, unless `before` has it; one that cannot be listed is an error at
 /// boot, and later leaves its folders as they were.
 pub(super) fn folders(
     found: &Found,
     before: Option<&[Folder]>,
     troubles: &mut Vec<Trouble>,
-) -> Result<(Vec<Folder>, Vec<Skipped>), TableError> {
+) -> Result<Folders, TableError> {
     let known = before.unwrap_or_default().iter();
-    let known: HashMap<&Path, &Folder> = known.map(|folder| (&*folder.path, folder)).collect();
-    let (mut folders, mut skipped) = (Vec::new(), Vec::new());
+    let mut known: HashMap<&Path, &Folder> = known.map(|folder| (&*folder.path, folder)).collect();
+    let (mut folders, mut skipped, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     for dir in &found.dirs {
         if let Some(problem) = &dir.problem {
             unlisted(dir, problem, before, troubles)?;
         }
         for (path, read) in dir.entries() {
             let at = path.display();
-            match (read, known.get(&*path)) {
-                (Ok(pair), _) => {
+            match (read, known.remove(&*path)) {
+                (Ok(pair), before) => {
                     troubles.extend(useless(&path, pair));
+                    dropped.extend(before.and_then(|before| fewer(before, pair)));
                     folders.push(folder(&path, pair));
                 }
-                (Err(reason), Some(&good)) => {
+                (Err(reason), Some(good)) => {
                     troubles.push(Trouble::warning(format!(
                         "certificate kept as it was folder={at} reason={reason:?}"
                     )));
-                    folders.push(good.clone());
+                    folders.push(Folder {
+                        kept: Some(reason.clone()),
+                        ..good.clone()
+                    });
                 }
                 (Err(reason), None) => {
                     troubles.push(Trouble::warning(format!(
@@ -122,7 +138,29 @@ pub(super) fn folders(
             }
         }
     }
-    Ok((folders, skipped))
+    dropped.extend(known.into_values().map(|gone| Dropped {
+        folder: gone.path.clone(),
+        names: gone.names.clone(),
+        how: How::Removed,
+    }));
+    Ok(Folders {
+        good: folders,
+        skipped,
+        dropped,
+    })
+}
+
+/// The names that a folder has no more.
+fn fewer(before: &Folder, pair: &Pair) -> Option<Dropped> {
+    let names = match Arc::ptr_eq(&before.certified, &pair.certified) {
+        true => Vec::new(),
+        false => dropped::dropped(&before.names, &pair.names),
+    };
+    (!names.is_empty()).then(|| Dropped {
+        folder: before.path.clone(),
+        names,
+        how: How::Renewed,
+    })
 }
 
 fn unlisted(
@@ -164,6 +202,7 @@ fn folder(path: &Path, pair: &Pair) -> Folder {
         name: name(path),
         names: pair.names.clone(),
         certified: Arc::clone(&pair.certified),
+        kept: None,
     }
 }
 

@@ -5,15 +5,15 @@ use super::tests::{leaf, line, table_of};
 use super::*;
 
 /// `--certs` with two folders, read at boot.
-struct Setting {
-    dir: test::Folder,
+pub(super) struct Setting {
+    pub dir: test::Folder,
     hostname: &'static str,
     asked: Option<&'static str>,
-    table: Table,
+    pub table: Table,
 }
 
 impl Setting {
-    fn boot(lineages: &[(&str, &Made)], hostname: &'static str) -> Self {
+    pub fn boot(lineages: &[(&str, &Made)], hostname: &'static str) -> Self {
         let dir = test::Folder::new();
         for (name, made) in lineages {
             dir.lineage(name, made);
@@ -29,7 +29,7 @@ impl Setting {
     }
 
     /// Reads again; the error where the old table stays.
-    fn again(&mut self) -> Result<(), String> {
+    pub fn again(&mut self) -> Result<(), String> {
         let dirs = [self.dir.path().to_path_buf()];
         let read = self.table.load_again(
             &COMPILED,
@@ -41,7 +41,7 @@ impl Setting {
         Ok(())
     }
 
-    fn shows(&self, sni: &str, expected: &Made) -> bool {
+    pub fn shows(&self, sni: &str, expected: &Made) -> bool {
         leaf(&self.table, Some(sni)) == expected.der
     }
 }

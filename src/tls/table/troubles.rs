@@ -8,7 +8,7 @@ use log::Level;
 
 use super::super::compiled::{Source, Span};
 use super::super::found::Fresh;
-use super::names::Clash;
+use super::names::{Clash, Why};
 use super::{Table, TableError};
 use crate::limits;
 
@@ -17,7 +17,7 @@ use crate::limits;
 pub struct Trouble {
     /// A warning, or something that is as it should be.
     pub level: Level,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Trouble {
@@ -85,12 +85,16 @@ impl Table {
             count => format!("{} and {} more", clash.name, count - 1),
         };
         let kind = clash.kind;
-        let text = format!(
+        let mut text = format!(
             "certificate clash folder={loser} names={names:?} kind={kind} served_by={winner}"
         );
-        let level = match clash.by_name {
-            true => Level::Info,
-            false => Level::Warn,
+        if let Why::Dates(lapse) = clash.why {
+            text += &format!(" reason={:?}", lapse.reason());
+        }
+        // A folder that serves nothing at all is hardly meant.
+        let level = match clash.why {
+            Why::Name if !clash.is_idle => Level::Info,
+            _ => Level::Warn,
         };
         Trouble { level, text }
     }

@@ -156,7 +156,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         let lane = size_of::<(Key, State<F>)>() + 1;
         // A HashMap is at most 7/8 full, doubles, and holds the old table while it moves.
         let lanes = limits::LANES.next_power_of_two() * 2 * lane * 3 / 2;
-        let lines = limits::LANES.next_power_of_two() * 2 * size_of::<Key>();
+        let lines = limits::LANES.next_power_of_two() * STANDINGS.len() * size_of::<Key>();
         messages * size_of::<Node<T>>() + lanes + lines + Proven::MEMORY
     }
 
@@ -452,9 +452,10 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
     }
 
     fn next_in_line(&mut self) -> Option<Key> {
-        STANDINGS
-            .into_iter()
-            .find_map(|standing| self.next_of(standing))
+        let mut order = self.lines.order().into_iter();
+        let (key, standing) = order.find_map(|one| Some((self.next_of(one)?, one)))?;
+        self.lines.had_its_turn(standing);
+        Some(key)
     }
 
     fn next_of(&mut self, standing: Standing) -> Option<Key> {

@@ -48,8 +48,8 @@ impl Shared {
     ) -> Option<Ticket> {
         let now = self.now();
         let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
-        let next = self.next_try(&info, now);
-        log_outcomes(&info, message, &attempt, too_old, next - now);
+        let wait = self.next_try(&info, now) - now;
+        log_outcomes(&info, message, &attempt, too_old, wait);
         let moment = Moment {
             now,
             too_old,
@@ -70,6 +70,8 @@ impl Shared {
         count(&self.counters.failed, masks.silent | failed);
         count(&self.counters.deferred, deferred);
         let at_once = ticket.part(masks.at_once);
+        // The clock may have been set back while the sender was told: by the old time it would wait for years.
+        let next = self.now() + wait;
         let defer = (deferred != 0).then_some(Deferral { next });
         let outcome = Outcome { done, defer };
         let note = note(&attempt, now);

@@ -333,11 +333,14 @@ impl Queue {
         place: Place,
         to: &Generations,
     ) -> Option<Generations> {
-        let before = *self.get(*slots.first()?)?;
+        let first = *slots.first()?;
+        let before = *self.get(first)?;
         let from = self.generations(&before);
         self.sparse.remove(&before.id);
         let span = self.span(before.id, to);
-        for &slot in slots {
+        // All of them, also what a DSN holds whose commit was slow and came only after the message was lifted.
+        let ring: Vec<u32> = self.ring(first).collect();
+        for slot in ring {
             if let Some(entry) = self.get_mut(slot) {
                 (entry.generation, entry.offset, entry.span) =
                     (place.generation, place.offset, span);

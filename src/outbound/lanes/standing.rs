@@ -56,24 +56,45 @@ impl Workers {
 /// Lanes that wait for a slot, a line for each standing. A lane whose standing changes leaves its place behind, which is
 /// passed over.
 #[derive(Debug, Default)]
-pub(super) struct Lines([VecDeque<Key>; STANDINGS.len()]);
+pub(super) struct Lines {
+    lines: [VecDeque<Key>; STANDINGS.len()],
+    /// The last slot went to a lane that is proven.
+    proven_had_its_turn: bool,
+}
 
 impl Lines {
     pub fn of(&mut self, standing: Standing) -> &mut VecDeque<Key> {
-        &mut self.0[standing as usize]
+        &mut self.lines[standing as usize]
     }
 
     pub fn is_empty(&self, standing: Standing) -> bool {
-        self.0[standing as usize].is_empty()
+        self.lines[standing as usize].is_empty()
+    }
+
+    /// Which line is to be looked at first. Proven lanes and those of which nothing is known take turns: as many busy ones
+    /// as there are slots would keep all others waiting as long as there is mail for them.
+    pub fn order(&self) -> [Standing; STANDINGS.len()] {
+        let [proven, unknown, suspect] = STANDINGS;
+        match self.proven_had_its_turn {
+            true => [unknown, proven, suspect],
+            false => STANDINGS,
+        }
+    }
+
+    /// A lane of that line has got a slot.
+    pub fn had_its_turn(&mut self, standing: Standing) {
+        self.proven_had_its_turn = standing == Standing::Proven;
     }
 
     /// Whether another lane than this one waits there.
     pub fn has_others(&self, standing: Standing, key: Key) -> bool {
-        self.0[standing as usize].iter().any(|&waits| waits != key)
+        self.lines[standing as usize]
+            .iter()
+            .any(|&waits| waits != key)
     }
 
     pub fn clear(&mut self) {
-        self.0.iter_mut().for_each(VecDeque::clear);
+        self.lines.iter_mut().for_each(VecDeque::clear);
     }
 }
 

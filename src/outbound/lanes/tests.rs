@@ -148,6 +148,28 @@ fn a_thousand_first_attempts_that_hang_leave_slots_for_who_took_mail_before() {
 }
 
 #[test]
+fn a_destination_that_took_mail_does_not_keep_the_others_waiting_for_ever() {
+    let mut book = Book::new(1, 8);
+    for n in 0..1000 {
+        let _ = book.push(to(1), Age::Fresh, n).unwrap();
+    }
+    assert_eq!(ticket(take(&mut book, to(1), 0)), 0);
+    assert_eq!(book.works(to(1)), None);
+    let _ = book.push(to(2), Age::Fresh, 5000).unwrap();
+    let turns = (1..9).find(|_| {
+        let taken = book.take(to(1), 0, limits::CONNECTION_MESSAGES, || 0);
+        let Taken::Leave(left) = taken else {
+            panic!("its turn is over, not {taken:?}")
+        };
+        left.start == Some(to(2))
+    });
+    assert!(turns.is_some_and(|turns| turns <= 2), "{turns:?}");
+    // And the other way round.
+    assert_eq!(ticket(take(&mut book, to(2), 1)), 5000);
+    assert_eq!(book.leave(to(2)).start, Some(to(1)));
+}
+
+#[test]
 fn what_waited_when_its_lane_failed_is_told_so_and_what_came_later_is_not() {
     let mut book = Book::new(8, 8);
     for n in 0..3 {

@@ -63,6 +63,23 @@ fn a_lifted_message_is_not_given_out_and_one_in_flight_not_lifted() {
 }
 
 #[test]
+fn what_a_late_report_holds_moves_with_its_message() {
+    let mut queue = Queue::new(0);
+    let (original, _) = queue.insert(entry(1, 0), &run());
+    let (dsn, _) = queue.insert(entry(2, 0), &run());
+    let slots = queue.lift(original, 1).unwrap();
+    queue.hold(original, 0b011, (2, dsn));
+    let place = Place {
+        generation: 9,
+        segment: 3,
+        offset: 8192,
+    };
+    queue.relocate(&slots, place, &Generations::of(9));
+    let held = queue.held_for(2).unwrap();
+    assert_eq!((held.generation, held.offset), (9, 8192));
+}
+
+#[test]
 fn entries_come_when_they_are_due_and_once() {
     let mut queue = Queue::new(0);
     assert!(queue.insert(entry(1, 50), &run()).1);

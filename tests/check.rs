@@ -181,6 +181,14 @@ fn files_of_names_are_read_and_their_lack_is_warned_of() {
     let found = lab.check(&domain);
     let line = found.line(&["--domain a.test: takes every local part", "--recipients"]);
     assert!(line.starts_with("warning: "), "{line}");
+    let asked = ["--domain", "a.test=lmtp:/nowhere/lmtp", "--verify-rcpt"];
+    let found = lab.check(&[&asked[..], &["--domain", "b.test=maildir:mail/{user}"]].concat());
+    found.line(&["--domain b.test: takes every local part"]);
+    assert!(
+        !found
+            .text
+            .contains("--domain a.test: takes every local part")
+    );
     lab.folder.file("list", "ann@a.test\npostmaster@a.test\n");
     lab.folder.file("aliases", "root: ann@b.test\n");
     let files = ["--recipients", "list", "--alias", "aliases"];

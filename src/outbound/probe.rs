@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use smol::lock::Semaphore;
 
-use super::attempt::{Connector, Said};
+use super::attempt::{Connector, Resting, Said};
 use super::route::Router;
 use crate::limits;
 use crate::net::deadline::within;
@@ -30,7 +30,8 @@ struct Known {
 
 impl Prober {
     /// What it can come to hold, beside its connections: octets.
-    pub const MEMORY: usize = limits::VERIFY_ENTRIES * limits::VERIFY_ENTRY;
+    pub const MEMORY: usize =
+        limits::VERIFY_ENTRIES * limits::VERIFY_ENTRY + limits::HOSTS_RESTING * Resting::ENTRY;
 
     /// With connections of its own, beside those of the schedule.
     #[must_use]

@@ -83,7 +83,10 @@ impl Servers {
     ) -> Result<Heard, DnsError> {
         let favourite = self.favourite.load(Ordering::Relaxed);
         let mut edns = Edns::On;
-        let mut last = String::from("no DNS server is known");
+        let mut last = String::from(match servers.is_empty() {
+            true => "no DNS server is known",
+            false => "no DNS server has answered in time",
+        });
         for turn in 0..servers.len() * limits::DNS_ROUNDS {
             let index = favourite.wrapping_add(turn) % servers.len();
             let left = deadline.saturating_duration_since(Instant::now());

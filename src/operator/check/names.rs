@@ -47,6 +47,7 @@ pub fn look(config: &Config, report: &mut Report) {
 fn without_recipients(config: &Config, report: &mut Report) {
     for domain in config.relay.domains.iter().filter(|it| *it != "localhost") {
         let then = match config.routes.target(domain) {
+            Target::Smtp(_) | Target::Lmtp(_) if config.verify_rcpt => continue,
             Target::Maildir(_) => "makes a Maildir for each",
             _ => "bounces what its mailboxes refuse later to senders who may be forged",
         };

@@ -357,7 +357,7 @@ fn what_a_running_relay_serves_is_told_beside_what_the_disk_has() {
     let facteur = Facteur::start_on(lab.port, lab.folder.as_ref(), &flags);
     let check = || lab.check(&["--hostname", "mx.test", "--certs", "live"]);
     let found = check();
-    found.is_fine(&["names=\"mx.test default\"", " sha256=", " served=yes"]);
+    found.is_fine(&["names=\"mx.test default\"", " sha256=", " relay=same"]);
     found.is_fine(&["serves 3 certificates, as they are on the disk", "itself"]);
     // A renewal just now: the relay sees it at its next look, and check waits for that.
     lay("mx.test", &certificates::made(&["mx.test"]));

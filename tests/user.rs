@@ -230,7 +230,7 @@ fn check_sees_that_the_reader_is_dead_and_what_is_served_instead() {
         "ok: the running relay: serves 1 certificates, as they are on the disk, and process {child} looks"
     );
     assert!(text.contains(&looks), "{text}");
-    assert!(text.contains(" served=yes\n"), "{text}");
+    assert!(text.contains(" relay=same\n"), "{text}");
     let killed = Command::new("sh")
         .args(["-c", &format!("kill -KILL {child}")])
         .status();
@@ -245,11 +245,14 @@ fn check_sees_that_the_reader_is_dead_and_what_is_served_instead() {
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
-    assert!(text.contains(" served=no\n"), "{text}");
+    assert!(text.contains(" relay=differs\n"), "{text}");
     facteur.signal("HUP");
     facteur.wait_log(&["WARN", "certificates kept=0 reader=gone"]);
     assert_eq!(
-        facteur.log().matches("that reads them is gone (un").count(),
+        facteur
+            .log()
+            .matches("that reads them is gone (signal")
+            .count(),
         1
     );
     facteur.stop();

@@ -330,7 +330,7 @@ mod tests {
             match receive(&receiver, &frame).unwrap() {
                 Handed::Change(change) => found.apply(change),
                 Handed::Over => {}
-                Handed::OverAsAsked => panic!("nobody asked"),
+                Handed::OverAsAsked | Handed::Same => panic!("nobody asked"),
             }
         }
         let told = |found: &Found| {

@@ -79,7 +79,7 @@ impl Source {
             }
             Self::Child(child) => child.first(found).map_err(|problem| {
                 let ended = child.ended();
-                format!("certificates: the process that reads them: {problem}{ended}")
+                format!("certificates: the process that reads them: {problem}, {ended}")
             }),
             Self::Gone(_) => Err("certificates: nobody reads them".to_owned()),
         }
@@ -118,7 +118,12 @@ impl Source {
             Self::Child(child) => match child.next(found) {
                 Ok(news) => return (news, String::new()),
                 Err(problem) => {
-                    let lost = format!("{problem}{}", child.ended());
+                    let ended = child.ended();
+                    let lost = match problem.kind() {
+                        // Its own end, in other words.
+                        io::ErrorKind::UnexpectedEof if !ended.is_empty() => ended,
+                        _ => format!("{problem}, {ended}"),
+                    };
                     (lost, Arc::clone(&child.wish))
                 }
             },
@@ -260,7 +265,7 @@ impl Child {
     fn ended(&mut self) -> String {
         let _ = self.process.kill();
         match self.process.wait() {
-            Ok(status) => format!(", {status}"),
+            Ok(status) => status.to_string(),
             Err(_) => String::new(),
         }
     }

@@ -82,10 +82,10 @@ fn tell(certificate: &Listed, now: Option<u64>, live: Option<&Live>, report: &mu
     let served = match live.map(|live| live.serves(certificate)) {
         None => String::new(),
         Some(None) => format!(" sha256={}", certificate.fingerprint),
-        Some(Some(true)) => format!(" sha256={} served=yes", certificate.fingerprint),
+        Some(Some(true)) => format!(" sha256={} relay=same", certificate.fingerprint),
         Some(Some(false)) => {
             gravity = Gravity::Warning;
-            format!(" sha256={} served=no", certificate.fingerprint)
+            format!(" sha256={} relay=differs", certificate.fingerprint)
         }
     };
     report.add(

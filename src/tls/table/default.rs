@@ -106,7 +106,8 @@ impl Table {
         let gone = had.filter(is_used).map(|folder| Folder {
             names: Vec::new(),
             kept: Some(
-                "its folder is gone, or for other names now, and it was the default".to_owned(),
+                "its folder is gone, or for other names now; it stays, because it is the default"
+                    .to_owned(),
             ),
             ..folder.clone()
         });

@@ -8,8 +8,10 @@ use super::der::{element, elements};
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
-/// The tags of a version, of the list of extensions, of a BOOLEAN, of a DNS name, of an OCTET STRING.
-const VERSION: u8 = 0xa0;
+/// The version, its tag and content: an INTEGER of 2.
+const VERSION_3: (u8, &[u8]) = (0xa0, &[2, 1, 2]);
+
+/// The tags of the list of extensions, of a BOOLEAN, of a DNS name, of an OCTET STRING.
 const EXTENSIONS: u8 = 0xa3;
 const BOOLEAN: u8 = 1;
 const DNS_NAME: u8 = 0x82;
@@ -20,7 +22,7 @@ pub fn is_authority(certificate: &[u8]) -> bool {
     let Some(signed) = signed(certificate) else {
         return false;
     };
-    if elements(signed).all(|(tag, _)| tag != VERSION) {
+    if elements(signed).all(|element| element != VERSION_3) {
         return true;
     }
     let constraints = find(signed, BASIC_CONSTRAINTS).and_then(element);

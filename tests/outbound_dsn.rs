@@ -398,7 +398,7 @@ fn requiretls_goes_to_no_next_hop_yet_and_into_a_mailbox() {
     });
     relay.until_empty();
     assert_eq!(maildir(&folder.0.join("eve")).len(), 1);
-    assert_eq!(relay.counted(|counters| &counters.delivered), 2);
+    assert_eq!(relay.counted(|counters| &counters.dsns), 1, "bob's");
     assert_eq!(boxes.join().unwrap(), "RCPT TO:<joe@boxes.example>");
     assert_eq!(peer.connections(), 0, "no host is asked in vain");
     let dsns = maildir(&folder.0.join("ann"));

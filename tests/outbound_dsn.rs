@@ -11,7 +11,11 @@ mod support;
 use facteur::smtp::parameters::{Notify, Ret};
 use facteur::spool::{Addressee, Facts, Role, Sender};
 use peer::{Answer, Event, Peer};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
+use std::thread::{self, JoinHandle};
 
 use relay::{Folder, Relay, Setup, maildir};
 use support::facteur::Facteur;
@@ -343,11 +347,42 @@ fn the_report_names_what_the_sender_named() {
     relay.stop();
 }
 
+/// An LMTP server at a Unix socket, for one message, without TLS; its RCPT.
+fn boxes_behind(socket: &Path) -> JoinHandle<String> {
+    let listener = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(peer::PATIENCE)).unwrap();
+        let (mut out, mut rcpt) = (stream.try_clone().unwrap(), String::new());
+        out.write_all(b"220 boxes\r\n").unwrap();
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let reply = match line.split([' ', ':']).next() {
+                Some("LHLO") => "250-boxes\r\n250 ENHANCEDSTATUSCODES\r\n",
+                Some("DATA") => "354 go\r\n",
+                Some("MAIL" | ".") => "250 2.0.0 ok\r\n",
+                Some("RCPT") => {
+                    rcpt = line;
+                    "250 2.1.5 ok\r\n"
+                }
+                Some("QUIT") => "221 bye\r\n",
+                _ => continue,
+            };
+            out.write_all(reply.as_bytes()).unwrap();
+        }
+        rcpt
+    })
+}
+
 #[test]
 fn requiretls_goes_to_no_next_hop_yet_and_into_a_mailbox() {
     let folder = Folder::new("requiretls");
     let peer = with_dsn();
-    let relay = Relay::start(&folder.0, &to_peer_or_home(&folder, &peer));
+    let mut setup = to_peer_or_home(&folder, &peer);
+    let socket = folder.0.join("lmtp");
+    let boxes = boxes_behind(&socket);
+    let lmtp = format!("lmtp:{}", socket.display());
+    setup.routes.push(("boxes.example".to_owned(), lmtp));
+    let relay = Relay::start(&folder.0, &setup);
     let sender = Sender {
         address: "ann@home.example",
         ..Sender::default()
@@ -356,13 +391,15 @@ fn requiretls_goes_to_no_next_hop_yet_and_into_a_mailbox() {
         require_tls: true,
         ..Facts::default()
     };
-    let to = ["bob@one.test", "eve@home.example"].map(Addressee::from);
+    let to = ["bob@one.test", "eve@home.example", "joe@boxes.example"].map(Addressee::from);
     relay.submit_with(&sender, &to, facts, TEXT);
     relay.until("a report", |_| {
         relay.counted(|counters| &counters.dsns) == 1
     });
     relay.until_empty();
     assert_eq!(maildir(&folder.0.join("eve")).len(), 1);
+    assert_eq!(relay.counted(|counters| &counters.dsns), 1, "bob's");
+    assert_eq!(boxes.join().unwrap(), "RCPT TO:<joe@boxes.example>");
     assert_eq!(peer.connections(), 0, "no host is asked in vain");
     let dsns = maildir(&folder.0.join("ann"));
     assert_eq!(dsns.len(), 1);

@@ -4,6 +4,7 @@
 mod peer;
 mod support;
 
+use facteur::limits;
 use peer::{Answer, Event, Peer};
 use support::Folder;
 use support::facteur::Facteur;
@@ -38,14 +39,20 @@ fn commands(peer: &Peer) -> Vec<String> {
 fn the_target_s_refusal_is_the_answer_to_rcpt_and_is_remembered() {
     let folder = Folder::new();
     let peer = Peer::start(|_, asked| match asked {
-        "RCPT TO:<no@in.test>" => Some(Answer::Say("550 5.1.1 nobody")),
+        "RCPT TO:<no@in.test>" => {
+            Some(Answer::Say("550-5.1.1 We know of\r\n550 5.1.1 nobody here"))
+        }
+        "RCPT TO:<odd@in.test>" => Some(Answer::Say("571 go away")),
         "RCPT TO:<later@in.test>" => Some(Answer::Say("450 4.2.1 later")),
         _ => None,
     });
     let (facteur, mut client) = relay(&folder, &peer);
     client
-        .say("RCPT TO:<no@in.test>", "550 5.1.1")
-        .expect("refused");
+        .say(
+            "RCPT TO:<no@in.test>",
+            "550 5.1.1 We know of nobody here\r\n",
+        )
+        .expect("refused in its words");
     let asked = [
         &format!("EHLO {}", own_name(&peer)),
         "MAIL FROM:<>",
@@ -59,8 +66,11 @@ fn the_target_s_refusal_is_the_answer_to_rcpt_and_is_remembered() {
     });
     assert_eq!(commands(&peer), asked);
     client
-        .say("RCPT TO:<no@in.test>", "550 5.1.1")
-        .expect("refused");
+        .say(
+            "RCPT TO:<no@in.test>",
+            "550 5.1.1 We know of nobody here\r\n",
+        )
+        .expect("refused in its words");
     assert_eq!(peer.connections(), 1, "it was asked again");
     for fine in [
         "yes@in.test",
@@ -73,6 +83,9 @@ fn the_target_s_refusal_is_the_answer_to_rcpt_and_is_remembered() {
             .expect("accepted");
     }
     assert_eq!(peer.connections(), 3);
+    client
+        .say("RCPT TO:<odd@in.test>", "550 5.1.1 go away\r\n")
+        .expect("refused");
     drop(client);
     facteur.stop();
 }
@@ -118,6 +131,46 @@ fn a_target_that_is_down_or_silent_costs_a_moment_once() {
         "it was asked again though it is silent"
     );
     facteur.kill();
+}
+
+#[test]
+fn a_session_causes_so_many_questions() {
+    let folder = Folder::new();
+    let peer = Peer::start(|_, asked| {
+        let no = asked.starts_with("RCPT TO:<no");
+        no.then_some(Answer::Say("550 5.1.1 nobody"))
+    });
+    let (facteur, mut client) = relay(&folder, &peer);
+    client
+        .say("RCPT TO:<no1@in.test>", "550 5.1.1 nobody")
+        .expect("refused");
+    for n in 1..limits::VERIFY_ASKS {
+        if n % 100 == 0 {
+            client.say("RSET", "250").expect("RSET");
+            client.say("MAIL FROM:<a@out.test>", "250").expect("MAIL");
+        }
+        client
+            .say(&format!("RCPT TO:<u{n}@in.test>"), "250")
+            .expect("taken");
+    }
+    client.say("RSET", "250").expect("RSET");
+    client.say("MAIL FROM:<a@out.test>", "250").expect("MAIL");
+    client
+        .say("RCPT TO:<no2@in.test>", "250")
+        .expect("taken unasked");
+    client
+        .say("RCPT TO:<no1@in.test>", "550 5.1.1 nobody")
+        .expect("remembered");
+    assert_eq!(peer.connections(), limits::VERIFY_ASKS);
+    // Another session has its own.
+    let mut other = Client::connect(facteur.port).expect("a session");
+    other.say("EHLO x", "250").expect("hello");
+    other.say("MAIL FROM:<a@out.test>", "250").expect("MAIL");
+    other
+        .say("RCPT TO:<no2@in.test>", "550 5.1.1 nobody")
+        .expect("refused");
+    drop((client, other));
+    facteur.stop();
 }
 
 #[test]

@@ -61,6 +61,8 @@ struct Session {
     /// When it was greeted, or its last message accepted.
     fruitless_since: Instant,
     pace: Pace,
+    /// Questions to next hops, of whether a recipient exists.
+    asks: usize,
 }
 
 struct Hello {
@@ -102,6 +104,7 @@ pub async fn run(
         waiting_since: began,
         fruitless_since: began,
         pace: Pace::default(),
+        asks: 0,
     };
     debug!("connect session=i{number} client={peer}");
     let end = session

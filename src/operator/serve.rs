@@ -11,7 +11,7 @@ use super::user::User;
 use crate::inbound::session::Door;
 use crate::inbound::slots::Slots;
 use crate::inbound::turns::Turns;
-use crate::inbound::verify::{Existence, Verify};
+use crate::inbound::verify::{Answer, Existence, May, Verify};
 use crate::inbound::{Counters, Inbound, listener};
 use crate::limits;
 use crate::net::deadline::within;
@@ -337,17 +337,19 @@ impl Relay {
         }
         let prober = Arc::new(Prober::new(Arc::clone(router), self.connector()));
         let names = Arc::clone(&self.names);
-        Some(Box::new(move |address| {
+        Some(Box::new(move |address, may| {
             let domain = domain(address);
             let target = names.routes.target(&idn::key(domain)).clone();
             let asked =
                 names.relay.is_ours(domain) && matches!(target, Target::Smtp(_) | Target::Lmtp(_));
             let (prober, address) = (Arc::clone(&prober), address.to_owned());
             Box::pin(async move {
-                match asked && prober.is_refused(&target, &address).await {
-                    true => Existence::Refused,
-                    false => Existence::NotRefused,
-                }
+                let (refused, asked) = match asked.then(|| prober.known(&target, &address)) {
+                    Some(None) if may == May::Ask => (prober.ask(&target, &address).await, 1),
+                    known => (known.flatten().flatten(), 0),
+                };
+                let existence = refused.map_or(Existence::NotRefused, Existence::Refused);
+                Answer { existence, asked }
             })
         }))
     }

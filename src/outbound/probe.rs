@@ -2,8 +2,9 @@
 //!
 //! What is not known is accepted: a next hop that is down, slow or busy must not cost mail.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod memory;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smol::lock::Semaphore;
@@ -13,20 +14,18 @@ use super::route::Router;
 use crate::limits;
 use crate::net::deadline::within;
 use crate::policy::target::Target;
+use memory::Memory;
 
 /// Asks next hops, and remembers what they said. One is made at boot and shared.
 pub struct Prober {
     router: Arc<Router>,
     connector: Connector,
     turns: Semaphore,
-    known: Mutex<HashMap<String, Known>>,
+    memory: Mutex<Memory>,
 }
 
-/// What is known of an address or, under its name, of a target that said nothing.
-struct Known {
-    refused: bool,
-    until: Instant,
-}
+/// The target's reply, where it refuses a recipient for good.
+pub type Refused = Option<String>;
 
 impl Prober {
     /// What it can come to hold, beside its connections: octets.
@@ -40,19 +39,20 @@ impl Prober {
             router,
             connector,
             turns: Semaphore::new(limits::VERIFY_CONNECTIONS),
-            known: Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
-    /// Whether the target refuses the address for good. Takes [`limits::VERIFY_WAIT`] at most, and then it is not refused.
-    pub async fn is_refused(&self, target: &Target, address: &str) -> bool {
-        let host = target.to_string();
-        if let Some(refused) = self.known(address).or_else(|| self.known(&host)) {
-            return refused;
-        }
-        let Some(_turn) = self.turns.try_acquire() else {
-            return false;
-        };
+    /// What is remembered of the address, or of a target that said nothing; None: nothing.
+    pub fn known(&self, target: &Target, address: &str) -> Option<Refused> {
+        let (mut memory, now) = (self.memory(), Instant::now());
+        let known = memory.get(address, now);
+        known.or_else(|| memory.get(&target.to_string(), now))
+    }
+
+    /// Asks the target. Takes [`limits::VERIFY_WAIT`] at most, and then the address is not refused.
+    pub async fn ask(&self, target: &Target, address: &str) -> Refused {
+        let _turn = self.turns.try_acquire()?;
         let asked = within(limits::VERIFY_WAIT, async {
             // Its domain matters to a target by MX alone, and that is never asked.
             match self.router.hops(target, "").await {
@@ -61,36 +61,28 @@ impl Prober {
             }
         });
         match asked.await.unwrap_or(Said::Nothing) {
-            Said::Accepted => self.remember(address, false, limits::VERIFY_ACCEPTED),
-            Said::Refused(reply) => {
+            Said::Accepted => self.remember(address, None, limits::VERIFY_ACCEPTED),
+            Said::Refused(mut reply) => {
+                reply.truncate(limits::REPLY_QUOTED + 16); // it is ASCII
                 log::info!("verify to={address:?} target={target} result=refused reply={reply:?}");
-                self.remember(address, true, limits::VERIFY_REFUSED)
+                self.remember(address, Some(reply), limits::VERIFY_REFUSED)
             }
-            Said::Undecided => false,
+            Said::Undecided => None,
             Said::Nothing => {
                 log::info!("verify to={address:?} target={target} result=unknown then=accepted");
-                self.remember(&host, false, limits::VERIFY_PAUSE)
+                self.remember(&target.to_string(), None, limits::VERIFY_PAUSE)
             }
         }
     }
 
-    fn known(&self, name: &str) -> Option<bool> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.get(name).filter(|known| known.until > Instant::now());
-        found.map(|known| known.refused)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, name: &str, refused: bool, lasts: Duration) -> bool {
-        let now = Instant::now();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= limits::VERIFY_ENTRIES {
-            known.retain(|_, known| known.until > now);
-        }
-        if known.len() >= limits::VERIFY_ENTRIES {
-            known.clear();
-        }
-        let until = now + lasts;
-        known.insert(name.to_owned(), Known { refused, until });
-        refused
+    fn remember(&self, name: &str, refused: Refused, lasts: Duration) -> Refused {
+        let refused: Option<Box<str>> = refused.map(Into::into);
+        self.memory()
+            .put(name, refused.clone(), lasts, Instant::now());
+        refused.map(Into::into)
     }
 }

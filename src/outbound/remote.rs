@@ -190,6 +190,8 @@ struct Watched<'m> {
     filter: Option<Filter>,
     /// Octets as they go out.
     size: u64,
+    /// REQUIRETLS, where it leaves this machine.
+    requires_tls: bool,
 }
 
 impl<'m> Watched<'m> {
@@ -201,6 +203,7 @@ impl<'m> Watched<'m> {
             far && !message.sender.is_empty() && senders.from_field() == FromField::Replaced;
         let mut mail = Self {
             size: message.size,
+            requires_tls: message.facts.require_tls && !target.is_local(),
             message,
             problem: None,
             reading: Reading::NotBegun,
@@ -262,7 +265,7 @@ impl Envelope for Watched<'_> {
         self.message.has_utf8_headers()
     }
     fn requires_tls(&self) -> bool {
-        self.message.requires_tls()
+        self.requires_tls
     }
     fn ret(&self) -> Option<Ret> {
         self.message.ret

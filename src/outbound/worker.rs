@@ -223,9 +223,7 @@ impl Worker {
         let bits = merge_twins(&mut message.recipients);
         let known = failed.filter(|failure| failure.destination.is(&to));
         let handed = match (known, &to.target, &shared.maildir) {
-            (_, target, _)
-                if message.facts.require_tls && !matches!(target, Target::Maildir(_)) =>
-            {
+            (_, target, _) if message.facts.require_tls && !target.is_local() => {
                 // No host would change that, so none is asked.
                 let lack = Lack::RequireTls;
                 let why = Reason::ours(&lack.enhanced().to_string(), lack.to_string());

@@ -104,6 +104,13 @@ impl MaildirTemplate {
 const MAX_FOLDER_NAME: usize = 255;
 
 impl Target {
+    /// Whether mail to it stays on this machine: that is no hop of a network, and needs no TLS, not for REQUIRETLS either
+    /// (RFC 8689 is about transmission by SMTP).
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Maildir(_) | Self::Lmtp(Lmtp::Socket(_)))
+    }
+
     /// The value of `--relay`: `HOST[:PORT]` or `smtps:HOST[:PORT]`, never by MX.
     ///
     /// # Errors

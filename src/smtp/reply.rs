@@ -1,5 +1,7 @@
 //! Replies as facteur writes them: code, enhanced code (RFC 3463), text.
 
+use super::reply_reader::EnhancedCode;
+use crate::limits;
 use core::fmt::{self, Write};
 use heapless::VecView;
 
@@ -80,6 +82,56 @@ replies! {
     UNKNOWN_PARAMETER = "555 5.5.4 Parameter not recognized";
 }
 
+/// A refusal of a recipient in the words of the host that has its mailbox: `550 5.1.1 nobody`.
+///
+/// What another host says is its own affair until a client reads it as ours: so this is one line of printable ASCII with
+/// the code of a refused recipient and an enhanced code of its class, and bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted<'a> {
+    code: u16,
+    enhanced: EnhancedCode,
+    text: &'a str,
+}
+
+impl<'a> Quoted<'a> {
+    /// From a reply in one line. None where it is no refusal, or has no words that can be passed on.
+    #[must_use]
+    pub fn of(line: &'a str) -> Option<Self> {
+        const UNKNOWN: EnhancedCode = EnhancedCode {
+            class: 5,
+            subject: 1,
+            detail: 1,
+        };
+        let (digits, rest) = line.split_at_checked(3)?;
+        let code = match digits.parse().ok()? {
+            code @ 550..=554 => code,
+            // What is wrong with our own command is none of the client's.
+            500..=599 => 550,
+            _ => return None,
+        };
+        let rest = rest.strip_prefix(' ')?;
+        let (enhanced, text) = match EnhancedCode::split_from(rest) {
+            Some((enhanced, text)) if enhanced.class == 5 => (enhanced, text),
+            Some((_, text)) => (UNKNOWN, text),
+            None => (UNKNOWN, rest),
+        };
+        let text = text.trim_ascii();
+        let is_safe = text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
+        let text = text.get(..text.len().min(limits::REPLY_QUOTED))?;
+        (is_safe && !text.is_empty()).then_some(Self {
+            code,
+            enhanced,
+            text,
+        })
+    }
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.code, self.enhanced, self.text)
+    }
+}
+
 /// Formats into a fixed buffer.
 ///
 /// What does not fit is cut off: callers leave room for the longest reply ([`crate::limits::REPLY`]).
@@ -121,6 +173,32 @@ mod tests {
             let same_class = matches!(digits[..], [Ok(class), Ok(_), Ok(_)] if enhanced.starts_with(&code[..1]) && class > 1);
             assert_eq!(same_class, !code.starts_with('3'), "{text}");
             assert!(text.len() < 80 && text.is_ascii(), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_from_elsewhere_are_one_safe_line() {
+        let long = std::format!("550 5.1.1 {}", "x".repeat(600));
+        let cut = std::format!("550 5.1.1 {}", "x".repeat(limits::REPLY_QUOTED));
+        assert!(cut.len() + 2 <= 512, "RFC 5321 4.5.3.1.5");
+        for (said, told) in [
+            ("550 5.1.1 nobody", Some("550 5.1.1 nobody")),
+            ("553 5.2.1 closed", Some("553 5.2.1 closed")),
+            ("550 nobody here", Some("550 5.1.1 nobody here")),
+            ("550 4.1.1 odd", Some("550 5.1.1 odd")),
+            ("501 5.5.4 your RCPT", Some("550 5.5.4 your RCPT")),
+            ("550 5.1.1 a\tb", None),
+            ("550 5.1.1 a\r\n250 ok", None),
+            ("550 5.1.1 n\u{f6}", None),
+            ("5\u{f6} x", None),
+            ("550 5.1.1", None),
+            ("550", None),
+            ("250 2.1.5 ok", None),
+            ("450 4.2.1 later", None),
+            (&long, Some(&*cut)),
+        ] {
+            let quoted = Quoted::of(said).map(|quoted| std::format!("{quoted}"));
+            assert_eq!(quoted.as_deref(), told, "{said}");
         }
     }
 

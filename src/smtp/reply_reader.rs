@@ -299,7 +299,7 @@ impl fmt::Display for Reply {
 
 impl EnhancedCode {
     /// `"5.1.1 rest"` into the code and `rest`.
-    fn split_from(text: &str) -> Option<(Self, &str)> {
+    pub(super) fn split_from(text: &str) -> Option<(Self, &str)> {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         let mut numbers = word.split('.').map(|digits| {
             let plain = digits.len() <= 3 && digits.bytes().all(|b| b.is_ascii_digit());

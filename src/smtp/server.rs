@@ -13,7 +13,7 @@ use super::extensions::Offer;
 use super::intake::Intake;
 use super::line::{Cut, Lines};
 use super::parameters::{MailParameters, RcptParameters};
-use super::reply::{self, Reply};
+use super::reply::{self, Quoted, Reply};
 use crate::limits;
 use core::fmt::Display;
 use core::marker::PhantomData;
@@ -423,6 +423,16 @@ impl<D: Display, T> Server<D, T> {
     fn refuse_recipient(&mut self, refusal: Reply, out: &mut VecView<u8>) -> Step<'static> {
         reply::write(out, refusal);
         self.budget.refused_recipient(refusal);
+        self.unless_spent(Step::Next, out)
+    }
+
+    /// Answers [`Step::Rcpt`] in the words of the host that has the mailbox.
+    pub fn refuse_in_words(&mut self, words: Quoted<'_>, out: &mut VecView<u8>) -> Step<'static> {
+        if matches!(self.state, State::AwaitRcpt) {
+            self.state = State::Command;
+            reply::write_line(out, format_args!("{words}"));
+            self.budget.refused_recipient(reply::UNKNOWN_MAILBOX);
+        }
         self.unless_spent(Step::Next, out)
     }
 

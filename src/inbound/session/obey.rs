@@ -4,6 +4,7 @@ use super::{Hello, Outcome, Session};
 use crate::inbound::pace::Pace;
 use crate::inbound::received::Trace;
 use crate::inbound::transaction::{self, Mail};
+use crate::inbound::verify::Refusal;
 use crate::inbound::{Inbound, count};
 use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
@@ -67,6 +68,10 @@ impl Session {
             let settings = session.settings(&inbound);
             session.server.verdict(&settings, verdict, out)
         });
+        self.closed_by(step)
+    }
+
+    fn closed_by(&self, step: Step<'_>) -> Option<Outcome> {
         match step {
             Step::Close(why) => Some(Ok(self.ended(why))),
             _ => None,
@@ -103,15 +108,16 @@ impl Session {
         parameters: RcptParameters<'_>,
     ) -> Option<Outcome> {
         let allowed = match transaction::recipient(&self.inbound, self.trust, recipient) {
-            Ok(allowed) => self.inbound.verified(allowed).await,
-            refused => refused,
+            Ok(allowed) => self.inbound.verified(allowed, &mut self.asks).await,
+            Err(refusal) => Err(refusal.into()),
         };
         let answer = match (allowed, &mut self.mail) {
             (Ok(allowed), Some(mail)) => {
                 let routes = &self.inbound.names.routes;
-                mail.recipient(routes, allowed, parameters).await
+                let taken = mail.recipient(routes, allowed, parameters).await;
+                taken.map_err(Refusal::Ours)
             }
-            (Ok(_), None) => Err(reply::BAD_SEQUENCE),
+            (Ok(_), None) => Err(reply::BAD_SEQUENCE.into()),
             (Err(refusal), _) => Err(refusal),
         };
         let Err(refusal) = answer else {
@@ -123,9 +129,15 @@ impl Session {
         info!(
             "refused session=i{number} from={sender:?} to={:?} reply={:?}",
             recipient.to_string(),
-            refusal.0
+            refusal.to_string().escape_default()
         );
-        self.verdict(Verdict::Refuse(refusal))
+        match refusal.words() {
+            Ok(words) => {
+                let step = self.say(|session, out| session.server.refuse_in_words(words, out));
+                self.closed_by(step)
+            }
+            Err(reply) => self.verdict(Verdict::Refuse(reply)),
+        }
     }
 
     async fn body(&mut self, text: &[u8]) {

@@ -73,7 +73,8 @@ fn who_says_nothing_to_a_full_house_waits_no_longer_for_tls_than_for_a_greeting(
         assert_eq!(silent.rest().expect("closed"), "");
         let log = facteur.log();
         assert!(!log.contains("no answer within 30s"), "{log}");
-        log.contains("TLS: no answer within 10s").then_some(())
+        log.contains("TLS: late: no answer within 10s")
+            .then_some(())
     });
     facteur.stop();
 }

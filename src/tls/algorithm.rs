@@ -22,11 +22,20 @@ pub enum Algorithm {
 }
 
 /// What can be used, for people.
-pub const USABLE: &str = if cfg!(feature = "aws-lc-rs") {
+const USABLE: &str = if cfg!(feature = "aws-lc-rs") {
     "RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, and Ed25519 can"
 } else {
     "RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, and Ed25519 can"
 };
+
+/// Why a private key that is known to be this cannot sign here, as the end of a line.
+pub fn unusable(known: Option<Algorithm>) -> String {
+    match known {
+        None => format!("the private key is damaged, or of an unknown kind: {USABLE}"),
+        Some(known) if known.is_usable() => format!("the private key ({known}) is damaged"),
+        Some(other) => format!("the private key is {other}, which cannot be used: {USABLE}"),
+    }
+}
 
 /// Identifiers in DER (RFC 3279 2.3, RFC 8410 3).
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];

@@ -16,7 +16,7 @@ use async_rustls::rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use zeroize::Zeroizing;
 
-use super::algorithm::{Algorithm, USABLE};
+use super::algorithm::{Algorithm, unusable};
 use super::chain::{self, Link};
 use super::compiled::folded;
 use super::extension;
@@ -90,14 +90,7 @@ impl fmt::Display for PairError {
                 "{}: the private key has a password; `openssl pkey` writes it without one",
                 path.display()
             ),
-            Self::BadKey(path, algorithm) => {
-                write!(f, "{}: the private key ", path.display())?;
-                match algorithm {
-                    None => write!(f, "is damaged, or of an unknown kind: {USABLE}"),
-                    Some(known) if known.is_usable() => write!(f, "({known}) is damaged"),
-                    Some(other) => write!(f, "is {other}, which cannot be used: {USABLE}"),
-                }
-            }
+            Self::BadKey(path, known) => write!(f, "{}: {}", path.display(), unusable(*known)),
             Self::Mismatch { chain, key } => write!(
                 f,
                 "the key {} fits no certificate of {}",

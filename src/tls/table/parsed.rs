@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use async_rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_rustls::rustls::sign::CertifiedKey;
 
+use super::super::algorithm::{Algorithm, unusable};
 use super::super::compiled::Source;
 use super::super::kind::Kind;
 use super::Table;
@@ -62,11 +63,9 @@ impl Table {
         };
         let chain = self.compiled.chain(chain).map(CertificateDer::from);
         let key = PrivateKeyDer::try_from(self.compiled.der(key))?;
-        let key = self
-            .provider
-            .key_provider
-            .load_private_key(key)
-            .map_err(|e| e.to_string())?;
+        let known = Algorithm::of_private(&key);
+        let key = self.provider.key_provider.load_private_key(key);
+        let key = key.map_err(|_| unusable(known))?;
         Ok(CertifiedKey::new(chain.collect(), key))
     }
 }

@@ -150,7 +150,10 @@ impl Live {
         differs += missing
             .filter(|one| self.serves(one) == Some(false))
             .count();
-        let served = self.serves.len();
+        let served = match self.serves.len() {
+            1 => "1 certificate".to_owned(),
+            count => format!("{count} certificates"),
+        };
         if self.is_silent() {
             report.error(format_args!(
                 "the running relay: has not looked for certificates for {} s ({}), which it does every {} s: its reader is stopped, or the file system of --certs does not answer",
@@ -174,14 +177,14 @@ impl Live {
             }
         };
         match differs {
-            0 if listed.is_none() => report.ok(format_args!(
-                "the running relay: serves {served} certificates{looker}"
-            )),
+            0 if listed.is_none() => {
+                report.ok(format_args!("the running relay: serves {served}{looker}"))
+            }
             0 => report.ok(format_args!(
-                "the running relay: serves {served} certificates, as they are on the disk{looker}"
+                "the running relay: serves {served} as the disk has them{looker}"
             )),
             differs => report.warning(format_args!(
-                "the running relay: serves {served} certificates, of which {differs} are not as they are on the disk{looker}"
+                "the running relay: serves {served}; not as the disk has them: {differs}{looker}"
             )),
         }
     }

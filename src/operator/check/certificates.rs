@@ -91,9 +91,9 @@ fn tell(certificate: &Listed, now: Option<u64>, live: Option<&Live>, report: &mu
     report.add(
         gravity,
         format_args!(
-            "certificate names=\"{}\" source=\"{}\" key=\"{}\" issuer={:?} left=\"{left}\"{served}",
+            "certificate names={:?} source={:?} key={:?} issuer={:?} left={left:?}{served}",
             certificate.first_names(),
-            certificate.origin,
+            certificate.origin.to_string(),
             certificate.about.key,
             certificate.about.issuer,
         ),

@@ -135,7 +135,7 @@ impl Live {
                 }
             };
             report.warning(format_args!(
-                "the running relay: serves an older certificate names=\"{}\" source=\"{}\" key=\"{}\" issuer={:?} left=\"{left}\" sha256={} reason={why:?}",
+                "the running relay: serves an older certificate names={:?} source={:?} key={:?} issuer={:?} left={left:?} sha256={} reason={why:?}",
                 old.names, old.source, old.key, old.issuer, old.fingerprint
             ));
             differs += 1;

@@ -192,9 +192,9 @@ impl Live {
     /// What it warns of, and a start would not, but for what is told of a certificate that it kept.
     fn tell_troubles(&self, table: Option<&Table>, report: &mut Report) {
         let ours = table.map(Table::troubles).unwrap_or_default();
-        let ours: HashSet<String> = ours.iter().map(ToString::to_string).collect();
         let news = self.troubles.iter().filter(|text| {
-            !ours.contains(*text) && !text.starts_with("certificate kept as it was ")
+            !text.starts_with("certificate kept as it was ")
+                && !ours.iter().any(|own| own.to_string() == **text)
         });
         for trouble in news.take(limits::CERTIFICATE_WARNINGS) {
             report.warning(format_args!("the running relay: {trouble}"));

@@ -16,7 +16,7 @@ pub(super) struct Dropped {
 }
 
 /// Why it serves them no more.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
     /// Its certificate was renewed without them.
     Renewed,
@@ -36,11 +36,9 @@ pub(super) fn dropped(before: &[String], after: &[String]) -> Vec<String> {
 }
 
 impl Table {
-    /// In a line each, the renewed before the removed; beyond [`limits::CERTIFICATE_WARNINGS`] the rest is counted.
+    /// In a line each; beyond [`limits::CERTIFICATE_WARNINGS`] the rest is counted.
     pub(super) fn all_dropped(&self, all: &[Dropped]) -> Vec<Trouble> {
-        let mut sorted: Vec<&Dropped> = all.iter().collect();
-        sorted.sort_by_key(|dropped| (dropped.how, &dropped.folder));
-        let (first, rest) = sorted.split_at(sorted.len().min(limits::CERTIFICATE_WARNINGS));
+        let (first, rest) = all.split_at(all.len().min(limits::CERTIFICATE_WARNINGS));
         let mut told: Vec<_> = first.iter().map(|one| self.dropped(one)).collect();
         if !rest.is_empty() {
             let line = format!("certificates gone or for fewer names: {} more", rest.len());

@@ -358,10 +358,10 @@ fn what_a_running_relay_serves_is_told_beside_what_the_disk_has() {
     let check = || lab.check(&["--hostname", "mx.test", "--certs", "live"]);
     let found = check();
     found.is_fine(&["names=\"mx.test default\"", " sha256=", " relay=same"]);
-    found.is_fine(&["serves 3 certificates, as they are on the disk", "itself"]);
+    found.is_fine(&["serves 3 certificates as the disk has them", "itself"]);
     // A renewal just now: the relay sees it at its next look, and check waits for that.
     lay("mx.test", &certificates::made(&["mx.test"]));
-    check().is_fine(&["serves 3 certificates, as they are on the disk"]);
+    check().is_fine(&["serves 3 certificates as the disk has them"]);
     // One that is bad: what is served instead, and why.
     lab.folder.file("live/b.test/privkey.pem", "half");
     let found = check();
@@ -374,7 +374,7 @@ fn what_a_running_relay_serves_is_told_beside_what_the_disk_has() {
         line.contains("key=\"ECDSA P-256\" issuer=\"self-signed\" left="),
         "{line}"
     );
-    found.line(&["warning: ", "of which 1 are not as they are on the disk"]);
+    found.line(&["warning: ", "; not as the disk has them: 1"]);
     // And with one that stops a start.
     lab.folder.file("live/mx.test/privkey.pem", "half");
     let found = check();

@@ -227,7 +227,7 @@ fn check_sees_that_the_reader_is_dead_and_what_is_served_instead() {
     let child = child(&facteur);
     let text = check();
     let looks = format!(
-        "ok: the running relay: serves 1 certificates, as they are on the disk, and process {child} looks"
+        "ok: the running relay: serves 1 certificate as the disk has them, and process {child} looks"
     );
     assert!(text.contains(&looks), "{text}");
     assert!(text.contains(" relay=same\n"), "{text}");

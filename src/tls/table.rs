@@ -142,7 +142,7 @@ impl Table {
         }
         table.default = table.choose_default((default, hostname), &skipped, before, &dates)?;
         table.holds = dates.holds();
-        let dropped: Vec<Trouble> = dropped.iter().map(|d| table.dropped(d)).collect();
+        let dropped = table.all_dropped(&dropped);
         table.troubles.extend(dropped);
         Ok(table)
     }

@@ -135,7 +135,7 @@ impl Live {
                 }
             };
             report.warning(format_args!(
-                "the running relay: serves an older certificate names=\"{}\" source=\"{}\" key=\"{}\" issuer={:?} left=\"{left}\" sha256={} reason={why:?}",
+                "the running relay: serves an older certificate names={:?} source={:?} key={:?} issuer={:?} left={left:?} sha256={} reason={why:?}",
                 old.names, old.source, old.key, old.issuer, old.fingerprint
             ));
             differs += 1;
@@ -150,7 +150,10 @@ impl Live {
         differs += missing
             .filter(|one| self.serves(one) == Some(false))
             .count();
-        let served = self.serves.len();
+        let served = match self.serves.len() {
+            1 => "1 certificate".to_owned(),
+            count => format!("{count} certificates"),
+        };
         if self.is_silent() {
             report.error(format_args!(
                 "the running relay: has not looked for certificates for {} s ({}), which it does every {} s: its reader is stopped, or the file system of --certs does not answer",
@@ -174,14 +177,14 @@ impl Live {
             }
         };
         match differs {
-            0 if listed.is_none() => report.ok(format_args!(
-                "the running relay: serves {served} certificates{looker}"
-            )),
+            0 if listed.is_none() => {
+                report.ok(format_args!("the running relay: serves {served}{looker}"))
+            }
             0 => report.ok(format_args!(
-                "the running relay: serves {served} certificates, as they are on the disk{looker}"
+                "the running relay: serves {served} as the disk has them{looker}"
             )),
             differs => report.warning(format_args!(
-                "the running relay: serves {served} certificates, of which {differs} are not as they are on the disk{looker}"
+                "the running relay: serves {served}; not as the disk has them: {differs}{looker}"
             )),
         }
     }
@@ -189,9 +192,9 @@ impl Live {
     /// What it warns of, and a start would not, but for what is told of a certificate that it kept.
     fn tell_troubles(&self, table: Option<&Table>, report: &mut Report) {
         let ours = table.map(Table::troubles).unwrap_or_default();
-        let ours: HashSet<String> = ours.iter().map(ToString::to_string).collect();
         let news = self.troubles.iter().filter(|text| {
-            !ours.contains(*text) && !text.starts_with("certificate kept as it was ")
+            !text.starts_with("certificate kept as it was ")
+                && !ours.iter().any(|own| own.to_string() == **text)
         });
         for trouble in news.take(limits::CERTIFICATE_WARNINGS) {
             report.warning(format_args!("the running relay: {trouble}"));

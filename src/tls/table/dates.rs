@@ -1,8 +1,6 @@
 //! Which certificates are within their dates at the moment that the table is put together for, and until when that holds.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::cell::Cell;
 
 use async_rustls::rustls::sign::CertifiedKey;
 
@@ -10,7 +8,7 @@ use super::super::validity::Validity;
 use crate::limits;
 
 /// Why a certificate gives way to one that is within its dates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lapse {
     /// It was valid.
     Expired,
@@ -28,10 +26,9 @@ impl Lapse {
     }
 }
 
-/// The dates that were asked for. Where the clock is not set every certificate is within them.
+/// The moment, and what hangs on it of what was asked. Where the clock is not set every certificate is within them.
 pub(super) struct Dates {
     now: u64,
-    read: RefCell<HashMap<*const CertifiedKey, Option<Validity>>>,
     holds: Cell<Holds>,
 }
 
@@ -43,24 +40,18 @@ impl Dates {
     pub fn at(now: u64) -> Self {
         Self {
             now,
-            read: RefCell::default(),
             holds: Cell::new((0, u64::MAX)),
         }
     }
 
     /// What is wrong with the dates of a pair's certificate.
-    pub fn lapse(&self, pair: &Arc<CertifiedKey>) -> Option<Lapse> {
+    pub fn lapse(&self, pair: &CertifiedKey) -> Option<Lapse> {
         let floor = limits::CLOCK_FLOOR.as_secs();
         self.bound(floor);
         if self.now < floor {
             return None;
         }
-        let valid = *self
-            .read
-            .borrow_mut()
-            .entry(Arc::as_ptr(pair))
-            .or_insert_with(|| Validity::of(pair.cert.first()?));
-        let Validity { from, until } = valid?;
+        let Validity { from, until } = Validity::of(pair.cert.first()?)?;
         let end = until.saturating_add(1);
         self.bound(from);
         self.bound(end);

@@ -36,8 +36,19 @@ pub(super) fn dropped(before: &[String], after: &[String]) -> Vec<String> {
 }
 
 impl Table {
+    /// In a line each; beyond [`limits::CERTIFICATE_WARNINGS`] the rest is counted.
+    pub(super) fn all_dropped(&self, all: &[Dropped]) -> Vec<Trouble> {
+        let (first, rest) = all.split_at(all.len().min(limits::CERTIFICATE_WARNINGS));
+        let mut told: Vec<_> = first.iter().map(|one| self.dropped(one)).collect();
+        if !rest.is_empty() {
+            let line = format!("certificates gone or for fewer names: {} more", rest.len());
+            told.push(Trouble::warning(line));
+        }
+        told
+    }
+
     /// In a line, with what such clients get now.
-    pub(super) fn dropped(&self, dropped: &Dropped) -> Trouble {
+    fn dropped(&self, dropped: &Dropped) -> Trouble {
         let first = dropped.names.iter().take(limits::CHECK_NAMES);
         let mut told: Vec<String> = first
             .map(|name| format!("{name} (now {})", self.instead(name)))

@@ -124,3 +124,26 @@ fn names_that_a_renewal_drops_are_told_with_what_serves_them() {
         "{line}"
     );
 }
+
+#[test]
+fn of_many_folders_that_are_gone_the_first_few_are_told() {
+    let certificates: Vec<_> = (0..crate::limits::CERTIFICATE_WARNINGS + 4)
+        .map(|n| (format!("n{n:02}.test"), made(&[&format!("n{n:02}.test")])))
+        .collect();
+    let lineages: Vec<_> = certificates
+        .iter()
+        .map(|(name, made)| (&**name, made))
+        .collect();
+    let mut setting = Setting::boot(&lineages, "h");
+    for (name, _) in &certificates[1..] {
+        remove(&setting, name);
+    }
+    setting.again().unwrap();
+    let lines = told(&setting, "INFO");
+    assert_eq!(lines.len(), crate::limits::CERTIFICATE_WARNINGS);
+    assert!(lines[0].contains("DIR/n01.test"), "{lines:?}");
+    assert_eq!(
+        told(&setting, "WARN"),
+        ["certificates gone or for fewer names: 3 more"]
+    );
+}

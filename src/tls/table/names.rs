@@ -1,7 +1,5 @@
 //! Which folder of `--certs` serves which name, and which had to give way.
 
-use std::collections::{BTreeMap, HashSet};
-
 use super::super::folders::Folder;
 use super::super::kind::Kind;
 use super::dates::{Dates, Lapse};
@@ -20,7 +18,7 @@ pub(super) struct Clash {
     pub why: Why,
     /// The kind of both keys.
     pub kind: Kind,
-    /// The first of the names.
+    /// The first of the names, as the table has it.
     pub name: String,
     /// How many they are.
     pub count: usize,
@@ -29,7 +27,7 @@ pub(super) struct Clash {
 }
 
 /// Why one folder goes before another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// It is the folder of exactly that name: as it should be.
     Name,
@@ -43,55 +41,105 @@ pub(super) enum Why {
 /// their dates first. Where several have a name with keys of one kind, one within its dates has it before others, then the
 /// folder of exactly that name, then the first.
 pub(super) fn names_of(folders: &[Folder], dates: &Dates) -> (Vec<Served>, Vec<Clash>) {
-    let mut all: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut all: Vec<(&str, Kind, usize)> = Vec::new();
     for (at, folder) in folders.iter().enumerate() {
-        for name in &folder.names {
-            let of_name = all.entry(name).or_default();
-            if of_name.last() != Some(&at) {
-                of_name.push(at);
-            }
+        let kind = Kind::of(folder.certified.key.algorithm());
+        let entries = folder.names.iter().map(|name| entry(name));
+        all.extend(entries.map(|entry| (entry, kind, at)));
+    }
+    all.sort_unstable();
+    all.dedup();
+    let (mut names, mut clashes) = (Vec::<Served>::new(), Clashes::of(folders));
+    let mut is_idle = vec![true; folders.len()];
+    for of_name in all.chunk_by(|a, b| a.0 == b.0) {
+        let winners = match of_name {
+            [(_, _, alone)] => vec![*alone],
+            _ => winners(of_name, dates, &mut clashes),
+        };
+        for at in winners {
+            is_idle[at] = false;
+            names.push((of_name[0].0.into(), at));
         }
     }
-    let kind = |at: usize| Kind::of(folders[at].certified.key.algorithm());
-    let mut names = Vec::<Served>::new();
-    let mut clashes: BTreeMap<_, Vec<&str>> = BTreeMap::new();
-    for (name, mut of_name) in all {
-        if of_name.len() > 1 {
-            let lapse = |at: usize| dates.lapse(&folders[at].certified);
-            let otherwise = |at: usize| (folders[at].name != *name, at);
-            of_name.sort_by_key(|&at| (kind(at), lapse(at).is_some(), otherwise(at)));
-            for run in of_name.chunk_by(|&a, &b| kind(a) == kind(b)) {
-                let winner = run[0];
-                for &loser in &run[1..] {
-                    let why = match lapse(loser) {
-                        Some(lapse) if otherwise(loser) < otherwise(winner) => Why::Dates(lapse),
-                        _ if folders[winner].name == *name => Why::Name,
-                        _ => Why::Order,
-                    };
-                    clashes.entry((loser, winner, why)).or_default().push(name);
-                }
-            }
-            of_name.dedup_by_key(|at| kind(*at));
-            of_name.sort_by_key(|&at| lapse(at).is_some()); // stable: then by their kinds
-        }
-        let entry = name.strip_prefix('*').unwrap_or(name);
-        names.extend(of_name.into_iter().map(|at| (entry.into(), at)));
+    for clash in &mut clashes.all {
+        clash.is_idle = is_idle[clash.folder];
     }
-    names.sort_by(|(a, _), (b, _)| a.cmp(b)); // stable: a name's folders stay in order
-    let busy: HashSet<usize> = names.iter().map(|(_, at)| *at).collect();
-    let clash = |((folder, winner, why), all): ((usize, usize, Why), Vec<&str>)| Clash {
-        folder,
-        winner,
-        why,
-        kind: kind(folder),
-        // Its own first: the others of a certificate are behind.
-        name: (folders[folder].names.iter())
-            .find(|name| all.contains(&&***name))
-            .cloned()
-            .unwrap_or_default(),
-        count: all.len(),
-        is_idle: !busy.contains(&folder),
-    };
-    let clashes = clashes.into_iter().map(clash).collect();
-    (names, clashes)
+    (names, clashes.all)
+}
+
+/// Of a name's folders those that serve it, at most one of a kind of key.
+fn winners(
+    of_name: &[(&str, Kind, usize)],
+    dates: &Dates,
+    clashes: &mut Clashes<'_>,
+) -> Vec<usize> {
+    let (mut valid, mut lapsed) = (Vec::new(), Vec::new());
+    for run in of_name.chunk_by(|a, b| a.1 == b.1) {
+        let folders = clashes.folders;
+        let ranked = run.iter().map(|&(name, _, at)| {
+            let is_other = entry(&folders[at].name) != name;
+            (dates.lapse(&folders[at].certified), is_other, at)
+        });
+        let ranked: Vec<_> = ranked.collect();
+        let rank = |one: &&(Option<Lapse>, bool, usize)| (one.0.is_some(), one.1, one.2);
+        let Some(&best) = ranked.iter().min_by_key(rank) else {
+            continue;
+        };
+        for &(lapse, is_other, at) in ranked.iter().filter(|one| one.2 != best.2) {
+            let why = match lapse {
+                Some(lapse) if (is_other, at) < (best.1, best.2) => Why::Dates(lapse),
+                _ if !best.1 => Why::Name,
+                _ => Why::Order,
+            };
+            clashes.add(run[0].0, at, best.2, why);
+        }
+        match best.0 {
+            None => valid.push(best.2),
+            Some(_) => lapsed.push(best.2),
+        }
+    }
+    valid.append(&mut lapsed);
+    valid
+}
+
+/// A certificate's name as the table has it: a wildcard as `.parent`.
+fn entry(name: &str) -> &str {
+    name.strip_prefix('*').unwrap_or(name)
+}
+
+/// Those that were found so far.
+struct Clashes<'a> {
+    folders: &'a [Folder],
+    all: Vec<Clash>,
+}
+
+impl<'a> Clashes<'a> {
+    fn of(folders: &'a [Folder]) -> Self {
+        let all = Vec::new();
+        Self { folders, all }
+    }
+
+    fn add(&mut self, name: &str, folder: usize, winner: usize, why: Why) {
+        let loser = &self.folders[folder];
+        let place = |name: &str| loser.names.iter().position(|own| entry(own) == name);
+        let same =
+            |clash: &&mut Clash| (clash.folder, clash.winner, clash.why) == (folder, winner, why);
+        let Some(known) = self.all.iter_mut().rev().find(same) else {
+            self.all.push(Clash {
+                folder,
+                winner,
+                why,
+                kind: Kind::of(loser.certified.key.algorithm()),
+                name: name.to_owned(),
+                count: 1,
+                is_idle: false,
+            });
+            return;
+        };
+        known.count += 1;
+        // The one that its certificate names first.
+        if place(name) < place(&known.name) {
+            known.name = name.to_owned();
+        }
+    }
 }

@@ -138,7 +138,9 @@ pub(super) fn folders(
             }
         }
     }
-    dropped.extend(known.into_values().map(|gone| Dropped {
+    let gone = before.unwrap_or_default().iter();
+    let gone = gone.filter(|folder| known.contains_key(&*folder.path));
+    dropped.extend(gone.map(|gone| Dropped {
         folder: gone.path.clone(),
         names: gone.names.clone(),
         how: How::Removed,

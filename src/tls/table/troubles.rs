@@ -80,9 +80,13 @@ impl Table {
     pub(super) fn clash(&self, clash: &Clash) -> Trouble {
         let [loser, winner] =
             [clash.folder, clash.winner].map(|at| self.folders[at].path.display());
+        let star = match clash.name.starts_with('.') {
+            true => "*",
+            false => "",
+        };
         let names = match clash.count {
-            1 => clash.name.clone(),
-            count => format!("{} and {} more", clash.name, count - 1),
+            1 => format!("{star}{}", clash.name),
+            count => format!("{star}{} and {} more", clash.name, count - 1),
         };
         let kind = clash.kind;
         let mut text = format!(

@@ -122,6 +122,40 @@ fn a_dropped_message_is_gone_for_good_and_its_sender_is_told_if_asked() {
 }
 
 #[test]
+fn a_dropped_message_s_dsn_goes_where_the_sender_s_alias_leads() {
+    let lab = Lab::new();
+    let aliases = lab.folder.join("aliases");
+    lab.folder.file("aliases", "ren\u{e9}: ann@home.example\n");
+    let alias = format!("--alias={}", aliases.display());
+    let home = format!("home.example=maildir:{}/{{user}}", lab.mail().display());
+    lab.folder.file(
+        "flags",
+        &format!("--hostname relay.example\n--domain {home}\n{alias}\n"),
+    );
+    let flags = lab.folder.join("flags").display().to_string();
+    for running in [true, false] {
+        let facteur = lab.start_with(&[&alias]);
+        let id = lab.deferred(&facteur, &["bob@one.example"]);
+        let facteur = match running {
+            true => Some(facteur),
+            false => {
+                facteur.stop();
+                None
+            }
+        };
+        assert_eq!(
+            lab.told(&["drop", &id, "--dsn", "--flags", &flags]),
+            "dropped, 1 recipient; a DSN to the sender tells of 1\n"
+        );
+        let facteur = facteur.unwrap_or_else(|| lab.start_with(&[&alias]));
+        let dsn = only_message_and_copies(&lab.mail().join("ann"));
+        assert!(dsn.contains("\nTo: <ann@home.example>\n"), "{dsn}");
+        facteur.stop();
+        std::fs::remove_dir_all(lab.mail()).expect("a Maildir");
+    }
+}
+
+#[test]
 fn a_dropped_message_has_one_dsn_however_many_tries_it_waits_for() {
     let lab = Lab::new();
     let nobody = format!("two.example=smtp:[127.0.0.1]:{}", free_port());

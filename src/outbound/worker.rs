@@ -32,7 +32,8 @@ pub(super) const MOST_MEMORY: usize = TASK
     // Of a DSN, those of the message that it refers to, too.
     + 3 * limits::SPOOL_PART
     + Filter::MEMORY
-    + limits::RECIPIENTS * (2 * limits::MAILBOX + limits::ORCPT + 2 * limits::PEER_REPLY_TEXT);
+    + (limits::RECIPIENTS + limits::EXPANSIONS)
+        * (2 * limits::MAILBOX + limits::ORCPT + 2 * limits::PEER_REPLY_TEXT);
 
 /// A place among `--outbound`. Given back when the worker ends, however it ends.
 struct Slot {

@@ -36,7 +36,8 @@ pub const fn room_for_mail(size: u64) -> u64 {
     let parts = (record::END - record::FIRST) as usize / record::room(limits::SPOOL_PART);
     let body = limits::SPOOL_PART - PART_FIELDS - ITEM;
     // What a message says besides its body, at its longest.
-    let envelope = (limits::RECIPIENTS + 1) * (limits::MAILBOX + 2 * ITEM) + 2 * limits::SPOOL_PART;
+    let recipients = limits::RECIPIENTS + limits::EXPANSIONS;
+    let envelope = (recipients + 1) * (limits::MAILBOX + 2 * ITEM) + 2 * limits::SPOOL_PART;
     (segments.saturating_sub(used) * (parts * body) as u64).saturating_sub(envelope as u64)
 }
 

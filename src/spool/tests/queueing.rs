@@ -171,6 +171,49 @@ fn deferrals_splits_and_finished_recipients_survive_a_restart() {
 }
 
 #[test]
+fn a_part_of_a_flight_goes_on_by_itself_and_is_still_to_do_after_a_restart() {
+    in_clear_and_sealed(|| {
+        let disk = Fake::of(fresh(6));
+        let spool = open(&disk, 6).unwrap();
+        block_on(accept(&spool, &["1@a", "2@a", "3@a", "4@a"], b"hi\r\n")).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        assert!(ticket.part(1 << 9).is_none(), "it has no such recipient");
+        let part = ticket.part(0b1100).unwrap();
+        assert_eq!(spool.info(&ticket).recipients, 0b11);
+        assert_eq!(due(&spool, ALWAYS).len(), 0, "both are in flight");
+        block_on(defer(&spool, ticket, 0b1, NOW + 300));
+        let info = spool.info(&part);
+        assert_eq!((info.attempts, info.recipients), (0, 0b1100));
+        block_on(settle(
+            &spool,
+            part,
+            Outcome {
+                done: 0b100,
+                defer: None,
+            },
+        ));
+        let check = |spool: &Spool| {
+            let tickets = due(spool, ALWAYS);
+            let mut left: Vec<_> = tickets
+                .iter()
+                .map(|ticket| spool.info(ticket))
+                .map(|info| (info.attempts, info.recipients))
+                .collect();
+            left.sort_unstable();
+            assert_eq!(left, [(0, 0b1000), (1, 0b10)]);
+        };
+        check(&spool);
+        block_on(spool.close()).unwrap();
+        let spool = open(&disk, 6).unwrap();
+        check(&spool);
+        for ticket in due(&spool, ALWAYS) {
+            block_on(deliver(&spool, ticket));
+        }
+        assert_eq!(spool.counts().queued, 0);
+    });
+}
+
+#[test]
 fn a_dsn_finishes_another_messages_recipients_in_its_own_commit() {
     let _cuts = Cuts::everywhere();
     let disk = Fake::of(fresh(6));

@@ -237,6 +237,29 @@ fn who_asks_for_success_hears_that_an_alias_of_several_was_expanded() {
 }
 
 #[test]
+fn so_many_expansions_are_told_of_one_message() {
+    let lab = Lab::start();
+    let most = facteur::limits::EXPANSIONS;
+    let alias = |n| format!("s{n}: ann@far.test, bob@near.test\n");
+    let aliases: String = (0..=most).map(alias).collect();
+    lab.folder.file("aliases", &aliases);
+    lab.facteur.signal("HUP");
+    lab.facteur
+        .wait_log(&[&format!("aliases names={}", most + 1)]);
+    let mut client = lab.client();
+    for n in 0..most {
+        let rcpt = format!("RCPT TO:<s{n}> NOTIFY=SUCCESS");
+        client.say(&rcpt, "250").expect(&rcpt);
+    }
+    let last = format!("RCPT TO:<s{most}> NOTIFY=SUCCESS");
+    client.say(&last, "452 4.5.3").expect("no room");
+    let last = format!("RCPT TO:<s{most}>");
+    client.say(&last, "250").expect("nothing to be told");
+    drop(client);
+    lab.facteur.stop();
+}
+
+#[test]
 fn sighup_takes_what_is_good_and_keeps_what_went_bad() {
     let lab = Lab::start();
     assert!(lab.answer("eve@far.test").starts_with("550 5.1.1"));

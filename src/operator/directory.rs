@@ -85,12 +85,10 @@ impl Files {
                 }
             }
         }
-        let new = Directory {
+        Directory {
             recipients: kept(self.recipients(), &old.recipients),
             aliases: kept(self.aliases(), &old.aliases),
-        };
-        tell(&new);
-        new
+        }
     }
 
     /// Waits to be asked, on a thread: a slow disk must hold up neither sessions nor signals. None without such a file.
@@ -119,7 +117,10 @@ impl Files {
 
     fn put_in_place(&self, names: &Weak<Names>) {
         if let Some(names) = names.upgrade() {
-            names.replace(self.read_again(&names.directory()));
+            let new = self.read_again(&names.directory());
+            names.replace(new.clone());
+            // What the log says is so by now.
+            tell(&new);
         }
     }
 }

@@ -174,9 +174,9 @@ impl Shared {
         }
         let told = self.note(settles, message, &failures).await;
         log::warn!(
-            "dropped id={} sender=<{}> recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
+            "dropped id={} sender={:?} recipients={} told={told:?} reason=\"failed, and there is no sender to tell\"",
             message.id,
-            message.sender.escape_default(),
+            message.sender,
             failures.len()
         );
     }

@@ -136,8 +136,8 @@ impl Reporter<'_> {
             sender: &sender,
         };
         let original = Original::of(message, settles, reader);
-        let named = postmaster.first().map_or("", String::as_str);
-        self.queue(original, (named, postmaster), reports).await
+        self.queue(original, (first_of(postmaster), postmaster), reports)
+            .await
     }
 
     /// Queues a DSN about a damaged message, to these; when this returns, no start tells of it again.
@@ -160,8 +160,7 @@ impl Reporter<'_> {
             reader: Reader::Sender,
             extent: Extent::Header,
         };
-        let named = to.first().map_or("", String::as_str);
-        self.queue(original, (named, to), reports).await
+        self.queue(original, (first_of(to), to), reports).await
     }
 
     async fn queue(
@@ -232,6 +231,11 @@ fn addressed<'a>(sender: &'a str, to: &'a [String]) -> &'a str {
     plain.filter(|_| !sender.is_ascii()).map_or(sender, |it| it)
 }
 
+/// The same where it is no one's alias.
+fn first_of(to: &[String]) -> &str {
+    addressed(to.first().map_or("", String::as_str), to)
+}
+
 async fn write(
     transaction: &mut spool::Transaction,
     dsn: &Dsn<'_>,
@@ -278,5 +282,25 @@ async fn write_header(
         if !wanted {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_written_for_the_least_able_of_its_readers() {
+        let all = |to: &[&str]| to.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+        for (sender, to, named) in [
+            ("ann@a", &["x@b", "y@c"][..], "ann@a"),
+            ("ren\u{e9}@a", &["ren\u{e9}@a"], "ren\u{e9}@a"),
+            ("ren\u{e9}@a", &["\u{e9}@b", "y@c"], "y@c"),
+            ("ann@a", &["\u{e9}@b"], "ann@a"),
+        ] {
+            assert_eq!(addressed(sender, &all(to)), named);
+        }
+        assert_eq!(first_of(&all(&["\u{e9}@b", "y@c"])), "y@c");
+        assert_eq!(first_of(&[]), "");
     }
 }

@@ -151,6 +151,27 @@ fn a_box_that_boots_in_1970_ages_what_it_had_deferred_by_the_time_that_it_runs()
 }
 
 #[test]
+fn a_message_that_comes_right_when_the_clock_is_set_is_of_that_time_and_so_are_later_ones() {
+    let folder = Folder::new("clock-moment");
+    let (later, time) = (Later::start(), Time::default());
+    let setup = later.setup(&time);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+    put_off(&relay, 1);
+    relay.stop();
+    time.is_set_by(-YEARS);
+    let relay = Relay::start(&folder.0, &setup);
+    relay.submit("ann@example.org", &["eve@one.test"], TEXT);
+    put_off(&relay, 1);
+    // Nobody has looked at the clock when the next one comes.
+    time.is_set_by(YEARS);
+    relay.submit("ann@example.org", &["joe@one.test"], TEXT);
+    let ahead = relay.spool.newest().seconds() as i64 - time.wall() as i64 / 1_000_000;
+    assert!(ahead.abs() < HOUR as i64, "{ahead} s ahead");
+    relay.stop();
+}
+
+#[test]
 fn a_box_that_was_off_for_a_week_does_not_give_up_at_its_first_failure() {
     let folder = Folder::new("clock-week");
     let (later, time) = (Later::start(), Time::default());

@@ -49,8 +49,8 @@ pub struct Inbound {
     pub stop: Receiver<()>,
     /// Closed when open transactions have had their time, too.
     pub cut: Receiver<()>,
-    /// Microseconds since 1970.
-    pub clock: fn() -> u64,
+    /// Microseconds since 1970, of a clock that is watched for jumps: ids are made of it.
+    pub clock: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// What happened since boot.

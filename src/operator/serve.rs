@@ -219,7 +219,7 @@ impl Relay {
         let (stop, stopping) = channel::bounded::<()>(1);
         let (cut_off, cut) = channel::bounded::<()>(1);
         let (alive, ended) = channel::bounded::<()>(1);
-        let inbound = Arc::new(self.inbound(&router, stopping, cut));
+        let inbound = Arc::new(self.inbound(&router, schedule.clock(), stopping, cut));
         let hand = schedule.hand();
         let standing = self.certificates.as_ref().map(Watch::standing);
         let control = self.control.take().map(|control| {
@@ -272,7 +272,13 @@ impl Relay {
         Ok(())
     }
 
-    fn inbound(&self, router: &Arc<Router>, stop: Receiver<()>, cut: Receiver<()>) -> Inbound {
+    fn inbound(
+        &self,
+        router: &Arc<Router>,
+        clock: clocks::Clock,
+        stop: Receiver<()>,
+        cut: Receiver<()>,
+    ) -> Inbound {
         let tls = self.certificates.as_ref().map(Watch::config);
         Inbound {
             hostname: self.config.hostname.clone(),
@@ -287,7 +293,7 @@ impl Relay {
             counters: Arc::default(),
             stop,
             cut,
-            clock: unix_micros,
+            clock: Box::new(move || clock()),
         }
     }
 

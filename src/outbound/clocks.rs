@@ -51,25 +51,26 @@ impl Clocks {
         if by < 0 && by.unsigned_abs() > limits::CLOCK_JUMP.as_secs() {
             this.shift(&mut this.eras(), by);
         } else {
-            spool.clock_was_set(0, this.micros(), longest_wait);
+            spool.clock_was_set(0, (this.wall)(), longest_wait);
         }
         this
     }
 
     /// Seconds since 1970.
     pub(super) fn now(&self) -> u64 {
+        self.micros() / 1_000_000
+    }
+
+    /// Microseconds since 1970. Whoever takes an id for the time must have it from here: after a jump that nobody has seen,
+    /// an id would be as far off as the clock was, and so would all later ones, because ids never go back.
+    pub(super) fn micros(&self) -> u64 {
         // Locked over both readings, so that a thread held up between them sees no jump.
         let mut eras = self.eras();
-        let now = self.micros() / 1_000_000;
-        if let Some(by) = eras.look(now, (self.steady)()) {
+        let now = (self.wall)();
+        if let Some(by) = eras.look(now / 1_000_000, (self.steady)()) {
             self.shift(&mut eras, by);
         }
         now
-    }
-
-    /// Microseconds since 1970.
-    pub(super) fn micros(&self) -> u64 {
-        (self.wall)()
     }
 
     /// How old a message is at `now`, in unix seconds.
@@ -86,7 +87,7 @@ impl Clocks {
     fn shift(&self, eras: &mut Eras, by: i64) {
         let (first, ahead) = self
             .spool
-            .clock_was_set(by, self.micros(), self.longest_wait);
+            .clock_was_set(by, (self.wall)(), self.longest_wait);
         eras.jumped(by, first.number(), ahead.as_secs());
         log::warn!("clock set by={by}s: the times of queued mail are shifted with it");
     }

@@ -174,6 +174,13 @@ impl Schedule {
         Hand(Arc::clone(&self.shared))
     }
 
+    /// The wall clock, watched for jumps: the one to begin transactions of the spool by.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.clocks.micros())
+    }
+
     /// Starts no more attempts, waits for those past the final dot (at most `limits::DRAIN_OUTBOUND`) and cuts the others
     /// off; their messages stay in the queue. Returns when nothing is under way any more, and logs what was done.
     pub async fn stop(self) {

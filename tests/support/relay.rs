@@ -178,6 +178,7 @@ impl Relay {
             senders: Default::default(),
         };
         let schedule = Schedule::start(parts, settings).unwrap();
+        let clock = schedule.clock();
         let (stop, stopped) = smol::channel::bounded::<()>(1);
         let threads = (0..2)
             .map(|_| {

@@ -193,6 +193,7 @@ mod tests {
             target: &target,
             bits,
             outcomes,
+            reach: Default::default(),
         };
         let moment = Moment {
             now: 7,

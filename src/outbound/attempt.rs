@@ -403,11 +403,17 @@ fn onward(answered: bool) -> Onward {
 }
 
 fn no_connection(error: &ConnectError, place: &Place) -> Reason {
-    let text = match &place.address {
-        Endpoint::Tcp(_) => format!("no connection: {error}"),
-        Endpoint::Socket(path) => format!("no connection to {}: {error}", path.display()),
+    let (text, inside) = match &place.address {
+        Endpoint::Tcp(_) => (format!("no connection: {error}"), None),
+        Endpoint::Socket(path) => (
+            format!("no connection to the local delivery agent: {error}"),
+            Some(format!("no connection to {}: {error}", path.display())),
+        ),
     };
-    Reason::of_host("4.4.1", text, &place.host)
+    Reason {
+        inside,
+        ..Reason::of_host("4.4.1", text, &place.host)
+    }
 }
 
 fn log_failed(peer: &Peer, reason: &Reason) {

@@ -171,6 +171,7 @@ mod tests {
             status: status.to_owned(),
             text: "x".to_owned(),
             host: None,
+            inside: None,
         }
     }
 

@@ -299,7 +299,7 @@ fn note(attempt: &Attempt<'_>, now: u64) -> Note {
     };
     for (&bits, outcome) in attempt.bits.iter().zip(&attempt.outcomes) {
         if let attempt::Outcome::Deferred(why) | attempt::Outcome::Failed(why) = outcome {
-            note.add(bits, why.host.as_deref(), &why.text);
+            note.add(bits, why.host.as_deref(), why.within());
         }
     }
     note

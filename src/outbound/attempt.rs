@@ -84,6 +84,23 @@ pub struct Delivery {
     /// The last session in which a host was ready for mail. None: no host was reached, and other messages to this
     /// destination would fare the same.
     pub session: Option<SessionNumber>,
+    /// Whom it dialled for that.
+    pub dials: Dials,
+}
+
+/// What an attempt found of the addresses of its hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dials {
+    /// One was dialled at least; none where all are left alone.
+    pub made: bool,
+    /// When the first of those that are left alone from now on may be dialled; None: there are none.
+    pub rest_ends: Option<Instant>,
+}
+
+impl Dials {
+    fn is_left_alone(&mut self, until: Option<Instant>) {
+        self.rest_ends = self.rest_ends.into_iter().chain(until).min();
+    }
 }
 
 /// Why an address gave no connection.
@@ -108,11 +125,12 @@ impl Connector {
     ) -> Delivery {
         let mut walk = Walk::new(hops);
         let mut session = None;
+        let mut dials = Dials::default();
         let mut open = kept;
         loop {
             let opened = match open.take() {
                 Some(kept) => Ok(kept),
-                None => self.open(&mut walk).await,
+                None => self.open(&mut walk, &mut dials).await,
             };
             let mut connection = match opened {
                 Ok(connection) => connection,
@@ -121,6 +139,7 @@ impl Connector {
                         outcomes: vec![outcome; mail.recipients()],
                         connection: None,
                         session,
+                        dials,
                     };
                 }
             };
@@ -137,6 +156,7 @@ impl Connector {
                         outcomes: decided.outcomes,
                         connection: ready.then_some(connection),
                         session,
+                        dials,
                     };
                 }
                 Err(undecided) => {
@@ -152,11 +172,18 @@ impl Connector {
     }
 
     /// The first connection that can be had from here on.
-    async fn open(&self, walk: &mut Walk<'_, '_>) -> Result<Connection, Outcome> {
+    async fn open(
+        &self,
+        walk: &mut Walk<'_, '_>,
+        dials: &mut Dials,
+    ) -> Result<Connection, Outcome> {
         loop {
             let dialled = match walk.socket() {
-                Some(place) => self.dial_socket(place).await,
-                None => self.dial(walk.next().await?).await,
+                Some(place) => {
+                    dials.made = true;
+                    self.dial_socket(place).await
+                }
+                None => self.dial(walk.next().await?, dials).await,
             };
             let opened = match dialled {
                 Ok((place, stream)) => self.connect(&place, stream).await,
@@ -179,10 +206,11 @@ impl Connector {
     }
 
     /// The first of a host's addresses that takes a connection; the reason of the last, where none does.
-    async fn dial(&self, host: &mut Host) -> Result<(Place, Stream), Reason> {
-        let mut last = self.leave_alone(host);
+    async fn dial(&self, host: &mut Host, dials: &mut Dials) -> Result<(Place, Stream), Reason> {
+        let mut last = self.leave_alone(host, dials);
         let mut race = Race::new(self.sources, self.patience(), &mut host.waiting);
         while let Some(Ran { address, result }) = race.next().await {
+            dials.made = true;
             let place = Place {
                 host: host.name.clone(),
                 address: Endpoint::Tcp(address),
@@ -198,7 +226,9 @@ impl Connector {
                     self.counters.unopened.fetch_add(1, Ordering::Relaxed);
                     let reason = no_connection(&error, &place);
                     if error.is_the_peer_s() {
-                        self.resting.failed(address, &reason.text, Instant::now());
+                        let now = Instant::now();
+                        self.resting.failed(address, &reason.text, now);
+                        dials.is_left_alone(self.resting.until(address, now));
                     }
                     log_failed(&self.peer(&place), &reason);
                     last = Some(reason);
@@ -240,12 +270,13 @@ impl Connector {
     }
 
     /// Passes over the addresses that took no connection lately; why the last one of them did not.
-    fn leave_alone(&self, host: &mut Host) -> Option<Reason> {
+    fn leave_alone(&self, host: &mut Host, dials: &mut Dials) -> Option<Reason> {
         let (mut last, now) = (None, Instant::now());
         host.waiting.retain(|&address| {
             let Some(why) = self.resting.why(address, now) else {
                 return true;
             };
+            dials.is_left_alone(self.resting.until(address, now));
             log::debug!(
                 "connection host={} address={address} result=left-alone reason={why:?}",
                 host.name
@@ -372,11 +403,17 @@ fn onward(answered: bool) -> Onward {
 }
 
 fn no_connection(error: &ConnectError, place: &Place) -> Reason {
-    let text = match &place.address {
-        Endpoint::Tcp(_) => format!("no connection: {error}"),
-        Endpoint::Socket(path) => format!("no connection to {}: {error}", path.display()),
+    let (text, inside) = match &place.address {
+        Endpoint::Tcp(_) => (format!("no connection: {error}"), None),
+        Endpoint::Socket(path) => (
+            format!("no connection to the local delivery agent: {error}"),
+            Some(format!("no connection to {}: {error}", path.display())),
+        ),
     };
-    Reason::of_host("4.4.1", text, &place.host)
+    Reason {
+        inside,
+        ..Reason::of_host("4.4.1", text, &place.host)
+    }
 }
 
 fn log_failed(peer: &Peer, reason: &Reason) {

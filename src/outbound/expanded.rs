@@ -27,6 +27,7 @@ impl Shared {
                 done: 0,
                 defer: Some(Deferral {
                     next: self.next_try(&info, now),
+                    unreached: false,
                 }),
             },
             Told::No | Told::Yes => Outcome {

@@ -171,6 +171,7 @@ mod tests {
             status: status.to_owned(),
             text: "x".to_owned(),
             host: None,
+            inside: None,
         }
     }
 
@@ -193,6 +194,7 @@ mod tests {
             target: &target,
             bits,
             outcomes,
+            reach: Default::default(),
         };
         let moment = Moment {
             now: 7,

@@ -10,10 +10,11 @@
 //! - a part of the slots is kept for lanes without a worker that are not *suspect* (known to fail, or with retries only),
 //!   and half of it for those that are *proven* (they took mail, and have not failed since), so that a thousand dead
 //!   destinations do not delay fresh mail, be they known to be dead or not. A suspect lane gets one worker, until it
-//!   delivers.
+//!   delivers; where all slots are busy, one suspect lane at a time has its turn after a number of the others' messages.
 
 mod pull;
 mod standing;
+mod turns;
 
 use crate::limits;
 use crate::policy::routes::Lane;
@@ -105,8 +106,8 @@ struct State<F> {
     workers: usize,
     most: usize,
     standing: Standing,
-    /// In which lines it has a place, a left over one or not.
-    in_line: [bool; STANDINGS.len()],
+    /// It has a place in the line of its standing.
+    in_line: bool,
     failed: Option<(F, u64)>,
 }
 
@@ -118,7 +119,7 @@ impl<F> State<F> {
             workers: 0,
             most: limits::LANE_CONNECTIONS_MX,
             standing,
-            in_line: [false; STANDINGS.len()],
+            in_line: false,
             failed: None,
         }
     }
@@ -174,10 +175,10 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         room
     }
 
-    /// Whether destinations wait for a slot of which nothing is known.
+    /// Whether destinations wait for a slot that are not known to fail.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        !self.lines.is_empty(Standing::Unknown)
+        !self.lines.is_empty(Standing::Unknown) || !self.lines.is_empty(Standing::Proven)
     }
 
     /// Whether the last worker has ended; if not, `watcher` is called when it has.
@@ -214,7 +215,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
             && (state.workers, state.standing) == (0, Standing::Suspect)
             && state.failed.is_none()
         {
-            state.standing = Standing::Unknown;
+            self.set_standing(key, Standing::Unknown);
         }
         if let Some(call) = self.call_idle(|idle| idle.key == key) {
             return Ok(Pushed::Wake(call));
@@ -250,6 +251,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         {
             return Taken::Leave(self.leave(key));
         }
+        let standing = state.standing;
         let Some((ticket, failed)) = self.pop(key) else {
             self.idle.push(Idle {
                 key,
@@ -258,6 +260,7 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
             });
             return Taken::Rest;
         };
+        self.lines.served(standing);
         let more = self.lanes.get(&key).is_some_and(|state| state.head != NONE);
         let start = (more && self.may_start(key)).then(|| {
             self.start(key);
@@ -395,100 +398,9 @@ impl<T, W, F: Clone> Lanes<T, W, F> {
         Some((ticket, failed))
     }
 
-    /// Slots that are kept for lanes without a worker that are not suspect.
-    fn reserve(&self) -> usize {
-        (self.slots / limits::OUTBOUND_RESERVE_PART).min(self.slots - 1)
-    }
-
-    fn may_start(&self, key: Key) -> bool {
-        let Some(state) = self.lanes.get(&key) else {
-            return false;
-        };
-        let free = self.slots.saturating_sub(self.workers);
-        match (state.workers, state.standing) {
-            (0, standing) => free > 0 && self.has_part_left(standing, self.by_standing),
-            (_, Standing::Suspect) => false,
-            (workers, _) => {
-                workers < state.most
-                    && free > self.reserve()
-                    && !self.somebody_waits(key, self.by_standing)
-            }
-        }
-    }
-
-    fn start(&mut self, key: Key) {
-        if let Some(state) = self.lanes.get_mut(&key) {
-            state.workers += 1;
-            self.workers += 1;
-            self.by_standing.add(state.standing, 1);
-        }
-    }
-
-    /// Puts a lane that has messages and no worker into the line for a slot. Returns whether it now stands there.
-    fn line_up(&mut self, key: Key) -> bool {
-        let Some(state) = self.lanes.get_mut(&key) else {
-            return false;
-        };
-        if state.workers > 0 || state.head == NONE {
-            return false;
-        }
-        if !std::mem::replace(&mut state.in_line[state.standing as usize], true) {
-            self.lines.of(state.standing).push_back(key);
-        }
-        true
-    }
-
-    /// Whether a lane other than this one could use a slot, if these workers were at work. One whose part is used up could
-    /// not.
-    fn somebody_waits(&self, key: Key, workers: Workers) -> bool {
-        let could = |standing| {
-            self.has_part_left(standing, workers) && self.lines.has_others(standing, key)
-        };
-        STANDINGS.into_iter().any(could)
-    }
-
-    fn has_part_left(&self, standing: Standing, workers: Workers) -> bool {
-        workers.leave_a_part(standing, self.slots, self.reserve())
-    }
-
-    fn next_in_line(&mut self) -> Option<Key> {
-        let mut order = self.lines.order().into_iter();
-        let (key, standing) = order.find_map(|one| Some((self.next_of(one)?, one)))?;
-        self.lines.had_its_turn(standing);
-        Some(key)
-    }
-
-    fn next_of(&mut self, standing: Standing) -> Option<Key> {
-        loop {
-            let key = *self.lines.of(standing).front()?;
-            let wants = self.lanes.get(&key).is_some_and(|state| {
-                state.standing == standing && state.workers == 0 && state.head != NONE
-            });
-            if wants && !self.may_start(key) {
-                return None;
-            }
-            self.lines.of(standing).pop_front();
-            if let Some(state) = self.lanes.get_mut(&key) {
-                state.in_line[standing as usize] = false;
-            }
-            if wants {
-                self.start(key);
-                return Some(key);
-            }
-        }
-    }
-
     fn call_idle(&mut self, which: impl Fn(&Idle<W>) -> bool) -> Option<W> {
         let last = self.idle.iter().rposition(which)?;
         Some(self.idle.remove(last).call)
-    }
-
-    fn set_standing(&mut self, key: Key, standing: Standing) {
-        if let Some(state) = self.lanes.get_mut(&key) {
-            let before = std::mem::replace(&mut state.standing, standing);
-            self.by_standing.take_away(before, state.workers);
-            self.by_standing.add(standing, state.workers);
-        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod by_hand;
 pub mod clocks;
 mod damage;
 mod destinations;
+mod down;
 pub mod dsn;
 mod expanded;
 mod fates;

@@ -11,7 +11,7 @@ use crate::spool::{Deferral, Info, Message, Note, Outcome, ReadError, Reported, 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An attempt's results.
 #[derive(Debug)]
@@ -24,6 +24,17 @@ pub struct Attempt<'a> {
     pub bits: Vec<u128>,
     /// One for each of them; fewer where the attempt was cut off, and those without one are tried as if they had not been.
     pub outcomes: Vec<attempt::Outcome>,
+    pub reach: Reach,
+}
+
+/// Whether a host of the destination was reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Or nobody had to be.
+    #[default]
+    Reached,
+    /// None. The message tries again after so long at the latest, where it tries for the others, too.
+    Unreached(Option<Duration>),
 }
 
 /// Whether what is to be told is queued.
@@ -48,7 +59,12 @@ impl Shared {
     ) -> Option<Ticket> {
         let now = self.now();
         let too_old = self.clocks.is_too_old(info.id, now, self.settings.lifetime);
-        let wait = self.next_try(&info, now) - now;
+        let wait = match attempt.reach {
+            Reach::Unreached(Some(most)) => {
+                (self.next_try(&info, now) - now).min(most.as_secs().max(1))
+            }
+            _ => self.next_try(&info, now) - now,
+        };
         log_outcomes(&info, message, &attempt, too_old, wait);
         let moment = Moment {
             now,
@@ -72,7 +88,8 @@ impl Shared {
         let at_once = ticket.part(masks.at_once);
         // The clock may have been set back while the sender was told: by the old time it would wait for years.
         let next = self.now() + wait;
-        let defer = (deferred != 0).then_some(Deferral { next });
+        let unreached = matches!(attempt.reach, Reach::Unreached(_));
+        let defer = (deferred != 0).then_some(Deferral { next, unreached });
         let outcome = Outcome { done, defer };
         let note = note(&attempt, now);
         self.spool.settle_noting(ticket, outcome, &note).await;
@@ -244,7 +261,10 @@ impl Shared {
             );
             Outcome {
                 done: 0,
-                defer: Some(Deferral { next }),
+                defer: Some(Deferral {
+                    next,
+                    unreached: false,
+                }),
             }
         };
         let mut note = Note {
@@ -279,7 +299,7 @@ fn note(attempt: &Attempt<'_>, now: u64) -> Note {
     };
     for (&bits, outcome) in attempt.bits.iter().zip(&attempt.outcomes) {
         if let attempt::Outcome::Deferred(why) | attempt::Outcome::Failed(why) = outcome {
-            note.add(bits, why.host.as_deref(), &why.text);
+            note.add(bits, why.host.as_deref(), why.within());
         }
     }
     note
@@ -342,6 +362,7 @@ mod tests {
             target: &target,
             bits: Vec::new(),
             outcomes: Vec::new(),
+            reach: Reach::Reached,
         };
         let line = about("id", "\"x> result=delivered\"@example.com", &attempt);
         let forged = r#"to="\"x> result=delivered\"@example.com" target=mx:example.com"#;

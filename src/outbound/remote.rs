@@ -1,6 +1,6 @@
 //! A message to a next hop: over the connection that is kept, or over a new one to the first host that decides about it.
 
-use super::attempt::{Connection, Delivery, FinalDot, Mail};
+use super::attempt::{Connection, Delivery, Dials, FinalDot, Mail};
 use super::attempt::{Outcome, Reason};
 use super::destinations::Destination;
 use super::from_field::Filter;
@@ -27,7 +27,14 @@ pub(super) struct Handed {
     /// One for each recipient.
     pub outcomes: Vec<Outcome>,
     /// Set where the destination as a whole could not be reached: other messages to it would fare the same.
-    pub unreached: Option<Reason>,
+    pub unreached: Option<Unreached>,
+}
+
+/// That no host of a destination could be reached.
+#[derive(Clone, Debug)]
+pub(super) struct Unreached {
+    pub why: Reason,
+    pub dials: Dials,
 }
 
 impl Line {
@@ -48,6 +55,18 @@ impl Handed {
     /// The same for every recipient, without an attempt.
     pub(super) fn to_all(message: &Message, outcome: &Outcome) -> Self {
         Self::local(vec![outcome.clone(); message.recipients.len()])
+    }
+}
+
+impl Unreached {
+    /// For a message that waited meanwhile, and for which nobody is dialled again.
+    pub(super) fn hand_on(&self, message: &Message) -> Handed {
+        let mut unreached = self.clone();
+        unreached.dials.made = false;
+        Handed {
+            unreached: Some(unreached),
+            ..Handed::to_all(message, &Outcome::Deferred(self.why.clone()))
+        }
     }
 }
 
@@ -142,6 +161,7 @@ fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Li
         mut outcomes,
         connection,
         session,
+        dials,
     } = delivery;
     if let Some(problem) = mail.problem {
         let undecided =
@@ -151,7 +171,10 @@ fn judged(delivery: Delivery, mail: Watched<'_>, to: &Destination) -> (Option<Li
         }
     }
     let unreached = match outcomes.first() {
-        Some(Outcome::Deferred(reason)) if session.is_none() => Some(reason.clone()),
+        Some(Outcome::Deferred(why)) if session.is_none() => {
+            let why = why.clone();
+            Some(Unreached { why, dials })
+        }
         _ => None,
     };
     let session = session.map_or_else(|| "-".to_owned(), |session| session.to_string());
@@ -173,7 +196,8 @@ fn no_route(message: &Message, error: &RouteError) -> Handed {
     let outcome = Outcome::of_route(error);
     let mut handed = Handed::to_all(message, &outcome);
     if let Outcome::Deferred(why) = outcome {
-        handed.unreached = Some(why);
+        let dials = Dials::default();
+        handed.unreached = Some(Unreached { why, dials });
     }
     handed
 }

@@ -1,14 +1,16 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
-use super::attempt::{Connector, Reason, Resting};
+use super::attempt::{Connector, Resting};
 use super::by_hand::Hand;
 use super::clocks::{Clock, Clocks, Steady};
 use super::damage;
 use super::destinations::Destination;
+use super::down::Down;
 use super::dsn;
 use super::lanes::{Age, Key, Lanes, Left, Pushed};
 use super::maildir::Maildir;
 use super::notes::Notes;
+use super::remote::Unreached;
 use super::route::Router;
 use super::trying::Trying;
 use super::worker;
@@ -96,6 +98,8 @@ pub(super) struct Shared {
     pub counters: Counters,
     /// For who looks.
     pub trying: Trying,
+    /// Destinations that cannot be reached.
+    pub down: Down,
     /// Turns at writing a DSN.
     pub dsn_turns: Semaphore,
     /// How many notes the postmaster may get.
@@ -114,7 +118,7 @@ pub(super) type Book = Lanes<Ticket, Waker, Arc<LaneFailure>>;
 #[derive(Debug)]
 pub(super) struct LaneFailure {
     pub destination: Destination,
-    pub why: Reason,
+    pub unreached: Unreached,
 }
 
 impl Schedule {
@@ -149,11 +153,15 @@ impl Schedule {
             settings,
             maildir,
             counters: Counters::default(),
+            down: Down::default(),
             dsn_turns: Semaphore::new(limits::DSNS_AT_ONCE),
             notes: Notes::new(Instant::now()),
             stopping,
             workers: AtomicU64::new(0),
         });
+        for lane in shared.spool.unreached() {
+            shared.down.remember(lane, Instant::now());
+        }
         parts.executor.spawn(dispatch(Arc::clone(&shared))).detach();
         parts
             .executor
@@ -234,6 +242,7 @@ impl Schedule {
         Book::most_memory(limits::QUEUE_ENTRIES)
             + outbound * worker::MOST_MEMORY
             + limits::HOSTS_RESTING * Resting::ENTRY
+            + limits::LANES_DOWN * Down::ENTRY
             + limits::DSNS_AT_ONCE * dsn::MOST_MEMORY
             + limits::MAILDIR_THREADS * limits::MAILDIR_STACK
             + limits::MAILDIR_BATCH * limits::MAILDIR_CHUNK

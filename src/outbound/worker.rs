@@ -2,23 +2,25 @@
 
 use super::attempt::{Connection, FinalDot, Outcome, Reason};
 use super::destinations::{Destination, groups, merge_twins};
+use super::down::Kind;
 use super::from_field::Filter;
 use super::lanes::{Key, Left, Taken};
 use super::local;
-use super::outcome::Attempt;
-use super::remote::{Handed, Line};
+use super::outcome::{Attempt, Reach};
+use super::remote::{Handed, Line, Unreached};
 use super::schedule::{LaneFailure, Shared};
 use super::trying;
 use crate::limits;
 use crate::policy::routes::Lane;
 use crate::policy::target::Target;
 use crate::smtp::peer_offer::Lack;
-use crate::spool::{self, Message, Recipient, Ticket};
+use crate::spool::{self, Info, Message, Recipient, Ticket};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 /// The most octets of a worker's task, the executor's part of it included.
 pub(super) const TASK: usize = 8192;
@@ -222,54 +224,83 @@ impl Worker {
             shared.lanes().set_most(self.slot.key, most);
         }
         let bits = merge_twins(&mut message.recipients);
-        let known = failed.filter(|failure| failure.destination.is(&to));
-        let handed = match (known, &to.target, &shared.maildir) {
-            (_, target, _) if message.facts.require_tls && !target.is_local() => {
-                // No host would change that, so none is asked.
-                let lack = Lack::RequireTls;
-                let why = Reason::ours(&lack.enhanced().to_string(), lack.to_string());
-                Handed::to_all(message, &Outcome::Failed(why))
-            }
-            (Some(failure), ..) => Handed::to_all(message, &Outcome::Deferred(failure.why.clone())),
-            (None, Target::Maildir(template), Some(maildir)) => {
-                Handed::local(local::deliver(shared, maildir, template, message).await)
-            }
-            _ => match self.over_the_line(shared, message, &to).await {
-                Some(handed) => handed,
-                // Cut off by the drain: nothing has been handed over.
-                None => {
-                    shared.spool.release(ticket);
-                    return None;
-                }
-            },
+        // A connection that is there says more than another one's failure.
+        let known = failed.filter(|known| known.destination.is(&to) && self.line.is_none());
+        let known = known.as_deref().map(|known| &known.unreached);
+        let Some(handed) = self.hand_over(shared, message, &to, known).await else {
+            // Cut off by the drain: nothing has been handed over.
+            shared.spool.release(ticket);
+            return None;
         };
         let taken = handed
             .outcomes
             .iter()
             .any(|outcome| matches!(outcome, Outcome::Delivered { .. }));
         self.rests = taken || self.line.is_some();
-        self.tell_lane(shared, &to, handed.unreached);
+        if known.is_none() {
+            self.tell_lane(shared, &to, &info, handed.unreached.clone());
+        }
+        let reach = reach(shared, &to, &info, handed.unreached.as_ref());
         let attempt = Attempt {
             session: &handed.session,
             target: &to,
             bits,
             outcomes: handed.outcomes,
+            reach,
         };
-        shared.conclude(ticket, info, message, attempt).await
+        let left = shared.conclude(ticket, info, message, attempt).await;
+        if reach != Reach::Reached {
+            shared.down.landed(info.lane);
+        }
+        left
+    }
+
+    /// To where it goes, or nowhere where the answer is known. None: cut off by the relay's stop.
+    async fn hand_over(
+        &mut self,
+        shared: &Shared,
+        message: &mut Message,
+        to: &Destination,
+        known: Option<&Unreached>,
+    ) -> Option<Handed> {
+        match (known, &to.target, &shared.maildir) {
+            (_, target, _) if message.facts.require_tls && !target.is_local() => {
+                // No host would change that, so none is asked.
+                let lack = Lack::RequireTls;
+                let why = Reason::ours(&lack.enhanced().to_string(), lack.to_string());
+                Some(Handed::to_all(message, &Outcome::Failed(why)))
+            }
+            (Some(unreached), ..) => Some(unreached.hand_on(message)),
+            (None, Target::Maildir(template), Some(maildir)) => {
+                let delivered = local::deliver(shared, maildir, template, message).await;
+                Some(Handed::local(delivered))
+            }
+            _ => self.over_the_line(shared, message, to).await,
+        }
     }
 
     /// What the attempt says about the lane as a whole.
-    fn tell_lane(&self, shared: &Arc<Shared>, to: &Destination, unreached: Option<Reason>) {
-        if let Some(why) = unreached {
+    fn tell_lane(
+        &self,
+        shared: &Arc<Shared>,
+        to: &Destination,
+        info: &Info,
+        unreached: Option<Unreached>,
+    ) {
+        if let Some(unreached) = unreached {
             let failure = LaneFailure {
                 destination: to.clone(),
-                why,
+                unreached,
             };
             shared.lanes().failed(self.slot.key, Arc::new(failure));
         } else if self.rests {
             let start = shared.lanes().works(self.slot.key);
             if let Some(key) = start {
                 shared.start_worker(key);
+            }
+            if shared.down.works(info.lane, Instant::now()) {
+                let woken = shared.spool.wake(info.lane);
+                log::info!("destination target={to} result=\"reached again\" woken={woken}");
             }
         }
     }
@@ -298,4 +329,17 @@ impl Worker {
         self.line = line;
         Some(handed)
     }
+}
+
+/// What an attempt says about reaching the destination, and which message is to try that again.
+fn reach(shared: &Shared, to: &Destination, info: &Info, unreached: Option<&Unreached>) -> Reach {
+    let Some(unreached) = unreached else {
+        return Reach::Reached;
+    };
+    let kind = match to.target {
+        Target::Mx => Kind::ByMx,
+        _ => Kind::Configured,
+    };
+    let (dials, now) = (unreached.dials, Instant::now());
+    Reach::Unreached(shared.down.failed(info.lane, kind, info.id, dials, now))
 }

@@ -1,9 +1,12 @@
 //! What a postmaster does to the queue by hand: try now, take out.
 
+use super::entry::Entry;
 use super::log::Request;
 use super::marks::Mark;
 use super::{Id, Spool, Ticket, within};
 use crate::limits;
+use crate::policy::routes::Lane;
+use std::collections::HashSet;
 use std::io;
 
 /// How long a change of the next try lasts.
@@ -21,7 +24,8 @@ impl Spool {
     pub async fn hasten(&self, id: Option<Id>, lasting: Lasting) -> usize {
         let shared = &self.handle.shared;
         let (mut count, mut marks) = (0, Vec::new());
-        shared.state().queue.hasten(id.map(|id| id.0), |entry| {
+        let is_meant = |entry: &Entry| id.is_none_or(|id| id.0 == entry.id);
+        shared.state().queue.hasten(is_meant, |entry| {
             count += 1;
             if lasting == Lasting::OnDisk {
                 marks.push(Mark::Defer {
@@ -38,6 +42,25 @@ impl Spool {
             self.mark(marks, Vec::new()).await;
         }
         count
+    }
+
+    /// Makes due what waits because no host of its destination was reached ([`super::Deferral::unreached`]), until the spool
+    /// is closed. Returns how many entries that were.
+    pub fn wake(&self, lane: Lane) -> usize {
+        let shared = &self.handle.shared;
+        let is_meant = |entry: &Entry| entry.lane == lane.0 && entry.tries.is_unreached();
+        let mut count = 0;
+        shared.state().queue.hasten(is_meant, |_| count += 1);
+        shared.due_changed();
+        count
+    }
+
+    /// The lanes of what would be woken.
+    #[must_use]
+    pub fn unreached(&self) -> HashSet<Lane> {
+        let state = self.handle.shared.state();
+        let unreached = state.queue.entries().filter(|it| it.tries.is_unreached());
+        unreached.map(|entry| Lane(entry.lane)).collect()
     }
 
     /// Takes a message's entries that wait, due or not.

@@ -362,15 +362,15 @@ impl Queue {
         first
     }
 
-    /// Makes what waits due at once, all or one message's, but what is being moved: `changed` is shown each entry that was
-    /// not. Linear in the index.
-    pub fn hasten(&mut self, id: Option<u64>, mut changed: impl FnMut(&Entry)) {
+    /// Makes what waits and is meant due at once, but what is being moved: `changed` is shown each entry that was not. Linear
+    /// in the index.
+    pub fn hasten(&mut self, is_meant: impl Fn(&Entry) -> bool, mut changed: impl FnMut(&Entry)) {
         let mut keys = std::mem::take(&mut self.due).into_vec();
         for Reverse((next, slot)) in &mut keys {
             if let Some(entry) = self.slots.get_mut(*slot as usize)
                 && !self.lifted.contains_key(slot)
                 && entry.next != 0
-                && id.is_none_or(|id| id == entry.id)
+                && is_meant(entry)
             {
                 entry.set_next(0);
                 *next = 0;

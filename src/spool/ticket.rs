@@ -103,7 +103,10 @@ impl Ticket {
         });
         entry.set_remaining(rest);
         let defer = outcome.defer.filter(|_| rest != 0).map(|deferral| {
-            entry.tries = entry.tries.one_more();
+            entry.tries = match deferral.unreached {
+                true => entry.tries.one_more().unreached(),
+                false => entry.tries.one_more(),
+            };
             entry.set_next(deferral.next);
             Mark::Defer {
                 id: entry.id,
@@ -166,4 +169,6 @@ pub struct Outcome {
 pub struct Deferral {
     /// Unix seconds.
     pub next: u64,
+    /// Whether no host of the destination was reached: the first success wakes it ([`super::Spool::wake`]).
+    pub unreached: bool,
 }

@@ -37,15 +37,17 @@ pub(super) fn mail_hosts(records: Vec<Data>) -> Mx {
     Mx::Hosts(kept)
 }
 
+/// In an order of their own each time: the cache gives one and the same for up to an hour, and who has several addresses
+/// shares the load among them (RFC 1794).
 pub(super) fn addresses(records: Vec<Data>) -> Vec<IpAddr> {
-    records
-        .into_iter()
-        .filter_map(|data| match data {
-            Data::Address(address) => Some(address),
-            _ => None,
-        })
-        .take(limits::DNS_ADDRESSES)
-        .collect()
+    let address = |data| match data {
+        Data::Address(address) => Some(address),
+        _ => None,
+    };
+    let addresses = records.into_iter().filter_map(address);
+    let mut addresses: Vec<IpAddr> = addresses.take(limits::DNS_ADDRESSES).collect();
+    fastrand::shuffle(&mut addresses);
+    addresses
 }
 
 pub(super) fn alternate(six: Vec<IpAddr>, four: Vec<IpAddr>) -> Vec<IpAddr> {

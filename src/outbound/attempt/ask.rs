@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::connection::Connection;
 use super::walk::Walk;
-use super::{Connector, Hops};
+use super::{Connector, Dials, Hops};
 use crate::limits;
 use crate::net::deadline::within;
 use crate::smtp::client::{Envelope, Event, Phase};
@@ -53,7 +53,8 @@ impl Envelope for Question<'_> {
 impl Connector {
     /// Asks the first host that is ready for mail. The deadline is the caller's.
     pub async fn ask(&self, hops: &mut Hops<'_>, address: &str) -> Said {
-        let Ok(mut connection) = self.open(&mut Walk::new(hops)).await else {
+        let Ok(mut connection) = self.open(&mut Walk::new(hops), &mut Dials::default()).await
+        else {
             return Said::Nothing;
         };
         let said = said(&mut connection, address).await;

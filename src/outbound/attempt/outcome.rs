@@ -49,6 +49,8 @@ pub struct Reason {
     pub text: String,
     /// The host it is about; None where it is about none.
     pub host: Option<String>,
+    /// The text for the log and the queue, where it says more of this machine than the sender is to know.
+    pub inside: Option<String>,
 }
 
 impl Reason {
@@ -59,6 +61,7 @@ impl Reason {
             status: status.to_owned(),
             text: text.into(),
             host: None,
+            inside: None,
         }
     }
 
@@ -68,7 +71,14 @@ impl Reason {
             status: reply.enhanced().to_string(),
             text: reply.to_string(),
             host: Some(host.to_owned()),
+            inside: None,
         }
+    }
+
+    /// The text as people of this machine see it.
+    #[must_use]
+    pub fn within(&self) -> &str {
+        self.inside.as_deref().unwrap_or(&self.text)
     }
 
     /// Whether the host takes this recipient, too, but not in one transaction with as many others.
@@ -83,6 +93,7 @@ impl Reason {
             status: status.to_owned(),
             text,
             host: Some(host.to_owned()),
+            inside: None,
         }
     }
 
@@ -162,7 +173,8 @@ impl fmt::Display for Reason {
         write!(
             f,
             "status={} host={host} reply={:?}",
-            self.status, self.text
+            self.status,
+            self.within()
         )
     }
 }

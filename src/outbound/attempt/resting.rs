@@ -34,6 +34,13 @@ impl Resting {
         (now < rest.until).then(|| rest.why.clone())
     }
 
+    /// Until when it is to be left alone; None: it may be dialled.
+    #[must_use]
+    pub fn until(&self, address: SocketAddr, now: Instant) -> Option<Instant> {
+        let until = self.table().get(&address)?.until;
+        (now < until).then_some(until)
+    }
+
     /// The address took no connection, because of `why`.
     pub fn failed(&self, address: SocketAddr, why: &str, now: Instant) {
         let mut table = self.table();
@@ -100,6 +107,7 @@ mod tests {
             let end = now + length;
             let before = end - Duration::from_millis(1);
             assert_eq!(resting.why(address(25), before).as_deref(), Some("refused"));
+            assert_eq!(resting.until(address(25), before), Some(end));
             assert_eq!(resting.why(address(26), before), None);
             now = end;
             length = (length * 2).min(limits::HOST_REST_LAST);

@@ -27,9 +27,15 @@ impl<T, W, F> Lanes<T, W, F> {
                 place = next;
             }
         }
-        // As if the last worker had left it; its place in a line is passed over.
-        self.lanes
-            .retain(|_, state| state.workers > 0 || state.head != NONE);
+        // As if the last worker had left them.
+        let lines = &mut self.lines;
+        self.lanes.retain(|&key, state| {
+            let stays = state.workers > 0 || state.head != NONE;
+            if state.in_line && !stays {
+                lines.quit(state.standing, key);
+            }
+            stays
+        });
         pulled
     }
 }

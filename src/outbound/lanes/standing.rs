@@ -39,6 +39,11 @@ impl Workers {
         self
     }
 
+    #[must_use]
+    pub fn no_suspect(self) -> bool {
+        self.0[Standing::Suspect as usize] == 0
+    }
+
     /// Whether lanes of this standing have not used up their part of the slots: a suspect one leaves `reserve` to the
     /// others, and one of which nothing is known half of that to those that are proven.
     #[must_use]
@@ -53,44 +58,78 @@ impl Workers {
     }
 }
 
-/// Lanes that wait for a slot, a line for each standing. A lane whose standing changes leaves its place behind, which is
-/// passed over.
+/// Lanes that wait for a slot, a line for each standing. A lane has one place at most.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     lines: [VecDeque<Key>; STANDINGS.len()],
-    /// The last slot went to a lane that is proven.
+    /// Of the slots that did not go to a suspect lane, the last one went to a proven one.
     proven_had_its_turn: bool,
+    /// Messages of lanes that are not suspect since a suspect one got a slot.
+    ahead: usize,
 }
 
 impl Lines {
-    pub fn of(&mut self, standing: Standing) -> &mut VecDeque<Key> {
-        &mut self.lines[standing as usize]
-    }
-
     pub fn is_empty(&self, standing: Standing) -> bool {
         self.lines[standing as usize].is_empty()
     }
 
+    pub fn first(&self, standing: Standing) -> Option<Key> {
+        self.lines[standing as usize].front().copied()
+    }
+
+    pub fn enter(&mut self, standing: Standing, key: Key) {
+        self.lines[standing as usize].push_back(key);
+    }
+
+    /// Linear in the line, but for its first.
+    pub fn quit(&mut self, standing: Standing, key: Key) {
+        let line = &mut self.lines[standing as usize];
+        if line.front() == Some(&key) {
+            line.pop_front();
+        } else {
+            line.retain(|&waits| waits != key);
+        }
+    }
+
     /// Which line is to be looked at first. Proven lanes and those of which nothing is known take turns: as many busy ones
-    /// as there are slots would keep all others waiting as long as there is mail for them.
-    pub fn order(&self) -> [Standing; STANDINGS.len()] {
+    /// as there are slots would keep all others waiting as long as there is mail for them. For the same reason a suspect
+    /// one is let pass now and then, if no other is at work: a slot of many, and of one the time of one attempt.
+    pub fn order(&self, workers: Workers) -> [Standing; STANDINGS.len()] {
         let [proven, unknown, suspect] = STANDINGS;
-        match self.proven_had_its_turn {
-            true => [unknown, proven, suspect],
-            false => STANDINGS,
+        let [first, second] = match self.proven_had_its_turn {
+            true => [unknown, proven],
+            false => [proven, unknown],
+        };
+        match self.ahead >= limits::SUSPECT_TURN && workers.no_suspect() {
+            true => [suspect, first, second],
+            false => [first, second, suspect],
         }
     }
 
     /// A lane of that line has got a slot.
     pub fn had_its_turn(&mut self, standing: Standing) {
-        self.proven_had_its_turn = standing == Standing::Proven;
+        match standing {
+            Standing::Suspect => self.ahead = 0,
+            other => self.proven_had_its_turn = other == Standing::Proven,
+        }
+    }
+
+    /// A lane of that standing has got a message.
+    pub fn served(&mut self, standing: Standing) {
+        if standing != Standing::Suspect {
+            self.ahead = self.ahead.saturating_add(1);
+        }
     }
 
     /// Whether another lane than this one waits there.
     pub fn has_others(&self, standing: Standing, key: Key) -> bool {
-        self.lines[standing as usize]
-            .iter()
-            .any(|&waits| waits != key)
+        let line = &self.lines[standing as usize];
+        line.len() > 1 || line.front().is_some_and(|&first| first != key)
+    }
+
+    #[cfg(test)]
+    pub fn places(&self) -> usize {
+        self.lines.iter().map(VecDeque::len).sum()
     }
 
     pub fn clear(&mut self) {

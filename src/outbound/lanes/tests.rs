@@ -1,6 +1,7 @@
 //! Tests of lanes.rs: who gets a slot, and when.
 
 use super::*;
+use std::collections::VecDeque;
 
 type Book = Lanes<u32, u32, &'static str>;
 
@@ -167,6 +168,105 @@ fn a_destination_that_took_mail_does_not_keep_the_others_waiting_for_ever() {
     // And the other way round.
     assert_eq!(ticket(take(&mut book, to(2), 1)), 5000);
     assert_eq!(book.leave(to(2)).start, Some(to(1)));
+}
+
+/// Serves the busy lane, turn after turn, until another one gets the slot; returns after how many messages that is.
+fn serve_until_a_turn_is_another_s(book: &mut Book, busy: u32, of: Key) -> usize {
+    let mut messages = 0;
+    loop {
+        for served in 0..=limits::CONNECTION_MESSAGES {
+            match book.take(to(busy), 0, served, || 0) {
+                Taken::Message { .. } => messages += 1,
+                Taken::Leave(left) if left.start == Some(of) => return messages,
+                Taken::Leave(left) => assert_eq!(left.start, Some(to(busy))),
+                Taken::Rest => panic!("it has more"),
+            }
+        }
+        assert!(messages < 10_000, "{of:?} starves");
+    }
+}
+
+#[test]
+fn busy_destinations_do_not_keep_a_retry_waiting_for_ever() {
+    let mut book = Book::new(1, 8);
+    for n in 0..20_000 {
+        let _ = book.push(to(1), Age::Fresh, n).unwrap();
+    }
+    assert_eq!(ticket(take(&mut book, to(1), 0)), 0);
+    assert_eq!(book.works(to(1)), None);
+    for lane in 2..1000 {
+        let _ = book.push(to(lane), Age::Retry, lane).unwrap();
+    }
+    assert!(!book.is_crowded(), "nobody waits but retries");
+    for lane in 2..5 {
+        let messages = serve_until_a_turn_is_another_s(&mut book, 1, to(lane));
+        // A thousand of them cost the others no more than a turn in so many messages.
+        let turn = limits::SUSPECT_TURN..=limits::SUSPECT_TURN + limits::CONNECTION_MESSAGES;
+        assert!(turn.contains(&messages), "{messages} messages");
+        assert!(book.is_crowded(), "a silent host has less time");
+        assert_eq!(ticket(take(&mut book, to(lane), 1)), lane);
+        book.failed(to(lane), "refused");
+        assert_eq!(take(&mut book, to(lane), 1), leaving(to(1)));
+    }
+}
+
+fn leaving(start: Key) -> Taken<u32, u32, &'static str> {
+    Taken::Leave(Left {
+        start: Some(start),
+        watcher: None,
+    })
+}
+
+#[test]
+fn of_many_busy_slots_retries_have_one_at_most() {
+    let mut book = Book::new(8, 8);
+    for n in 0..20_000 {
+        let _ = book.push(to(n % 10), Age::Fresh, n).unwrap();
+    }
+    for lane in 100..200 {
+        let _ = book.push(to(lane), Age::Retry, lane).unwrap();
+    }
+    let mut at_work: VecDeque<Key> = (0..8).map(to).collect();
+    let mut retries = Vec::new();
+    // Until the first of the busy ones has no more.
+    while book.lanes.len() == 110 {
+        let busy = at_work.pop_front().unwrap();
+        for served in 0..=limits::CONNECTION_MESSAGES {
+            if let Taken::Leave(left) = book.take(busy, 0, served, || 0) {
+                match left.start.unwrap() {
+                    // It hangs.
+                    Key::To(Lane(retry @ 100..)) => retries.push(retry),
+                    other => at_work.push_back(other),
+                }
+                break;
+            }
+        }
+    }
+    assert_eq!(retries, [100]);
+}
+
+#[test]
+fn a_destination_has_one_place_in_one_line_whatever_becomes_of_it() {
+    let mut book = Book::new(1, 8);
+    let _ = book.push(to(1), Age::Fresh, 0).unwrap();
+    assert_eq!(ticket(take(&mut book, to(1), 0)), 0);
+    for round in 0..1000 {
+        // It waits as a retry, moves up with a fresh message, and is taken out by hand.
+        let _ = book.push(to(2), Age::Retry, 1).unwrap();
+        let _ = book.push(to(2), Age::Fresh, 2).unwrap();
+        assert!(book.is_crowded());
+        if round % 2 == 0 {
+            assert_eq!(book.pull(|&ticket| ticket != 0).len(), 2);
+            assert!(!book.is_crowded());
+            continue;
+        }
+        assert_eq!(book.leave(to(1)).start, Some(to(2)));
+        let _ = (take(&mut book, to(2), 1), take(&mut book, to(2), 1));
+        let _ = book.push(to(1), Age::Retry, 0).unwrap();
+        let _ = book.leave(to(2));
+        let _ = take(&mut book, to(1), 0);
+    }
+    assert_eq!(book.lines.places(), 0);
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn one_message_is_hastened_or_taken_and_the_others_keep_their_time() {
         queue.insert(entry(id, next), &run());
     }
     let mut changed = Vec::new();
-    queue.hasten(Some(1), |entry| changed.push(entry.id));
+    queue.hasten(|entry| entry.id == 1, |entry| changed.push(entry.id));
     assert_eq!(changed, [1, 1]);
     let due = |queue: &mut Queue| queue.take_due(1).map(|(slot, entry)| (entry.id, slot));
     let mut first: Vec<_> = (0..3).filter_map(|_| due(&mut queue)).collect();
@@ -116,7 +116,7 @@ fn one_message_is_hastened_or_taken_and_the_others_keep_their_time() {
     queue.put_back(2);
     assert_eq!(queue.take(1), [2], "the other one is in flight");
     assert_eq!((queue.waiting(), queue.in_flight()), (1, 3));
-    queue.hasten(None, |_| {});
+    queue.hasten(|_| true, |_| {});
     assert_eq!(due(&mut queue), Some((2, 1)));
 }
 
@@ -191,7 +191,7 @@ fn a_message_is_kept_for_its_report_and_neither_moves_while_the_other_is_in_use(
     queue.put_back(dsn);
     assert!(queue.lift(slot, 1).is_some());
     queue.put_down(&[slot]);
-    queue.hasten(None, |entry| assert_eq!(entry.id, 2));
+    queue.hasten(|_| true, |entry| assert_eq!(entry.id, 2));
     assert_eq!((queue.waiting(), queue.in_flight()), (1, 0));
     assert_eq!((queue.let_go(2), queue.let_go(2)), (Some(slot), None));
 }

@@ -147,7 +147,10 @@ async fn report(spool: &Spool, ticket: &Ticket) -> Result<Id, Error> {
 
 const PUT_OFF: Outcome = Outcome {
     done: 0,
-    defer: Some(Deferral { next: NOW + 60 }),
+    defer: Some(Deferral {
+        next: NOW + 60,
+        unreached: false,
+    }),
 };
 
 #[test]

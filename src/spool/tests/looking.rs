@@ -45,7 +45,10 @@ fn note(mask: u128, text: &str) -> Note {
 }
 
 async fn put_off(spool: &Spool, ticket: Ticket, note: &Note) {
-    let defer = Some(Deferral { next: NOW + 60 });
+    let defer = Some(Deferral {
+        next: NOW + 60,
+        unreached: false,
+    });
     let outcome = Outcome { done: 0, defer };
     spool.settle_noting(ticket, outcome, note).await;
 }

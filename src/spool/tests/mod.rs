@@ -213,7 +213,10 @@ pub async fn sync(spool: &Spool) -> std::io::Result<()> {
 
 /// Puts a message off.
 pub async fn defer(spool: &Spool, ticket: Ticket, done: u128, next: u64) {
-    let defer = Some(Deferral { next });
+    let defer = Some(Deferral {
+        next,
+        unreached: false,
+    });
     settle(spool, ticket, Outcome { done, defer }).await;
 }
 

@@ -348,3 +348,29 @@ fn futures_may_run_on_any_executor() {
     send(deliver(&spool, ticket));
     send(spool.close());
 }
+
+#[test]
+fn what_no_host_was_reached_for_is_woken_and_the_rest_keeps_its_time() {
+    let disk = Fake::of(fresh(6));
+    let spool = open(&disk, 6).unwrap();
+    let next = NOW + 3600;
+    let put_off = |to: &str, unreached| {
+        block_on(accept(&spool, &[to], b"x")).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        let defer = Some(Deferral { next, unreached });
+        block_on(settle(&spool, ticket, Outcome { done: 0, defer }));
+    };
+    put_off("x@a", true);
+    put_off("y@a", false);
+    put_off("z@b", true);
+    block_on(spool.close()).unwrap();
+    let spool = open(&disk, 6).unwrap();
+    assert_eq!(spool.unreached(), [lane("x@a"), lane("z@b")].into());
+    assert_eq!((spool.wake(lane("x@a")), spool.wake(lane("x@a"))), (1, 0));
+    let woken = due(&spool, NOW).pop().unwrap();
+    let message = block_on(spool.read(&woken)).unwrap();
+    assert_eq!(message.recipients[0].address, "x@a");
+    assert!(due(&spool, next - 1).is_empty());
+    drop(woken);
+    block_on(spool.close()).unwrap();
+}

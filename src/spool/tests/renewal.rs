@@ -45,7 +45,10 @@ fn put_off(spool: &Spool, octets: &[u8]) -> Id {
     for ticket in due(spool, NOW) {
         let outcome = Outcome {
             done: 0,
-            defer: Some(Deferral { next: DAYS }),
+            defer: Some(Deferral {
+                next: DAYS,
+                unreached: false,
+            }),
         };
         block_on(spool.settle(ticket, outcome));
     }
@@ -362,7 +365,10 @@ fn marks_in_a_damaged_segment_are_kept_as_long_as_they_are_needed() {
     // In the second segment: the mark, and a message that will be damaged.
     let outcome = Outcome {
         done: 1,
-        defer: Some(Deferral { next: DAYS }),
+        defer: Some(Deferral {
+            next: DAYS,
+            unreached: false,
+        }),
     };
     block_on(spool.settle(ticket, outcome));
     block_on(accept(&spool, &["x@a"], &body(2, 3000))).unwrap();

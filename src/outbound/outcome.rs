@@ -113,7 +113,8 @@ impl Shared {
             return Told::Yes;
         }
         let reported = Reported {
-            done: masks.failed | masks.confirmed,
+            done: (masks.failed | masks.confirmed) & !masks.delivered,
+            delivered: masks.confirmed & masks.delivered,
             delayed: masks.delayed,
             held: 0,
         };

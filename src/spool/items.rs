@@ -173,7 +173,8 @@ pub fn put_last(
     if let Some((id, reported)) = reports {
         let mut content = [0; 56];
         content[..8].copy_from_slice(&id.to_le_bytes());
-        content[8..24].copy_from_slice(&reported.done.to_le_bytes());
+        let done = reported.done | reported.delivered;
+        content[8..24].copy_from_slice(&done.to_le_bytes());
         content[24..40].copy_from_slice(&reported.delayed.to_le_bytes());
         content[40..].copy_from_slice(&reported.held.to_le_bytes());
         put(out, REPORTS, &content);
@@ -338,6 +339,7 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
         REPORTS => {
             let reported = Reported {
                 done: record::u128_at(content, 8)?,
+                delivered: 0,
                 delayed: record::u128_at(content, 24).unwrap_or(0),
                 held: record::u128_at(content, 40).unwrap_or(0),
             };
@@ -405,6 +407,7 @@ mod tests {
         };
         let reported = Reported {
             done: 1 << 100,
+            delivered: 0,
             delayed: 1 << 7,
             held: 1 << 9,
         };

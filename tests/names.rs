@@ -126,12 +126,53 @@ fn one_message_is_one_copy_for_a_mailbox() {
     lab.peer.messages(1);
     let message = only_message(&lab.folder.join("mail/bob"));
     assert!(!message.contains("\tfor <"), "{message}");
-    // An alias of several is told of no success (RFC 3461 5.2.7.3); whom the sender wrote to stays known.
+    // An alias of several is told of no success (RFC 3461 5.2.7.3); whom the sender wrote to stays known. The others' wish, which
+    // is unstated, is FAILURE.
     assert_eq!(
         lab.rcpts(),
-        ["RCPT TO:<ann@far.test> NOTIFY=DELAY ORCPT=rfc822;all@old.test"]
+        ["RCPT TO:<ann@far.test> NOTIFY=FAILURE,DELAY ORCPT=rfc822;all@old.test"]
     );
     assert_eq!(maildir_messages(&lab.folder.join("mail")).len(), 1);
+    lab.facteur.stop();
+}
+
+/// What one of its names wants told is told, in whichever order they come.
+#[test]
+fn a_mailbox_that_is_named_twice_has_both_wishes() {
+    let lab = Lab::start();
+    lab.send_from(
+        "boss@else.test",
+        &[
+            "<gone@else.test> NOTIFY=NEVER",
+            "<gone@ELSE.test>",
+            "<ann@far.test> NOTIFY=NEVER",
+            "<root@pi.test> NOTIFY=DELAY",
+            "<carl@else.test>",
+            "<carl@else.test> NOTIFY=NEVER",
+            "<\"carl\"@else.test> NOTIFY=SUCCESS",
+            "<dora@else.test>",
+            "<dora@else.test> NOTIFY=NEVER",
+        ],
+    );
+    let report = lab.peer.messages(2).pop().expect("a report");
+    assert_eq!(report.to, ["<boss@else.test>"]);
+    assert!(
+        report
+            .data
+            .contains("Final-Recipient: rfc822; gone@else.test")
+    );
+    let mut rcpts = lab.rcpts();
+    rcpts.sort_unstable();
+    assert_eq!(
+        rcpts,
+        [
+            "RCPT TO:<ann@far.test> NOTIFY=DELAY",
+            "RCPT TO:<boss@else.test>",
+            "RCPT TO:<carl@else.test> NOTIFY=SUCCESS,FAILURE",
+            "RCPT TO:<dora@else.test> NOTIFY=FAILURE",
+            "RCPT TO:<gone@else.test> NOTIFY=FAILURE",
+        ]
+    );
     lab.facteur.stop();
 }
 
@@ -209,8 +250,8 @@ fn who_asks_for_success_hears_that_an_alias_of_several_was_expanded() {
     );
     let mut messages = lab.peer.messages(2);
     messages.sort_by_key(|message| message.data.contains("multipart/report"));
-    // Once, with what is left of NOTIFY.
-    let rcpt = "<ann@far.test> NOTIFY=FAILURE ORCPT=rfc822;all@old.test";
+    // Once, with what is left of NOTIFY; the postmaster's alias is one of a single target.
+    let rcpt = "<ann@far.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;all@old.test";
     assert_eq!(messages[0].to, [rcpt]);
     assert_eq!(messages[1].to, ["<boss@else.test>"]);
     let report = python::fields(&messages[1].data.replace("pi.test", "relay.example"));

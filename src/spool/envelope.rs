@@ -99,6 +99,14 @@ pub struct Reported {
     pub held: u128,
 }
 
+/// What is asked for one of these recipients from now on, if it is among them.
+pub(super) fn ask(recipients: &mut [Recipient], ordinal: u8, notify: Notify) {
+    let mut recipients = recipients.iter_mut();
+    if let Some(recipient) = recipients.find(|one| one.ordinal == ordinal) {
+        recipient.notify = Some(notify);
+    }
+}
+
 /// One recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {

@@ -262,6 +262,7 @@ impl Shared {
             names: &self.names,
             hostname: &self.settings.hostname,
             micros: self.clocks.micros(),
+            clocks: Some(&self.clocks),
         }
     }
 

@@ -321,8 +321,26 @@ fn a_bad_file_is_an_error_at_start() {
     let folder = Folder::new();
     folder.file("list", "ann@far.test\nann@elsewhere.test\n");
     folder.file("aliases", "a: b\nb: a\n");
+    let pipe = folder.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    std::os::unix::fs::symlink(&pipe, folder.join("link")).expect("a link");
     let domain = ["--domain", "far.test", "--listen", "127.0.0.1:0"];
     for (flags, told) in [
+        (
+            ["--recipients", "pipe"],
+            "--recipients pipe: it is no regular file",
+        ),
+        (
+            ["--recipients", "."],
+            "--recipients .: it is no regular file",
+        ),
+        (["--alias", "link"], "--alias link: it is no regular file"),
+        (["--client-ca", "pipe"], "--client-ca pipe: "),
+        (
+            ["--spool-key", "link"],
+            "--spool-key link: it is no regular file",
+        ),
         (
             ["--recipients", "list"],
             "--recipients list:2: \"ann@elsewhere.test\"",
@@ -337,6 +355,18 @@ fn a_bad_file_is_an_error_at_start() {
         assert_eq!(output.status.code(), Some(1));
         let said = said(&output);
         assert!(said.contains(told), "{said}");
+    }
+    // Nothing at all is none.
+    let output = refused(
+        folder.as_ref(),
+        &["--flags", "/dev/null", "--recipients", "."],
+    );
+    assert!(said(&output).contains("--recipients .: "), "{output:?}");
+    for flags in ["pipe", "link", "."] {
+        let output = refused(folder.as_ref(), &["--flags", flags]);
+        assert_eq!(output.status.code(), Some(2));
+        let told = format!("--flags {flags}: it is no regular file");
+        assert!(said(&output).contains(&told), "{output:?}");
     }
 }
 

@@ -229,6 +229,11 @@ fn the_spool_of_a_running_and_of_a_stopped_relay_is_looked_into() {
     let found = lab.check(&["--spool", "small"]);
     let line = found.line(&["4 MiB of its 28 MiB are not there"]);
     assert!(line.starts_with("warning: "), "{line}");
+    // One of which no header is left, no relay makes.
+    std::fs::write(lab.folder.as_ref().join("small/000002.seg"), "").expect("a segment");
+    let found = lab.check(&["--spool", "small"]);
+    found.line(&["4 MiB of its 28 MiB are not there"]);
+    found.line(&["warning: spool", "small/000002.seg", "move it away"]);
 }
 
 #[test]

@@ -5,10 +5,19 @@ mod peer;
 #[path = "support/relay.rs"]
 mod relay;
 
+use facteur::inbound::Counters;
+use facteur::operator::control::{Control, Reach};
+use facteur::outbound::by_hand::Tell;
+use facteur::smtp::date::Date;
+use facteur::spool::Id;
 use peer::{Answer, Event, Peer};
-use relay::{Folder, Relay, Setup, Time};
+use relay::{Folder, Relay, Setup, Time, maildir};
+use smol::{Executor, block_on};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -131,15 +140,21 @@ fn a_next_try_noted_before_the_clock_was_set_is_neither_lost_nor_early() {
     relay.stop();
 }
 
-#[test]
-fn a_box_that_boots_in_1970_ages_what_it_had_deferred_by_the_time_that_it_runs() {
-    let folder = Folder::new("clock-boot");
+/// A relay that put a message off and was stopped since.
+fn stopped(test: &str) -> (Folder, Later, Time, Setup) {
+    let folder = Folder::new(test);
     let (later, time) = (Later::start(), Time::default());
     let setup = later.setup(&time);
     let relay = Relay::start(&folder.0, &setup);
     relay.submit("ann@example.org", &["bob@one.test"], TEXT);
     put_off(&relay, 1);
     relay.stop();
+    (folder, later, time, setup)
+}
+
+#[test]
+fn a_box_that_boots_in_1970_ages_what_it_had_deferred_by_the_time_that_it_runs() {
+    let (folder, _later, time, setup) = stopped("clock-boot");
     time.is_set_by(-YEARS);
     let relay = Relay::start(&folder.0, &setup);
     time.passes(HOUR);
@@ -173,13 +188,7 @@ fn a_message_that_comes_right_when_the_clock_is_set_is_of_that_time_and_so_are_l
 
 #[test]
 fn a_box_that_was_off_for_a_week_does_not_give_up_at_its_first_failure() {
-    let folder = Folder::new("clock-week");
-    let (later, time) = (Later::start(), Time::default());
-    let setup = later.setup(&time);
-    let relay = Relay::start(&folder.0, &setup);
-    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
-    put_off(&relay, 1);
-    relay.stop();
+    let (folder, _later, time, setup) = stopped("clock-week");
     time.passes(7 * DAY);
     let relay = Relay::start(&folder.0, &setup);
     put_off(&relay, 1);
@@ -189,5 +198,117 @@ fn a_box_that_was_off_for_a_week_does_not_give_up_at_its_first_failure() {
     relay.until("given up", |_| {
         relay.counted(|counters| &counters.failed) == 1
     });
+    relay.stop();
+}
+
+/// A message that came in 1970 and was put off, and the Maildir of its sender.
+fn came_in_1970(folder: &Folder, later: &Later, time: &Time) -> (Relay, Setup, Id) {
+    let home = format!("maildir:{}/{{user}}", folder.0.display());
+    let target = format!("smtp:{}", later.peer.address);
+    let setup = Setup {
+        time: time.clone(),
+        ..Setup::to(&[("*", target), ("home.example", home)])
+    };
+    time.is_set_by(-YEARS);
+    let relay = Relay::start(&folder.0, &setup);
+    let id = relay.submit("ann@home.example", &["bob@one.test"], TEXT);
+    put_off(&relay, 1);
+    time.is_set_by(YEARS);
+    (relay, setup, Id::parse(&id).unwrap())
+}
+
+/// What the report says when the message is dropped.
+fn report_of_its_drop(folder: &Folder, relay: &Relay, id: Id) -> String {
+    block_on(relay.schedule.hand().remove(id, Tell::Sender)).unwrap();
+    relay.until_empty();
+    maildir(&folder.0.join("ann")).pop().expect("a report")
+}
+
+/// What `facteur queue` writes.
+fn queue(folder: &Folder, words: &[&str]) -> String {
+    let flags = folder.0.join("no-flags");
+    std::fs::write(&flags, "").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_facteur"));
+    let spool = folder.0.join("spool");
+    let command = command.env("FACTEUR_FLAGS", flags).arg("queue").args(words);
+    let output = command.arg("--spool").arg(spool).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Today, whenever that is while the test runs.
+fn names_today(time: &Time, field: &str, text: &str) -> bool {
+    let now = time.wall() / 1_000_000;
+    let mut days = [now, now - 3600].into_iter();
+    days.any(|day| {
+        let date = Date(day).to_string();
+        let (day, _) = date.rsplit_once(' ').unwrap();
+        let (day, _) = day.rsplit_once(':').unwrap();
+        let (day, _) = day.rsplit_once(':').unwrap();
+        text.contains(&format!("{field}{day}"))
+    })
+}
+
+/// While something answers at the control socket.
+fn answering(spool: &Path, relay: &Relay, ask: impl FnOnce()) {
+    let control = Control::bind(spool).unwrap();
+    let reach = Reach {
+        hand: relay.schedule.hand(),
+        counters: Arc::new(Counters::default()),
+        certificates: None,
+    };
+    let executor = Arc::new(Executor::new());
+    let served = executor.spawn(control.serve(reach, Arc::clone(&executor)));
+    thread::scope(|scope| {
+        let (stop, stopped) = smol::channel::bounded::<()>(1);
+        scope.spawn(move || block_on(executor.run(stopped.recv())));
+        ask();
+        drop((served, stop));
+    });
+}
+
+#[test]
+fn people_are_told_when_mail_came_by_the_clock_as_it_was_set_since() {
+    let (folder, later) = (Folder::new("clock-told"), Later::start());
+    let time = Time::default();
+    let (relay, _, id) = came_in_1970(&folder, &later, &time);
+    answering(&folder.0.join("spool"), &relay, || {
+        let shown = queue(&folder, &["show", &id.to_string()]);
+        assert!(names_today(&time, "accepted   ", &shown), "{shown}");
+        assert!(names_today(&time, "attempt    ", &shown), "{shown}");
+        let listed = queue(&folder, &["list"]);
+        let line = listed.lines().nth(1).unwrap();
+        let age = line.split_whitespace().nth(1).unwrap();
+        assert!(age.ends_with('s') || age == "1m", "{listed}");
+    });
+    let report = report_of_its_drop(&folder, &relay, id);
+    assert!(names_today(&time, "\nArrival-Date: ", &report), "{report}");
+    relay.stop();
+}
+
+#[test]
+fn people_are_told_no_time_that_nobody_knows() {
+    let (folder, later) = (Folder::new("clock-untold"), Later::start());
+    let time = Time::default();
+    let (relay, setup, id) = came_in_1970(&folder, &later, &time);
+    relay.stop();
+    let shown = queue(&folder, &["show", &id.to_string()]);
+    assert!(
+        shown.contains("\naccepted   before the clock was set\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("\nattempt    before the clock was set\n"),
+        "{shown}"
+    );
+    let listed = queue(&folder, &["list"]);
+    let line = listed.lines().nth(1).unwrap();
+    assert_eq!(line.split_whitespace().nth(1), Some("?"), "{listed}");
+    let object = queue(&folder, &["list", "--json"]);
+    assert!(object.contains("\"accepted\":null,"), "{object}");
+    let relay = Relay::start(&folder.0, &setup);
+    put_off(&relay, 1);
+    let report = report_of_its_drop(&folder, &relay, id);
+    assert!(!report.contains("Arrival-Date"), "{report}");
     relay.stop();
 }

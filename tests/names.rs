@@ -126,12 +126,53 @@ fn one_message_is_one_copy_for_a_mailbox() {
     lab.peer.messages(1);
     let message = only_message(&lab.folder.join("mail/bob"));
     assert!(!message.contains("\tfor <"), "{message}");
-    // An alias of several is told of no success (RFC 3461 5.2.7.3); whom the sender wrote to stays known.
+    // An alias of several is told of no success (RFC 3461 5.2.7.3); whom the sender wrote to stays known. The others' wish, which
+    // is unstated, is FAILURE.
     assert_eq!(
         lab.rcpts(),
-        ["RCPT TO:<ann@far.test> NOTIFY=DELAY ORCPT=rfc822;all@old.test"]
+        ["RCPT TO:<ann@far.test> NOTIFY=FAILURE,DELAY ORCPT=rfc822;all@old.test"]
     );
     assert_eq!(maildir_messages(&lab.folder.join("mail")).len(), 1);
+    lab.facteur.stop();
+}
+
+/// What one of its names wants told is told, in whichever order they come.
+#[test]
+fn a_mailbox_that_is_named_twice_has_both_wishes() {
+    let lab = Lab::start();
+    lab.send_from(
+        "boss@else.test",
+        &[
+            "<gone@else.test> NOTIFY=NEVER",
+            "<gone@ELSE.test>",
+            "<ann@far.test> NOTIFY=NEVER",
+            "<root@pi.test> NOTIFY=DELAY",
+            "<carl@else.test>",
+            "<carl@else.test> NOTIFY=NEVER",
+            "<\"carl\"@else.test> NOTIFY=SUCCESS",
+            "<dora@else.test>",
+            "<dora@else.test> NOTIFY=NEVER",
+        ],
+    );
+    let report = lab.peer.messages(2).pop().expect("a report");
+    assert_eq!(report.to, ["<boss@else.test>"]);
+    assert!(
+        report
+            .data
+            .contains("Final-Recipient: rfc822; gone@else.test")
+    );
+    let mut rcpts = lab.rcpts();
+    rcpts.sort_unstable();
+    assert_eq!(
+        rcpts,
+        [
+            "RCPT TO:<ann@far.test> NOTIFY=DELAY",
+            "RCPT TO:<boss@else.test>",
+            "RCPT TO:<carl@else.test> NOTIFY=SUCCESS,FAILURE",
+            "RCPT TO:<dora@else.test> NOTIFY=FAILURE",
+            "RCPT TO:<gone@else.test> NOTIFY=FAILURE",
+        ]
+    );
     lab.facteur.stop();
 }
 
@@ -209,8 +250,8 @@ fn who_asks_for_success_hears_that_an_alias_of_several_was_expanded() {
     );
     let mut messages = lab.peer.messages(2);
     messages.sort_by_key(|message| message.data.contains("multipart/report"));
-    // Once, with what is left of NOTIFY.
-    let rcpt = "<ann@far.test> NOTIFY=FAILURE ORCPT=rfc822;all@old.test";
+    // Once, with what is left of NOTIFY; the postmaster's alias is one of a single target.
+    let rcpt = "<ann@far.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;all@old.test";
     assert_eq!(messages[0].to, [rcpt]);
     assert_eq!(messages[1].to, ["<boss@else.test>"]);
     let report = python::fields(&messages[1].data.replace("pi.test", "relay.example"));
@@ -303,8 +344,26 @@ fn a_bad_file_is_an_error_at_start() {
     let folder = Folder::new();
     folder.file("list", "ann@far.test\nann@elsewhere.test\n");
     folder.file("aliases", "a: b\nb: a\n");
+    let pipe = folder.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    std::os::unix::fs::symlink(&pipe, folder.join("link")).expect("a link");
     let domain = ["--domain", "far.test", "--listen", "127.0.0.1:0"];
     for (flags, told) in [
+        (
+            ["--recipients", "pipe"],
+            "--recipients pipe: it is no regular file",
+        ),
+        (
+            ["--recipients", "."],
+            "--recipients .: it is no regular file",
+        ),
+        (["--alias", "link"], "--alias link: it is no regular file"),
+        (["--client-ca", "pipe"], "--client-ca pipe: "),
+        (
+            ["--spool-key", "link"],
+            "--spool-key link: it is no regular file",
+        ),
         (
             ["--recipients", "list"],
             "--recipients list:2: \"ann@elsewhere.test\"",
@@ -319,6 +378,18 @@ fn a_bad_file_is_an_error_at_start() {
         assert_eq!(output.status.code(), Some(1));
         let said = said(&output);
         assert!(said.contains(told), "{said}");
+    }
+    // Nothing at all is none.
+    let output = refused(
+        folder.as_ref(),
+        &["--flags", "/dev/null", "--recipients", "."],
+    );
+    assert!(said(&output).contains("--recipients .: "), "{output:?}");
+    for flags in ["pipe", "link", "."] {
+        let output = refused(folder.as_ref(), &["--flags", flags]);
+        assert_eq!(output.status.code(), Some(2));
+        let told = format!("--flags {flags}: it is no regular file");
+        assert!(said(&output).contains(&told), "{output:?}");
     }
 }
 

@@ -10,7 +10,7 @@ mod relay;
 use facteur::limits;
 use facteur::outbound::by_hand::{Refusal, Tell};
 use facteur::smtp::parameters::{Notify, Ret};
-use facteur::spool::{Addressee, Facts, Id, Sender};
+use facteur::spool::{Addressee, Facts, Id, Inspector, Sender};
 use peer::{Answer, Event, Peer};
 use python::{fields, python};
 use relay::{Folder, Relay, Setup, maildir};
@@ -246,6 +246,31 @@ fn a_message_is_kept_for_its_report_and_goes_with_it() {
     assert_eq!(relay.spool.holder(id), None);
     let unknown = block_on(hand.remove(id, Tell::Nobody)).unwrap_err();
     assert!(matches!(unknown, Refusal::Unknown(_)), "{unknown}");
+    relay.stop();
+}
+
+/// The report tells of both, but holds the message for the one that failed: the other has its copy.
+#[test]
+fn nothing_is_held_of_whom_it_was_delivered_to() {
+    let folder = Folder::new("held");
+    let peer = peer();
+    let relay = Relay::start(&folder.0, &setup(&folder, &peer));
+    let bob = Addressee {
+        notify: Some(Notify {
+            success: true,
+            ..Notify::default()
+        }),
+        ..Addressee::from("bob@one.test")
+    };
+    let to = [bob, Addressee::from("nobody@one.test")];
+    let id = relay.submit_with(&full("later@far.test"), &to, Facts::default(), TEXT);
+    relay.until("the report put off", |counts| {
+        counts.in_flight == 0 && relay.counted(|counters| &counters.deferred) == 1
+    });
+    let look = Inspector::look(&folder.0.join("spool"), None, None).unwrap();
+    let its = |one: &&facteur::spool::Queued| one.id.to_string() == id;
+    let held = look.queued().iter().find(its).map(|one| one.held);
+    assert_eq!(held, Some(0b10), "by ordinal");
     relay.stop();
 }
 

@@ -5,6 +5,7 @@
 //! used up.
 
 pub mod listener;
+pub mod mailboxes;
 mod pace;
 pub mod received;
 pub mod session;

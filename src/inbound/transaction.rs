@@ -1,9 +1,10 @@
 //! A client's open transaction: what the session knows of it besides what is in the spool.
 
 use super::Inbound;
+use super::mailboxes::{Mailboxes, Named};
 use super::received::Trace;
 use crate::limits;
-use crate::policy::relay::{self, Recipient, Trust};
+use crate::policy::relay::{Recipient, Trust};
 use crate::policy::routes::Routes;
 use crate::smtp::address::Path;
 use crate::smtp::intake::Summary;
@@ -14,7 +15,6 @@ use crate::spool::{
     Addressee, Durable, Error, Facts, Id, Last, Refusal, Role, Sender, Source, Transaction,
 };
 use std::borrow::Cow;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 
 /// An open transaction.
@@ -161,22 +161,29 @@ fn expanded<'a>(allowed: &'a Allowed, parameters: &RcptParameters<'a>) -> Option
     })
 }
 
-/// The mailboxes of a message, by hashes with a key of their own: one message is one copy, however many names lead there.
-#[derive(Default)]
-struct Mailboxes(Vec<u64>, RandomState);
-
-impl Mailboxes {
-    /// Those of the addresses that are not among them yet, none twice.
-    fn fresh<'a>(&self, routes: &Routes, addresses: &'a [String]) -> Vec<(&'a str, u64)> {
-        let mut fresh: Vec<(&str, u64)> = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let mailbox = self.1.hash_one(relay::copy_key(address, routes));
-            if !self.0.contains(&mailbox) && fresh.iter().all(|&(_, other)| other != mailbox) {
-                fresh.push((address, mailbox));
-            }
-        }
-        fresh
+/// Puts what a RCPT adds into the spool; `kept` counts what is in.
+async fn keep(
+    spooled: &mut Transaction,
+    named: &Named<'_>,
+    asked: &Asked<'_>,
+    expanded: Option<Addressee<'_>>,
+    kept: &mut usize,
+) -> Result<(), Error> {
+    for &(address, _) in &named.fresh {
+        spooled.recipient(asked.addressee(address)).await?;
+        *kept += 1;
     }
+    for wish in &named.wider {
+        if let Some(notify) = wish.notify {
+            spooled.asks(wish.ordinal, notify).await?;
+            *kept += 1;
+        }
+    }
+    if let Some(expanded) = expanded {
+        spooled.recipient(expanded).await?;
+        *kept += 1;
+    }
+    Ok(())
 }
 
 impl Mail {
@@ -236,27 +243,25 @@ impl Mail {
         parameters: RcptParameters<'_>,
     ) -> Result<(), Reply> {
         let spooled = self.spooled.as_mut().ok_or(reply::DISK_ERROR)?;
-        let fresh = self.mailboxes.fresh(routes, &allowed.stands_for);
         let expanded = expanded(&allowed, &parameters).filter(|_| !self.sender.is_empty());
+        let asked = Asked::of(&allowed, parameters);
+        let named = (self.mailboxes).named(routes, &allowed.stands_for, asked.notify);
         let expansions = self.expansions + usize::from(expanded.is_some());
-        if self.mailboxes.0.len() + fresh.len() > limits::RECIPIENTS
+        if self.mailboxes.count() + named.fresh.len() > limits::RECIPIENTS
             || expansions > limits::EXPANSIONS
         {
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
-        let asked = Asked::of(&allowed, parameters);
-        let of_mailboxes = fresh.iter().map(|&(address, _)| asked.addressee(address));
-        for (done, addressee) in of_mailboxes.chain(expanded).enumerate() {
-            if let Err(problem) = spooled.recipient(addressee).await {
-                if done > 0 {
-                    self.spooled = None; // who was in already would get a second copy when the client tries again
-                }
-                return Err(told(self.client, &problem));
+        let first = spooled.recipients();
+        let mut kept = 0;
+        if let Err(problem) = keep(spooled, &named, &asked, expanded, &mut kept).await {
+            if kept > 0 {
+                self.spooled = None; // who was in already would get a second copy when the client tries again
             }
-            self.utf8_address |= addressee.role == Role::Mailbox && !addressee.address.is_ascii();
+            return Err(told(self.client, &problem));
         }
-        let mailboxes = fresh.iter().map(|&(_, mailbox)| mailbox);
-        self.mailboxes.0.extend(mailboxes);
+        self.utf8_address |= named.fresh.iter().any(|(address, _)| !address.is_ascii());
+        self.mailboxes.keep(&named, first, asked.notify);
         self.expansions = expansions;
         self.recipients += 1;
         self.first.get_or_insert(allowed.address);

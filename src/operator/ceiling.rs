@@ -1,6 +1,7 @@
 //! The memory ceiling: what the relay can come to use, known at boot.
 
 use super::config::Config;
+use crate::inbound::mailboxes::{Mailboxes, Wish};
 use crate::limits;
 use crate::outbound::attempt::Connection;
 use crate::outbound::probe::Prober;
@@ -32,12 +33,12 @@ const PER_SESSION: usize = limits::SESSION_FIXED
     + limits::SPOOL_PART
     + MAILBOXES;
 
-/// Which mailboxes its message has, a vector that grows by doubling.
-const MAILBOXES: usize = 3 * limits::RECIPIENTS * size_of::<u64>();
+/// Which mailboxes its message has.
+const MAILBOXES: usize = Mailboxes::memory(limits::RECIPIENTS);
 
 /// What an alias stands for, while it goes into the spool.
-const EXPANSION: usize =
-    limits::ALIAS_ADDRESSES + limits::RECIPIENTS * (size_of::<String>() + size_of::<(&str, u64)>());
+const EXPANSION: usize = limits::ALIAS_ADDRESSES
+    + limits::RECIPIENTS * (size_of::<String>() + size_of::<(&str, u64)>() + size_of::<Wish>());
 
 /// The old ones and the new: a list that grows is twice in memory for a moment.
 fn directory(config: &Config) -> usize {

@@ -11,6 +11,7 @@
 //! facteur-queue 2 state            ->  ok open | ok closed
 //! facteur-queue 2 now              ->  trying ID MASK
 //!                                      due ID MASK
+//!                                      era ID SECONDS
 //!                                      ok
 //! facteur-queue 2 tls              ->  tls versions TLSv1.3=12
 //!                                      tls entries mx.example.org=12
@@ -34,7 +35,7 @@ mod words;
 
 pub use ask::{Asked, ask, certificates, intake, now, tls};
 pub use served::{Said, Served, source};
-pub use words::{Done, Intake, Now, Request};
+pub use words::{Done, Intake, Now, Present, Request};
 
 use super::certificates::Standing;
 use crate::inbound::Counters;
@@ -206,9 +207,12 @@ async fn say_lines(stream: &mut Async<UnixStream>, lines: &str) -> io::Result<()
     within(limits::CONTROL_LINE, stream.write_all(lines.as_bytes())).await
 }
 
-/// Tells what is tried and what was made due, a piece of the index at a time, so that its length takes no memory.
+/// Tells of its clock, what is tried and what was made due, a piece of the index at a time, so that its length takes no memory.
 async fn tell_now(stream: &mut Async<UnixStream>, hand: &Hand) {
     let mut lines = String::new();
+    for era in hand.eras() {
+        words::put_era(era, &mut lines);
+    }
     for (id, recipients) in hand.trying() {
         Now::Trying.put(id, recipients, &mut lines);
     }

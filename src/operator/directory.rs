@@ -1,6 +1,7 @@
 //! The files that say who exists, `--recipients` and `--alias`: read at boot, and at SIGHUP on a thread of their own.
 
 use super::config::Config;
+use super::regular;
 use crate::limits;
 use crate::policy::aliases::Aliases;
 use crate::policy::directory::{Directory, Names};
@@ -8,7 +9,6 @@ use crate::policy::recipients::{BadLine, Recipients};
 use crate::policy::relay::Relay;
 use crate::policy::routes::Routes;
 use log::{error, info};
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
@@ -158,7 +158,7 @@ const NOT_UTF8: &str = "is not UTF-8";
 
 /// A file's lines, one at a time.
 fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String, BadLine>>, Wrong> {
-    let mut file = BufReader::new(File::open(path).map_err(Wrong::File)?);
+    let mut file = BufReader::new(regular::open(path).map_err(Wrong::File)?);
     let mut number = 0;
     let mut over = false;
     Ok(std::iter::from_fn(move || {
@@ -187,7 +187,7 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String, BadLine>>, W
 
 /// A whole file.
 fn text(path: &Path) -> Result<String, Wrong> {
-    let file = File::open(path).map_err(Wrong::File)?;
+    let file = regular::open(path).map_err(Wrong::File)?;
     let mut octets = Vec::new();
     let most = limits::ALIAS_FILE as u64 + 1;
     file.take(most)

@@ -1,5 +1,6 @@
 //! The flags of `serve`, and the levels that lie over one another: compiled in, a file, the command line.
 
+use super::regular;
 use super::values::{self, Listen, Named, Size};
 use crate::net::source::Family;
 use crate::policy::level::Level;
@@ -9,6 +10,7 @@ use crate::policy::sender::Rule;
 use crate::policy::target::Target;
 use crate::tls::client_certificate::Fingerprint;
 use argh::FromArgs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -229,7 +231,11 @@ impl Flags {
 
     /// Reads a flags file; `named_by` stands before its name when it cannot be read.
     fn of_file(path: &Path, named_by: &str) -> Result<Self, Stop> {
-        let text = std::fs::read_to_string(path)
+        if path == Path::new("/dev/null") {
+            return Ok(Self::default()); // who names it wants none
+        }
+        let text = regular::open(path)
+            .and_then(io::read_to_string)
             .map_err(|problem| Stop::Wrong(format!("{named_by}{}: {problem}", path.display())))?;
         Self::of_text(&text, &path.display().to_string())
     }

@@ -10,6 +10,7 @@ mod directory;
 pub mod flags;
 mod logger;
 pub mod queue;
+mod regular;
 pub mod serve;
 pub mod spool_key;
 pub mod user;

@@ -118,12 +118,9 @@ impl<'a> Shown<'a> {
         })
     }
 
-    /// When the message came, in unix seconds.
-    fn accepted(&self) -> u64 {
-        match &self.envelope {
-            Ok(message) => message.accepted,
-            Err(_) => self.queued.id.seconds(),
-        }
+    /// When the message came, in unix seconds; None: before the clock was set.
+    fn accepted(&self, now: u64) -> Option<u64> {
+        self.present.accepted(self.queued.id, now)
     }
 
     fn recipients(&self) -> &[Recipient] {

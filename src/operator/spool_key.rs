@@ -1,8 +1,9 @@
 //! The spool's key in a file: read for `serve`, made by `facteur spool-key`.
 
+use super::regular;
 use super::user::User;
 use crate::spool::Key;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 use rustix::process::geteuid;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -21,10 +22,7 @@ pub fn read(path: &Path, user: Option<&User>) -> Result<Key, String> {
     let problem =
         |problem: &dyn std::fmt::Display| format!("--spool-key {}: {problem}", path.display());
     let io = |error: io::Error| problem(&error);
-    // Without it the opening of a pipe would wait for a writer.
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let mut file = OpenOptions::new();
-    let file = file.read(true).custom_flags(flags).open(path).map_err(io)?;
+    let file = regular::open(path).map_err(io)?;
     if let Some(wrong) = unsafe_for_a_key(&file.metadata().map_err(io)?, user) {
         return Err(problem(&wrong));
     }
@@ -38,9 +36,6 @@ fn unsafe_for_a_key(file: &fs::Metadata, user: Option<&User>) -> Option<String> 
     let own = user.map_or(geteuid().as_raw(), |user| user.uid.as_raw());
     let owner = file.uid();
     let mode = file.mode() & 0o7777;
-    if !file.is_file() {
-        return Some("it is no regular file".to_owned());
-    }
     if owner != own && owner != 0 {
         return Some(format!(
             "it belongs to user {owner}: root or user {own} should own it"

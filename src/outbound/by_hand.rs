@@ -4,6 +4,7 @@ use super::destinations::merge_twins;
 use super::dsn::{Cause, Report};
 use super::report::Reporter;
 use super::schedule::Shared;
+use crate::policy::clock::Era;
 use crate::policy::directory::Names;
 use crate::spool::{Counts, Id, Lasting, Message, Outcome, Settles, Spool, Ticket};
 use std::fmt;
@@ -76,6 +77,12 @@ impl Hand {
     #[must_use]
     pub fn trying(&self) -> Vec<(Id, u128)> {
         self.0.trying.all()
+    }
+
+    /// What has happened to the clock since this boot, oldest first.
+    #[must_use]
+    pub fn eras(&self) -> Vec<Era> {
+        self.0.clocks.all_eras()
     }
 
     /// As [`Spool::made_due`].
@@ -158,6 +165,7 @@ impl Stopped<'_> {
             names: self.names,
             hostname: self.hostname,
             micros: self.micros,
+            clocks: None,
         };
         remove(&reporter, id, self.spool.take(id), tell).await
     }

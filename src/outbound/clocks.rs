@@ -1,7 +1,7 @@
 //! The time for the schedule: what the wall clock says, and what it means for mail that came before it was set.
 
 use crate::limits;
-use crate::policy::clock::Eras;
+use crate::policy::clock::{self, Era, Eras};
 use crate::spool::{Id, Spool};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -71,6 +71,18 @@ impl Clocks {
             self.shift(&mut eras, by);
         }
         now
+    }
+
+    /// When a message came, as people are told: see [`clock::arrived`].
+    pub(super) fn arrived(&self, id: Id) -> Option<u64> {
+        let now = self.now();
+        clock::arrived(self.eras().all(), id.number(), now)
+    }
+
+    /// What has happened to the clock since this boot.
+    pub(super) fn all_eras(&self) -> Vec<Era> {
+        self.now();
+        self.eras().all().to_vec()
     }
 
     /// How old a message is at `now`, in unix seconds.

@@ -103,7 +103,7 @@ pub fn merge_twins(recipients: &mut Vec<Recipient>) -> Vec<u128> {
             Some(of_both) => {
                 *of_both |= recipient.bit();
                 if let Some(known) = twin.and_then(|at| kept.get_mut(at)) {
-                    known.notify = of_either(known.notify, recipient.notify);
+                    known.notify = Notify::of_either(known.notify, recipient.notify);
                 }
             }
             None => {
@@ -114,24 +114,6 @@ pub fn merge_twins(recipients: &mut Vec<Recipient>) -> Vec<u128> {
     }
     *recipients = kept;
     bits
-}
-
-/// Both wishes in one; none stated is FAILURE (RFC 3461 4.1).
-fn of_either(one: Option<Notify>, other: Option<Notify>) -> Option<Notify> {
-    const UNSTATED: Notify = Notify {
-        success: false,
-        failure: true,
-        delay: false,
-    };
-    if one == other {
-        return one;
-    }
-    let (one, other) = (one.unwrap_or(UNSTATED), other.unwrap_or(UNSTATED));
-    Some(Notify {
-        success: one.success || other.success,
-        failure: one.failure || other.failure,
-        delay: one.delay || other.delay,
-    })
 }
 
 fn is_twin(one: &str, other: &str) -> bool {

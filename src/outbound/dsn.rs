@@ -125,8 +125,8 @@ pub struct Dsn<'a> {
     pub to: &'a str,
     /// Who that is.
     pub reader: Reader<'a>,
-    /// When the message was accepted, and the present time: seconds since 1970.
-    pub arrived: u64,
+    /// When the message was accepted, in seconds since 1970; None: by a clock that did not know the time.
+    pub arrived: Option<u64>,
     /// The present time, likewise.
     pub now: u64,
     /// The recipients that it is about, at least one.

@@ -130,7 +130,8 @@ impl Shared {
             return Told::Yes;
         }
         let reported = Reported {
-            done: masks.failed | masks.confirmed,
+            done: (masks.failed | masks.confirmed) & !masks.delivered,
+            delivered: masks.confirmed & masks.delivered,
             delayed: masks.delayed,
             held: 0,
         };
@@ -281,6 +282,7 @@ impl Shared {
             names: &self.names,
             hostname: &self.settings.hostname,
             micros: self.clocks.micros(),
+            clocks: Some(&self.clocks),
         }
     }
 

@@ -1,7 +1,9 @@
 //! A DSN on its way into the queue, in one commit with what it reports.
 
+use super::clocks::Clocks;
 use super::dsn::{Dsn, Extent, Fitness, Reader, Report};
 use crate::limits;
+use crate::policy::clock;
 use crate::policy::directory::Names;
 use crate::smtp::parameters::Ret;
 use crate::spool::{self, Facts, Id, Last, Lost, Message, Reported, Sender, Settles, Spool};
@@ -15,14 +17,14 @@ pub(super) struct Reporter<'a> {
     pub hostname: &'a str,
     /// Microseconds since 1970.
     pub micros: u64,
+    /// What has happened to the clock; None: nobody knows.
+    pub clocks: Option<&'a Clocks>,
 }
 
 /// What a DSN is about.
 struct Original<'a> {
     id: Id,
     envid: Option<String>,
-    /// Unix seconds.
-    arrived: u64,
     header_8bit: bool,
     /// Where its header can be read.
     message: Option<&'a mut Message>,
@@ -36,7 +38,6 @@ impl<'a> Original<'a> {
         Self {
             id: message.id,
             envid: message.envid.clone(),
-            arrived: message.accepted,
             header_8bit: message.facts.utf8_headers,
             message: Some(message),
             settles,
@@ -76,6 +77,14 @@ impl Reporter<'_> {
             original.extent = Extent::Whole;
         }
         self.queue(original, (named, to), reports).await
+    }
+
+    /// When a message came, if anybody knows.
+    fn arrived(&self, id: Id) -> Option<u64> {
+        match self.clocks {
+            Some(clocks) => clocks.arrived(id),
+            None => clock::arrived(&[], id.number(), self.micros / 1_000_000),
+        }
     }
 
     /// What of the message goes back to its sender, who is told at this address.
@@ -153,7 +162,6 @@ impl Reporter<'_> {
         let original = Original {
             id: lost.id,
             envid: lost.envid.clone(),
-            arrived: lost.id.seconds(),
             header_8bit: false,
             message: None,
             settles: Settles::Damaged(lost.id),
@@ -188,7 +196,7 @@ impl Reporter<'_> {
             envid: original.envid.as_deref(),
             to: named,
             reader: original.reader,
-            arrived: original.arrived,
+            arrived: self.arrived(original.id),
             now: self.micros / 1_000_000,
             reports,
             header_8bit: original.header_8bit,

@@ -20,12 +20,33 @@ pub struct Eras {
     started: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Era {
+/// The time between two jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Era {
     /// The first id.
-    from: u64,
+    pub from: u64,
     /// What is to be added to an id's seconds.
-    shift: i64,
+    pub shift: i64,
+}
+
+/// When a message came, in unix seconds of the clock as it is now, from its id in microseconds. Eras in the order of `from`;
+/// without one, what its id says.
+#[must_use]
+pub fn accepted(eras: &[Era], id: u64) -> u64 {
+    let era = eras.iter().rev().find(|era| era.from <= id);
+    (id / 1_000_000).saturating_add_signed(era.map_or(0, |era| era.shift))
+}
+
+/// The same, for people, by a clock that says `wall`; None: it came by one that did not know the time, and nobody knows by
+/// how much that was wrong. As long as the clock does not know the time itself, an id that could be right is taken for it.
+#[must_use]
+pub fn arrived(eras: &[Era], id: u64, wall: u64) -> Option<u64> {
+    let floor = limits::CLOCK_FLOOR.as_secs();
+    let (at, latest) = match wall < floor {
+        true => (id / 1_000_000, u64::MAX),
+        false => (accepted(eras, id), wall + limits::CLOCK_JUMP.as_secs()),
+    };
+    (floor..=latest).contains(&at).then_some(at)
 }
 
 impl Eras {
@@ -74,8 +95,13 @@ impl Eras {
     /// When a message came, in unix seconds of the clock as it is now, from its id in microseconds.
     #[must_use]
     pub fn accepted(&self, id: u64) -> u64 {
-        let era = self.eras.iter().rev().find(|era| era.from <= id);
-        (id / 1_000_000).saturating_add_signed(era.map_or(0, |era| era.shift))
+        accepted(&self.eras, id)
+    }
+
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn all(&self) -> &[Era] {
+        &self.eras
     }
 
     /// How old a message is. One that came before this boot, by a clock that did not know the time, is as old as this boot.
@@ -260,6 +286,26 @@ mod tests {
         assert_eq!((a_box.age(early), a_box.gives_up(early)), (2 * HOUR, false));
         a_box.runs(5 * DAY);
         assert!(a_box.gives_up(early));
+    }
+
+    #[test]
+    fn people_are_told_no_time_that_nobody_knows() {
+        let early = 90 * 1_000_000;
+        let a_box = Box::boots(FLOOR + DAY, early);
+        let told = |a_box: &Box, id| arrived(a_box.eras.all(), id, a_box.wall);
+        assert_eq!(told(&a_box, early), None, "of an earlier boot, in 1970");
+        let mut a_box = Box::boots(30, (FLOOR + DAY) * 1_000_000);
+        let (before, since) = (a_box.last_id, a_box.accepts());
+        a_box.runs(HOUR);
+        assert_eq!(told(&a_box, before), Some(FLOOR + DAY), "as it was noted");
+        a_box.is_set(FLOOR + 2 * DAY);
+        assert_eq!(told(&a_box, since), Some(FLOOR + 2 * DAY - HOUR));
+        let ahead = (FLOOR + 9000 * DAY) * 1_000_000;
+        assert_eq!(arrived(&[], ahead, FLOOR), None, "years ahead");
+        assert_eq!(
+            arrived(&[], ahead, FLOOR + 9000 * DAY),
+            Some(FLOOR + 9000 * DAY)
+        );
     }
 
     #[test]

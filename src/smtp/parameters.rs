@@ -60,6 +60,32 @@ pub struct Notify {
     pub delay: bool,
 }
 
+impl Notify {
+    /// Where RCPT does not say (RFC 3461 4.1).
+    const UNSTATED: Self = Self {
+        success: false,
+        failure: true,
+        delay: false,
+    };
+
+    /// Two wishes for one mailbox in one: what either wants told is told.
+    #[must_use]
+    pub fn of_either(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        if one == other {
+            return one;
+        }
+        let (one, other) = (
+            one.unwrap_or(Self::UNSTATED),
+            other.unwrap_or(Self::UNSTATED),
+        );
+        Some(Self {
+            success: one.success || other.success,
+            failure: one.failure || other.failure,
+            delay: one.delay || other.delay,
+        })
+    }
+}
+
 impl<'a> MailParameters<'a> {
     /// Reads what stands behind the path.
     ///

@@ -88,12 +88,23 @@ pub enum Settles<'a> {
 /// What a DSN tells of a message's recipients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
-    /// They need nothing more.
+    /// They need nothing more, as long as somebody gets the DSN: no Done of their own says so.
     pub done: u128,
+    /// They need nothing more whatever becomes of the DSN: the commit says so, and Done does once the ticket is settled.
+    /// From the disk they come back among `done`.
+    pub delivered: u128,
     /// That they are delayed; nobody is told of it again.
     pub delayed: u128,
     /// They need nothing more, but the message is kept for the DSN, which refers to it: recipients of the ticket itself.
     pub held: u128,
+}
+
+/// What is asked for one of these recipients from now on, if it is among them.
+pub(super) fn ask(recipients: &mut [Recipient], ordinal: u8, notify: Notify) {
+    let mut recipients = recipients.iter_mut();
+    if let Some(recipient) = recipients.find(|one| one.ordinal == ordinal) {
+        recipient.notify = Some(notify);
+    }
 }
 
 /// One recipient of a message.

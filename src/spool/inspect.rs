@@ -32,7 +32,7 @@ use crate::limits;
 use crate::policy::routes::Lane;
 use follow::Follower;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -81,6 +81,8 @@ pub struct Inspector {
     segments: u32,
     /// Of them, those that are there.
     made: u32,
+    /// Of these, files of which neither header can be read.
+    unreadable: Vec<PathBuf>,
     keeps_up: bool,
 }
 
@@ -125,11 +127,13 @@ impl Inspector {
             lane_of,
             state,
         );
+        let unreadable = unreadable(&shared.folder, segments)?;
         let inspector = Self {
             shared: Arc::new(shared),
             queued,
             segments,
-            made: headers.len() as u32,
+            made: (headers.len() + unreadable.len()) as u32,
+            unreadable,
             keeps_up,
         };
         let reader = inspector.shared.clone();
@@ -169,10 +173,16 @@ impl Inspector {
         u64::from(self.segments) * limits::SPOOL_SEGMENT as u64
     }
 
-    /// Octets of it that are not there: still to be zeroed, or for want of room or by damage.
+    /// Octets of it that are not there, still to be zeroed or for want of room.
     #[must_use]
     pub fn missing(&self) -> u64 {
         u64::from(self.segments.saturating_sub(self.made)) * limits::SPOOL_SEGMENT as u64
+    }
+
+    /// Segments' files that are there and no use: neither of their headers can be read, so they are kept as they are.
+    #[must_use]
+    pub fn unreadable(&self) -> &[PathBuf] {
+        &self.unreadable
     }
 
     /// Reads the envelope of a message, with these of its recipients; its body follows by [`Message::next_chunk`]. None:
@@ -263,4 +273,15 @@ fn headers(folder: &Folder) -> Result<Vec<SegmentHeader>, OpenError> {
         }
     }
     Ok(headers)
+}
+
+/// Of the segments of a spool that has so many, the files of which no header can be read.
+fn unreadable(folder: &Folder, segments: u32) -> Result<Vec<PathBuf>, OpenError> {
+    let mut files = Vec::new();
+    for number in folder.segments(&ReadOnly)? {
+        if number <= segments && folder.header(&ReadOnly, number)?.is_none() {
+            files.push(folder.segment(number));
+        }
+    }
+    Ok(files)
 }

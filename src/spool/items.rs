@@ -17,6 +17,7 @@ const LEFT: u8 = 11;
 const SOURCE_TAG: u8 = 12;
 const CHECK: u8 = 13;
 const REFERS: u8 = 14;
+const ASKS: u8 = 16;
 /// Inside a Recipient.
 const NOTIFY: u8 = 9;
 const ORCPT: u8 = 10;
@@ -57,6 +58,8 @@ pub const ITEM: usize = 5;
 pub enum Item<'a> {
     Sender(&'a str),
     Recipient(Addressee<'a>),
+    /// What is asked from now on for a recipient before it, by its number.
+    Asks(u8, Notify),
     Body(&'a [u8]),
     Head(&'a [u8]),
     Facts(Summary),
@@ -118,9 +121,7 @@ pub fn put_recipient(out: &mut Vec<u8>, recipient: &Addressee<'_>) {
     out.extend_from_slice(&((recipient_length(recipient) - ITEM) as u32).to_le_bytes());
     put(out, RECIPIENT, recipient.address.as_bytes());
     if let Some(notify) = recipient.notify {
-        let bits =
-            u8::from(notify.success) | u8::from(notify.failure) << 1 | u8::from(notify.delay) << 2;
-        put(out, NOTIFY, &[bits]);
+        put(out, NOTIFY, &[bits(notify)]);
     }
     if let Some(orcpt) = recipient.orcpt {
         put(out, ORCPT, orcpt.as_bytes());
@@ -128,6 +129,26 @@ pub fn put_recipient(out: &mut Vec<u8>, recipient: &Addressee<'_>) {
     if recipient.role == Role::Expanded {
         put(out, EXPANDED, b"");
     }
+}
+
+fn bits(notify: Notify) -> u8 {
+    u8::from(notify.success) | u8::from(notify.failure) << 1 | u8::from(notify.delay) << 2
+}
+
+fn notify(bits: u8) -> Notify {
+    Notify {
+        success: bits & 1 != 0,
+        failure: bits & 2 != 0,
+        delay: bits & 4 != 0,
+    }
+}
+
+/// Octets of what [`put_wish`] appends.
+pub const WISH: usize = ITEM + 2;
+
+/// Appends what is asked for a recipient from now on.
+pub fn put_wish(out: &mut Vec<u8>, ordinal: u8, notify: Notify) {
+    put(out, ASKS, &[ordinal, bits(notify)]);
 }
 
 /// Opens a body item: its content is appended by the caller, its length set by [`close_body`].
@@ -173,7 +194,8 @@ pub fn put_last(
     if let Some((id, reported)) = reports {
         let mut content = [0; 56];
         content[..8].copy_from_slice(&id.to_le_bytes());
-        content[8..24].copy_from_slice(&reported.done.to_le_bytes());
+        let done = reported.done | reported.delivered;
+        content[8..24].copy_from_slice(&done.to_le_bytes());
         content[24..40].copy_from_slice(&reported.delayed.to_le_bytes());
         content[40..].copy_from_slice(&reported.held.to_le_bytes());
         put(out, REPORTS, &content);
@@ -294,11 +316,7 @@ fn recipient(content: &[u8]) -> Option<Addressee<'_>> {
     while let Some((tag, content)) = inner.next_raw() {
         match tag {
             NOTIFY => {
-                recipient.notify = content.first().map(|bits| Notify {
-                    success: bits & 1 != 0,
-                    failure: bits & 2 != 0,
-                    delay: bits & 4 != 0,
-                });
+                recipient.notify = content.first().map(|&bits| notify(bits));
             }
             ORCPT => recipient.orcpt = text(content),
             EXPANDED => recipient.role = Role::Expanded,
@@ -338,11 +356,13 @@ fn item(tag: u8, content: &[u8]) -> Option<Item<'_>> {
         REPORTS => {
             let reported = Reported {
                 done: record::u128_at(content, 8)?,
+                delivered: 0,
                 delayed: record::u128_at(content, 24).unwrap_or(0),
                 held: record::u128_at(content, 40).unwrap_or(0),
             };
             Item::Reports(record::u64_at(content, 0)?, reported)
         }
+        ASKS => Item::Asks(*content.first()?, notify(*content.get(1)?)),
         LEFT => Item::Left(content),
         REFERS => Item::Refers,
         SOURCE_TAG => Item::Source(Source::of_number(record::u64_at(content, 0)?)),
@@ -389,6 +409,9 @@ mod tests {
             put_recipient(&mut payload, recipient);
             assert_eq!(payload.len() - start, recipient_length(recipient));
         }
+        let start = payload.len();
+        put_wish(&mut payload, 2, wishes.notify.unwrap());
+        assert_eq!(payload.len() - start, WISH);
         let start = open_body(&mut payload);
         payload.extend_from_slice(b"hello");
         close_body(&mut payload, start);
@@ -405,6 +428,7 @@ mod tests {
         };
         let reported = Reported {
             done: 1 << 100,
+            delivered: 0,
             delayed: 1 << 7,
             held: 1 << 9,
         };
@@ -419,6 +443,7 @@ mod tests {
             Item::Recipient(plain),
             Item::Recipient(wishes),
             Item::Recipient(never),
+            Item::Asks(2, wishes.notify.unwrap()),
             Item::Body(b"hello"),
             Item::Refers,
             Item::Head(b"H: 1"),

@@ -1,6 +1,7 @@
 //! What can still be told of messages that are damaged: whom they were from and to.
 
 use super::disk::{Disk, DiskFile};
+use super::envelope;
 use super::folder::Folder;
 use super::header::SegmentHeader;
 use super::items::{self, Item, Items, PartFields};
@@ -153,6 +154,7 @@ fn envelope(id: Id, done: u128, payload: &[u8]) -> Option<Lost> {
                 }
                 ordinal = ordinal.saturating_add(1);
             }
+            Item::Asks(ordinal, notify) => envelope::ask(&mut lost.recipients, ordinal, notify),
             Item::Body(_) => return (!lost.recipients.is_empty()).then_some(lost),
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! A queued message as it is read back.
 
+use super::envelope;
 use super::items::{Item, Items};
 use super::octets::{Next, Piece, Text};
 use super::read::{Answer, Job};
@@ -93,6 +94,9 @@ impl Message {
                             self.recipients.push(Recipient::new(ordinal, &recipient));
                         }
                         ordinal = ordinal.saturating_add(1);
+                    }
+                    Item::Asks(ordinal, notify) => {
+                        envelope::ask(&mut self.recipients, ordinal, notify);
                     }
                     Item::Body(_) => return Ok(()),
                     _ => {}

@@ -8,6 +8,7 @@ use super::record::{PART_FIELDS, Place};
 use super::segments::Class;
 use super::{Addressee, Id, Last, Reported, Role, Sender, Settles, Source};
 use crate::limits;
+use crate::smtp::parameters::Notify;
 use std::fmt;
 use std::io;
 
@@ -90,6 +91,16 @@ impl Transaction {
         });
         self.recipients += 1;
         items::put_recipient(&mut self.buffer, &recipient);
+        Ok(())
+    }
+
+    /// RCPT again, for a recipient that it has, by its number: from now on this is what is asked for it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn asks(&mut self, ordinal: u8, notify: Notify) -> Result<(), Error> {
+        self.make_room(items::WISH).await?;
+        items::put_wish(&mut self.buffer, ordinal, notify);
         Ok(())
     }
 

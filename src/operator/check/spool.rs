@@ -132,6 +132,13 @@ fn size(inspector: &Inspector, config: &Config, report: &mut Report) {
             limits::SPOOL_FILL_RATE >> 20
         ));
     }
+    for file in inspector.unreadable() {
+        report.warning(format_args!(
+            "spool {}: neither header of {} can be read: it is kept as it is, and not used; move it away, and the next start makes another",
+            config.spool.dir.display(),
+            file.display()
+        ));
+    }
     // Whole segments only.
     if wanted.saturating_sub(has) >= limits::SPOOL_SEGMENT as u64 {
         room(config, wanted - has, report);

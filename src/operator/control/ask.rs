@@ -1,7 +1,7 @@
 //! The command's end of the control socket.
 
-use super::words::{DoneNow, END, HEARD, Question, TLS};
-use super::{Done, Intake, Now, Request, Said, address, unix_socket};
+use super::words::{END, HEARD, Question, TLS};
+use super::{Done, Intake, Present, Request, Said, address, unix_socket};
 use crate::limits;
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags, sockopt};
@@ -45,13 +45,13 @@ pub fn intake(dir: &Path) -> Result<Option<Intake>, String> {
         .ok_or_else(|| format!("the relay answers {answer:?}"))
 }
 
-/// What the relay that runs on the spool in `dir` is doing for which recipients; None: nobody listens. Blocks, within
-/// limits.
+/// What the relay that runs on the spool in `dir` is doing for which recipients, and what it knows of its clock; None:
+/// nobody listens. Blocks, within limits.
 ///
 /// # Errors
 /// One line.
-pub fn now(dir: &Path) -> Result<Option<Vec<DoneNow>>, String> {
-    lines(dir, Question::Now, Now::parse)
+pub fn now(dir: &Path) -> Result<Option<Vec<Present>>, String> {
+    lines(dir, Question::Now, Present::parse)
 }
 
 /// The figures of the handshakes of the relay that runs on the spool in `dir`, in lines; None: nobody listens. Blocks,

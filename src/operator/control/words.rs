@@ -1,6 +1,7 @@
 //! What is said over the control socket, and how it reads.
 
 use crate::outbound::by_hand::{Removed, Tell};
+use crate::policy::clock::Era;
 use crate::spool::Id;
 use std::fmt::{self, Write as _};
 
@@ -75,6 +76,34 @@ pub enum Now {
     Trying,
     /// It is next: somebody made it due before its time.
     Due,
+}
+
+/// A line of the answer to [`Question::Now`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Present {
+    Done(DoneNow),
+    /// What happened to the relay's clock; oldest first.
+    Era(Era),
+}
+
+/// As [`Present::Era`] has it.
+pub fn put_era(era: Era, lines: &mut String) {
+    // A String takes all.
+    let _ = writeln!(lines, "era {} {}", era.from, era.shift);
+}
+
+impl Present {
+    /// Reads such a line.
+    pub fn parse(line: &str) -> Option<Self> {
+        let Some(era) = line.strip_prefix("era ") else {
+            return Now::parse(line).map(Self::Done);
+        };
+        let (from, shift) = era.split_once(' ')?;
+        Some(Self::Era(Era {
+            from: from.parse().ok()?,
+            shift: shift.parse().ok()?,
+        }))
+    }
 }
 
 /// What is done now, for which recipients (by ordinal) of which message.
@@ -232,9 +261,14 @@ mod tests {
         let mut lines = String::new();
         Now::Trying.put(id, u128::MAX, &mut lines);
         Now::Due.put(id, 1, &mut lines);
-        let read: Vec<_> = lines.lines().map(Now::parse).collect();
-        let wanted = [(Now::Trying, id, u128::MAX), (Now::Due, id, 1)];
-        assert_eq!(read, wanted.map(Some));
+        let era = Era {
+            from: 7,
+            shift: -12,
+        };
+        put_era(era, &mut lines);
+        let read: Vec<_> = lines.lines().map(Present::parse).collect();
+        let done = [(Now::Trying, id, u128::MAX), (Now::Due, id, 1)].map(Present::Done);
+        assert_eq!(read, [done[0], done[1], Present::Era(era)].map(Some));
         for line in [
             "",
             "ok",
@@ -242,8 +276,10 @@ mod tests {
             "due 1j0t7dfr3v2",
             "due x 1",
             "is 1j0t7dfr3v2 1",
+            "era 7",
+            "era 7 x",
         ] {
-            assert_eq!(Now::parse(line), None, "{line}");
+            assert_eq!(Present::parse(line), None, "{line}");
         }
     }
 

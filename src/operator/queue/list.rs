@@ -25,7 +25,7 @@ pub fn list(
             continue;
         };
         match form {
-            Form::Json => writeln!(out, "{}", object(&shown).end())?,
+            Form::Json => writeln!(out, "{}", object(&shown, now).end())?,
             _ => {
                 if total.messages == 0 {
                     writeln!(
@@ -124,7 +124,10 @@ fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<(
     let attempts = queued.waiting.iter().map(|waiting| waiting.attempts);
     let line = row([
         &queued.id.to_string(),
-        &plain::span(now.saturating_sub(shown.accepted())),
+        &match shown.accepted(now) {
+            Some(accepted) => plain::span(now.saturating_sub(accepted)),
+            None => "?".to_owned(),
+        },
         &size,
         &attempts.max().unwrap_or(0).to_string(),
         &match queued.waiting.is_empty() {
@@ -163,11 +166,11 @@ fn write_rows(shown: &Shown<'_>, now: u64, out: &mut impl Write) -> io::Result<(
 }
 
 /// A message as JSON; `show` adds to it.
-pub fn object(shown: &Shown<'_>) -> Object {
+pub fn object(shown: &Shown<'_>, now: u64) -> Object {
     let mut object = Object::new();
     let message = shown.envelope.as_ref();
     object.text("id", Some(&shown.queued.id.to_string()));
-    object.value("accepted", Some(shown.accepted()));
+    object.value("accepted", shown.accepted(now));
     object.value("size", message.map(|message| message.size).ok());
     let sender = message.map(|message| message.sender.as_str());
     object.text("sender", sender.ok());
@@ -177,12 +180,12 @@ pub fn object(shown: &Shown<'_>) -> Object {
     object.text("sends_back", refers.as_deref());
     object.text("damaged", message.err().map(String::as_str));
     let recipients = shown.recipients().iter();
-    let recipients = recipients.map(|recipient| of_recipient(shown, recipient));
+    let recipients = recipients.map(|recipient| of_recipient(shown, recipient, now));
     object.objects("recipients", recipients);
     object
 }
 
-fn of_recipient(shown: &Shown<'_>, recipient: &Recipient) -> Object {
+fn of_recipient(shown: &Shown<'_>, recipient: &Recipient, now: u64) -> Object {
     let mut object = Object::new();
     let waiting = shown.waiting(recipient);
     object.text("address", Some(&recipient.address));
@@ -198,6 +201,7 @@ fn of_recipient(shown: &Shown<'_>, recipient: &Recipient) -> Object {
     let last = last_reply(shown.queued, recipient).filter(|_| waiting.is_some());
     object.text("host", last.and_then(|(_, reply)| reply.host.as_deref()));
     object.text("reply", last.map(|(_, reply)| reply.text.as_str()));
-    object.value("replied", last.map(|(note, _)| note.at));
+    let replied = last.and_then(|(note, _)| shown.present.said(note.at, now));
+    object.value("replied", replied);
     object
 }

@@ -6,6 +6,9 @@ use std::borrow::Cow;
 /// Instead of a reply that went with the segment that held it.
 pub const FORGOTTEN: &str = "what was said is not kept any more; the log has it";
 
+/// Instead of a time that nobody knows.
+pub const UNSET: &str = "before the clock was set";
+
 /// A span of time in two units: `2h13m`, `3d4h`, `45s`.
 pub fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);

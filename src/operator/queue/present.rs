@@ -2,6 +2,7 @@
 
 use super::super::control::{self, Now};
 use super::Queued;
+use crate::policy::clock::{self, Era};
 use crate::spool::{Id, Waiting};
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub enum Try {
 #[derive(Default)]
 pub struct Present {
     now: HashMap<Id, Vec<(Now, u128)>>,
+    /// What happened to its clock, oldest first.
+    eras: Vec<Era>,
     /// Why nothing is known of it: it does not run, or it says nothing.
     pub unknown: Option<String>,
 }
@@ -29,14 +32,35 @@ impl Present {
         let mut present = Self::default();
         match control::now(spool) {
             Ok(Some(told)) => {
-                for (now, id, recipients) in told {
-                    present.now.entry(id).or_default().push((now, recipients));
+                for line in told {
+                    present.add(line);
                 }
             }
             Ok(None) => present.unknown = Some("no relay runs".to_owned()),
             Err(why) => present.unknown = Some(format!("what is being tried is not known: {why}")),
         }
         present
+    }
+
+    fn add(&mut self, told: control::Present) {
+        match told {
+            control::Present::Done((now, id, recipients)) => {
+                self.now.entry(id).or_default().push((now, recipients));
+            }
+            control::Present::Era(era) => self.eras.push(era),
+        }
+    }
+
+    /// When a message came, in unix seconds; None: before the clock was set, and nobody knows how long.
+    pub fn accepted(&self, id: Id, now: u64) -> Option<u64> {
+        clock::arrived(&self.eras, id.number(), now)
+    }
+
+    /// When something was said, from the time that was noted; None likewise.
+    pub fn said(&self, at: u64, now: u64) -> Option<u64> {
+        let micros = at.saturating_mul(1_000_000);
+        let as_noted = clock::arrived(&[], micros, now);
+        as_noted.or_else(|| clock::arrived(&self.eras, micros, now))
     }
 
     /// When recipients of a message that wait together are tried, or some of them.

@@ -1,6 +1,6 @@
 //! `facteur queue show`: one message, all that is known of it.
 
-use super::{Arguments, Failure, Form, Inspector, Present, Queued, Recipient, Shown, Try};
+use super::{Arguments, Failure, Form, Inspector, Present, Recipient, Shown, Try};
 use super::{list, now, plain};
 use crate::limits;
 use crate::smtp::date::Date;
@@ -25,11 +25,11 @@ pub fn show(
     if arguments.form == Form::Json {
         let header = shown.envelope.as_mut().ok().map(Header::read);
         let header = header.and_then(Result::ok);
-        return Ok(writeln!(out, "{}", object(&shown, header.as_ref()))?);
+        return Ok(writeln!(out, "{}", object(&shown, header.as_ref(), now()))?);
     }
     if let (Form::Plain, Ok(message)) = (arguments.form, &shown.envelope) {
         write_envelope(&shown, message, now(), out)?;
-        write_attempts(queued, message, out)?;
+        write_attempts(&shown, message, now(), out)?;
     }
     let message = shown.envelope.as_mut();
     let message = message.map_err(|why| format!("{id}: {why}"))?;
@@ -118,9 +118,14 @@ fn write_envelope(
     now: u64,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let age = plain::span(now.saturating_sub(message.accepted));
     writeln!(out, "id         {}", message.id)?;
-    writeln!(out, "accepted   {}, {age} ago", Date(message.accepted))?;
+    match shown.accepted(now) {
+        Some(at) => {
+            let age = plain::span(now.saturating_sub(at));
+            writeln!(out, "accepted   {}, {age} ago", Date(at))?;
+        }
+        None => writeln!(out, "accepted   {}", plain::UNSET)?,
+    }
     writeln!(out, "size       {} octets", message.size)?;
     writeln!(out, "sender     {}", plain::sender(&message.sender))?;
     if let Some(envid) = &message.envid {
@@ -165,7 +170,13 @@ fn write_envelope(
 }
 
 /// Oldest first.
-fn write_attempts(queued: &Queued, message: &Message, out: &mut impl Write) -> io::Result<()> {
+fn write_attempts(
+    shown: &Shown<'_>,
+    message: &Message,
+    now: u64,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let queued = shown.queued;
     let forgotten = queued.waiting.iter().any(|waiting| {
         let said = |note: &&Note| {
             let mut replies = note.replies.iter();
@@ -177,7 +188,10 @@ fn write_attempts(queued: &Queued, message: &Message, out: &mut impl Write) -> i
         writeln!(out, "attempt    earlier: {}", plain::FORGOTTEN)?;
     }
     for note in &queued.notes {
-        writeln!(out, "attempt    {}", Date(note.at))?;
+        match shown.present.said(note.at, now) {
+            Some(at) => writeln!(out, "attempt    {}", Date(at))?,
+            None => writeln!(out, "attempt    {}", plain::UNSET)?,
+        }
         for reply in &note.replies {
             let host = reply.host.as_deref().map(|host| format!("{host}: "));
             let said = host.unwrap_or_default() + &reply.text;
@@ -220,8 +234,8 @@ fn notify_words(notify: Notify) -> String {
     }
 }
 
-fn object(shown: &Shown<'_>, header: Option<&Header>) -> String {
-    let mut object = list::object(shown);
+fn object(shown: &Shown<'_>, header: Option<&Header>, now: u64) -> String {
+    let mut object = list::object(shown, now);
     let message = shown.envelope.as_ref().ok();
     object.text(
         "envid",
@@ -233,7 +247,7 @@ fn object(shown: &Shown<'_>, header: Option<&Header>) -> String {
     object.value("require_tls", require_tls);
     let told_by = |note: &crate::spool::Note, reply: &Reply| {
         let mut attempt = super::json::Object::new();
-        attempt.value("at", Some(note.at));
+        attempt.value("at", shown.present.said(note.at, now));
         attempt.text("host", reply.host.as_deref());
         attempt.text("reply", Some(&reply.text));
         let to = message.map(|message| told(message, reply)).into_iter();

@@ -27,12 +27,15 @@ impl Dsn<'_> {
     pub(super) fn for_programs(&self, text: &mut String) {
         let _ = write!(
             text,
-            "Reporting-MTA: dns; {}\r\n{}X-Queue-ID: {}\r\nArrival-Date: {}\r\n",
+            "Reporting-MTA: dns; {}\r\n{}X-Queue-ID: {}\r\n",
             self.hostname,
             self.envelope_id(),
-            self.original_id,
-            Date(self.arrived)
+            self.original_id
         );
+        // Optional (RFC 3464 2.2.5): none rather than 1970.
+        if let Some(arrived) = self.arrived {
+            let _ = write!(text, "Arrival-Date: {}\r\n", Date(arrived));
+        }
         for report in self.reports {
             self.recipient(report, text);
         }

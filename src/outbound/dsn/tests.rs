@@ -25,7 +25,7 @@ fn dsn<'a>(to: &'a str, reports: &'a [Report]) -> Dsn<'a> {
         envid: None,
         to,
         reader: Reader::Sender,
-        arrived: 1_700_000_000,
+        arrived: Some(1_700_000_000),
         now: 1_800_000_000,
         reports,
         header_8bit: false,

@@ -153,9 +153,10 @@ pub async fn commit(
         .for_each(|octets| digest.add(octets));
     let finished = match last.settles {
         Some(Settles::Recipients(ticket, mask)) => Some((ticket.id(), mask)),
-        Some(Settles::Reported(ticket, reported)) => {
-            Some((ticket.id(), reported.done | reported.held))
-        }
+        Some(Settles::Reported(ticket, reported)) => Some((
+            ticket.id(),
+            reported.done | reported.held | reported.delivered,
+        )),
         _ => None,
     };
     let delayed = match last.settles {

@@ -171,6 +171,28 @@ fn a_report_that_refers_to_its_message() {
     });
 }
 
+/// The same, of a message that was delivered to its other recipient, which the DSN says, too.
+#[test]
+fn a_report_of_a_failure_and_a_delivery() {
+    cut_after_each_call(6, |spool| {
+        for length in [30, 20_000] {
+            take(spool, length);
+            let ticket = due(spool, NOW).remove(0);
+            let reported = Reported {
+                held: 1,
+                delivered: 2,
+                ..Reported::default()
+            };
+            let with_head = [HEAD, &body(length, length)].concat();
+            refer(spool, &ticket, reported, &with_head);
+            block_on(deliver(spool, ticket));
+            assert_eq!(held(spool), 1);
+            finish_all(spool);
+            assert_eq!(held(spool), 0);
+        }
+    });
+}
+
 fn finish_all(spool: &Spool) {
     for ticket in due(spool, ALWAYS) {
         block_on(deliver(spool, ticket));

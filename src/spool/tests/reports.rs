@@ -280,3 +280,38 @@ fn a_report_on_a_damaged_message_goes_without_it() {
         assert_eq!(ids(&spool), []);
     }
 }
+
+/// A DSN that the disk damages reaches nobody: who failed is tried again, and who was delivered is not.
+#[test]
+fn who_was_delivered_is_done_whatever_becomes_of_the_report() {
+    let failed = [
+        Reported {
+            done: 0b1,
+            ..Reported::default()
+        },
+        Reported {
+            held: 0b1,
+            ..Reported::default()
+        },
+    ];
+    for failed in failed {
+        let disk = Fake::of(fresh(8));
+        let spool = open(&disk, 8).unwrap();
+        let octets = body(1, 1000);
+        let id = block_on(accept(&spool, &["1@a", "2@a", "3@a"], &octets)).unwrap();
+        let ticket = due(&spool, NOW).pop().unwrap();
+        let reported = Reported {
+            delivered: 0b10,
+            ..failed
+        };
+        let dsn = refer(&spool, &ticket, reported, &[HEAD, &octets].concat());
+        block_on(defer(&spool, ticket, 0b11, DAYS));
+        let (_, name, offset) = place(&spool, dsn);
+        block_on(spool.close()).unwrap();
+        disk.flip(&name, u64::from(offset) + 60, 1);
+        let spool = open(&disk, 8).unwrap();
+        let left = states(&spool, id);
+        let left = left.iter().fold(0, |all, (mask, ..)| all | mask);
+        assert_eq!((left, ids(&spool)), (0b101, vec![id, id]), "{failed:?}");
+    }
+}

@@ -206,9 +206,8 @@ impl Prober {
             Said::NoNullSender(reply) => {
                 let name = target.to_string();
                 let silence = self.state().health.refuses_null(&name, Instant::now());
-                let why = format!(
-                    "it refuses MAIL FROM:<>, so it cannot be asked who exists: {reply}"
-                );
+                let why =
+                    format!("it refuses MAIL FROM:<>, so it cannot be asked who exists: {reply}");
                 self.tell_pause(silence, target, &why);
                 Verdict::NotRefused
             }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use super::Inbound;
 use super::transaction::Allowed;
 use crate::limits;
+use crate::policy::relay::Trust;
 use crate::smtp::reply::{self, Quoted, Reply};
 
 /// What is known of a recipient.
@@ -14,8 +15,10 @@ use crate::smtp::reply::{self, Quoted, Reply};
 pub enum Existence {
     /// Its next hop refuses it for good, with this reply.
     Refused(String),
-    /// It exists, or nobody knows.
+    /// It exists, or its next hop does not say.
     NotRefused,
+    /// Its next hop could not be asked, because of a limit of ours.
+    Unasked,
 }
 
 /// What may be done to learn of a recipient.
@@ -76,9 +79,11 @@ impl fmt::Display for Refusal {
 impl Inbound {
     /// The recipient again, unless it is refused. Trusted clients are asked about, too: what they send may bounce as well. An
     /// alias is the owner's word, and is not; nor is Postmaster, who is to be reached wherever there is mail (RFC 5321 4.5.1).
-    /// `asks` counts the session's questions.
+    /// `asks` counts the session's questions. What cannot be asked now, a stranger is to ask again: who floods us with
+    /// questions must not get in unasked.
     pub(super) async fn verified(
         &self,
+        trust: Trust,
         allowed: Allowed,
         asks: &mut usize,
     ) -> Result<Allowed, Refusal> {
@@ -96,7 +101,8 @@ impl Inbound {
         *asks += answer.asked;
         match answer.existence {
             Existence::Refused(reply) => Err(Refusal::NextHops(reply)),
-            Existence::NotRefused => Ok(allowed),
+            Existence::Unasked if trust == Trust::Stranger => Err(reply::VERIFY_LATER.into()),
+            Existence::Unasked | Existence::NotRefused => Ok(allowed),
         }
     }
 }

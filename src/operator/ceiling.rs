@@ -64,7 +64,12 @@ impl Ceiling {
             sessions: config.sessions,
             per_session: PER_SESSION
                 + client_chain
-                + config.alias.as_ref().map_or(0, |_| EXPANSION),
+                + config.alias.as_ref().map_or(0, |_| EXPANSION)
+                + if config.verify_rcpt {
+                    Prober::QUESTION
+                } else {
+                    0
+                },
             handshakes: limits::HANDSHAKES * limits::HANDSHAKE_PEAK,
             index: limits::QUEUE_ENTRIES * limits::QUEUE_ENTRY
                 + parts * size_of::<u64>()

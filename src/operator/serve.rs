@@ -18,7 +18,7 @@ use crate::net::deadline::within;
 use crate::net::dns::Resolver;
 use crate::outbound::attempt::{self, Connector};
 use crate::outbound::clocks;
-use crate::outbound::probe::Prober;
+use crate::outbound::probe::{Prober, Verdict};
 use crate::outbound::route::Router;
 use crate::outbound::schedule::{self, Schedule};
 use crate::policy::directory::Names;
@@ -321,7 +321,7 @@ impl Relay {
             spool: self.spool.clone(),
             names: Arc::clone(&self.names),
             router: Arc::clone(router),
-            connector: self.connector(),
+            connector: connector(&self.config),
             executor: Arc::clone(&self.executor),
             clock: Arc::new(unix_micros),
             steady: clocks::steady(),
@@ -341,7 +341,8 @@ impl Relay {
         if !self.config.verify_rcpt {
             return None;
         }
-        let prober = Arc::new(Prober::new(Arc::clone(router), self.connector()));
+        let prober = Prober::new(Arc::clone(router), connector(&self.config), unix_micros);
+        let prober = Arc::new(prober);
         let names = Arc::clone(&self.names);
         Some(Box::new(move |address, may| {
             let domain = domain(address);
@@ -350,30 +351,36 @@ impl Relay {
                 names.relay.is_ours(domain) && matches!(target, Target::Smtp(_) | Target::Lmtp(_));
             let (prober, address) = (Arc::clone(&prober), address.to_owned());
             Box::pin(async move {
-                let (refused, asked) = match asked.then(|| prober.known(&target, &address)) {
+                let (verdict, asked) = match asked.then(|| prober.known(&target, &address)) {
                     Some(None) if may == May::Ask => (prober.ask(&target, &address).await, 1),
-                    known => (known.flatten().flatten(), 0),
+                    Some(None) => (prober.asks_used_up(&target, &address), 0),
+                    known => (known.flatten().unwrap_or(Verdict::NotRefused), 0),
                 };
-                let existence = refused.map_or(Existence::NotRefused, Existence::Refused);
+                let existence = match verdict {
+                    Verdict::Refused(reply) => Existence::Refused(reply),
+                    Verdict::NotRefused => Existence::NotRefused,
+                    Verdict::Unasked => Existence::Unasked,
+                };
                 Answer { existence, asked }
             })
         }))
     }
+}
 
-    fn connector(&self) -> Connector {
-        // Attempts and probes are numbered together.
-        static SESSIONS: AtomicU64 = AtomicU64::new(0);
-        Connector {
-            own_name: self.config.hostname.clone(),
-            level: self.config.tls_out,
-            tls: tls::client::config(),
-            next_session: Box::new(|| SESSIONS.fetch_add(1, Ordering::Relaxed) + 1),
-            sources: self.config.outbound_sources,
-            resting: attempt::Resting::default(),
-            longest_wait: Duration::MAX,
-            crowded: Default::default(),
-            counters: attempt::Counters::default(),
-        }
+/// What makes connections to next hops.
+pub(super) fn connector(config: &Config) -> Connector {
+    // Attempts and probes are numbered together.
+    static SESSIONS: AtomicU64 = AtomicU64::new(0);
+    Connector {
+        own_name: config.hostname.clone(),
+        level: config.tls_out,
+        tls: tls::client::config(),
+        next_session: Box::new(|| SESSIONS.fetch_add(1, Ordering::Relaxed) + 1),
+        sources: config.outbound_sources,
+        resting: attempt::Resting::default(),
+        longest_wait: Duration::MAX,
+        crowded: Default::default(),
+        counters: attempt::Counters::default(),
     }
 }
 

@@ -51,6 +51,7 @@ replies! {
     TOO_SLOW = "421 4.4.2 Data arrives too slowly";
     FAR_TOO_BIG = "421 4.3.4 Message far above the limit";
     AFTER_STARTTLS = "421 4.7.0 Commands came behind STARTTLS in clear";
+    VERIFY_LATER = "450 4.3.2 Cannot verify this recipient now, try again later";
     DISK_ERROR = "451 4.3.0 Cannot store mail now";
     SPOOL_FULL = "452 4.3.1 Insufficient storage, try again later";
     TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients";

@@ -108,7 +108,10 @@ impl Session {
         parameters: RcptParameters<'_>,
     ) -> Option<Outcome> {
         let allowed = match transaction::recipient(&self.inbound, self.trust, recipient) {
-            Ok(allowed) => self.inbound.verified(allowed, &mut self.asks).await,
+            Ok(allowed) => {
+                let asks = &mut self.asks;
+                self.inbound.verified(self.trust, allowed, asks).await
+            }
             Err(refusal) => Err(refusal.into()),
         };
         let answer = match (allowed, &mut self.mail) {

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::Refused;
 use crate::limits;
 
-/// By address or, for a target that said nothing, by its name.
+/// The target's reply, where it refuses a recipient for good.
+pub type Refused = Option<String>;
+
+/// By address.
 #[derive(Default)]
 pub struct Memory(HashMap<String, Known>);
 
@@ -18,7 +20,7 @@ struct Known {
 }
 
 impl Memory {
-    /// What is known of a name; None: nothing.
+    /// What is known of an address; None: nothing.
     pub fn get(&mut self, name: &str, now: Instant) -> Option<Refused> {
         let known = self.0.get_mut(name).filter(|known| known.until > now)?;
         known.needed = now;

@@ -110,7 +110,8 @@ fn address(text: &str) -> Result<String, String> {
 #[derive(Clone, Debug, Default)]
 pub struct Senders {
     rules: Vec<Rule>,
-    hostname: String,
+    /// What this machine is called, beside names without a dot.
+    own: Vec<String>,
     /// `--relay-sender-header`.
     from_field: FromField,
 }
@@ -126,11 +127,11 @@ pub enum FromField {
 }
 
 impl Senders {
-    /// The rules of a machine called `hostname`.
+    /// The rules of a machine that has these names, `--hostname` among them.
     ///
     /// # Errors
     /// One line that names the rules that clash.
-    pub fn new(hostname: &str, rules: Vec<Rule>, from_field: FromField) -> Result<Self, String> {
+    pub fn new(own: &[&str], rules: Vec<Rule>, from_field: FromField) -> Result<Self, String> {
         if rules.is_empty() && from_field == FromField::Replaced {
             return Err(
                 "--relay-sender-header replaces by what --relay-sender says: give one".into(),
@@ -147,9 +148,18 @@ impl Senders {
         }
         Ok(Self {
             rules,
-            hostname: hostname.trim_end_matches('.').to_owned(),
+            own: own
+                .iter()
+                .map(|name| name.trim_end_matches('.').to_owned())
+                .collect(),
             from_field,
         })
+    }
+
+    /// Whether any sender is replaced.
+    #[must_use]
+    pub fn replaces_any(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// What the From field is.
@@ -171,14 +181,19 @@ impl Senders {
             (Match::Domain(wanted), Some(domain)) => is_name(domain, wanted),
             _ => false,
         };
-        let is_own = |what: &Match| {
-            let own = |domain| is_name(domain, &self.hostname) || is_name(domain, "localhost");
-            *what == Match::Own && domain.is_none_or(own)
-        };
+        let is_own = |what: &Match| *what == Match::Own && domain.is_none_or(|it| self.is_own(it));
         let find = |is: &dyn Fn(&Match) -> bool| self.rules.iter().find(|rule| is(&rule.what));
         let rule = find(&is_address).or_else(|| find(&is_domain));
         let rule = rule.or_else(|| find(&is_own))?;
         Some(&rule.by)
+    }
+
+    /// Whether a domain can only be this machine's: one of its names, or one without a dot, which is nobody's on the Internet
+    /// and what programs take that know no more of their host than `hostname` says.
+    fn is_own(&self, domain: &str) -> bool {
+        let is_literal = domain.starts_with('[');
+        let has_dot = domain.trim_end_matches('.').contains(['.', '\u{3002}']);
+        (!has_dot && !is_literal) || self.own.iter().any(|own| is_name(domain, own))
     }
 }
 
@@ -194,7 +209,8 @@ mod tests {
 
     fn senders(rules: &[&str]) -> Result<Senders, String> {
         let rules: Result<Vec<Rule>, String> = rules.iter().map(|rule| rule.parse()).collect();
-        Senders::new("RaspberryPi", rules?, FromField::Kept)
+        let own = ["pi.home.arpa", "RaspberryPi.lan", "localhost.localdomain"];
+        Senders::new(&own, rules?, FromField::Kept)
     }
 
     #[test]
@@ -212,6 +228,15 @@ mod tests {
             ("root@RASPBERRYPI", Some("pi@isp.example")),
             ("root@localhost", Some("pi@isp.example")),
             ("bob@raspberrypi", Some("bob=x@isp.example")),
+            ("root@raspberrypi.LAN.", Some("pi@isp.example")),
+            ("root@pi.home.arpa", Some("pi@isp.example")),
+            ("root@pi", Some("pi@isp.example")),
+            ("root@nas.", Some("pi@isp.example")),
+            ("root@localhost.localdomain", Some("pi@isp.example")),
+            ("root@nas.home.arpa", None),
+            ("root@home.arpa", None),
+            ("root@[127.0.0.1]", None),
+            ("root@[IPv6:::1]", None),
             ("bob", Some("pi@isp.example")),
             ("any@lab.example", Some("lab@isp.example")),
             ("any@sub.lab.example", None),
@@ -304,7 +329,7 @@ mod tests {
             let why = senders(rules).unwrap_err();
             assert!(why.contains(part), "{why}");
         }
-        let header = Senders::new("h", Vec::new(), FromField::Replaced).unwrap_err();
+        let header = Senders::new(&["h"], Vec::new(), FromField::Replaced).unwrap_err();
         assert!(header.contains("--relay-sender-header"), "{header}");
     }
 }

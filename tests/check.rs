@@ -168,9 +168,31 @@ fn flags_that_are_hardly_meant_are_warned_of() {
         "--listen",
         "0.0.0.0:25,encrypt",
     ]);
-    for words in [["open relay", "--relay-from"], ["RFC 3207", "0.0.0.0:25"]] {
+    for words in [
+        ["open relay", "--relay-from 0.0.0.0/0: "],
+        ["RFC 3207", "0.0.0.0:25"],
+    ] {
         let line = found.line(&words);
         assert!(line.starts_with("warning: "), "{line}");
+    }
+}
+
+#[test]
+fn a_smarthost_that_will_refuse_this_machine_s_senders_is_warned_of() {
+    let lab = Lab::new();
+    let home = ["--relay", "smtp.isp.test", "--hostname"];
+    for hostname in ["pi.home.arpa", "raspberrypi", "pi.lan"] {
+        let found = lab.check(&[&home[..], &[hostname]].concat());
+        let line = found.line(&["smtp.isp.test", "--relay-sender ADDRESS"]);
+        assert!(line.starts_with("warning: "), "{line}");
+        assert!(line.contains(&format!(" root@{hostname}, ")), "{line}");
+    }
+    let given = ["pi.home.arpa", "--relay-sender", "you@isp.test"];
+    let inner = ["--hostname", "pi.lan", "--relay", "127.0.0.1:9"];
+    let public = [&home[..], &["mx.test"]].concat();
+    for flags in [&[&home[..], &given].concat(), &inner[..], &public] {
+        let found = lab.check(flags);
+        assert!(!found.text.contains("ADDRESS"), "{}", found.text);
     }
 }
 

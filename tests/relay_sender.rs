@@ -106,3 +106,53 @@ fn the_local_sender_hears_of_a_failure() {
     assert_eq!(peer.messages(1)[0].from, "<>");
     facteur.stop();
 }
+
+/// The README's own set-up: programs here write as root at whatever the system is called, which is not --hostname.
+#[test]
+fn all_that_this_machine_is_called_is_its_own() {
+    let folder = support::Folder::new();
+    folder.file("aliases", "root: you@isp.example\n");
+    let peer = Peer::start(|_, _| None);
+    let relay = peer.address.to_string();
+    let flags = [
+        ["--hostname", "pi.home.arpa"],
+        ["--alias", "aliases"],
+        ["--relay", &relay],
+        ["--relay-sender", "me@isp.example"],
+    ];
+    let facteur = Facteur::start(folder.as_ref(), flags.as_flattened());
+    let node = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let node = node.trim().to_ascii_lowercase();
+    let short = node.split('.').next().expect("a label");
+    let line = facteur.wait_log(&["machine hostname=pi.home.arpa", "localhost.localdomain"]);
+    assert!(line.contains(short), "{line}");
+    let mut client = Client::connect(facteur.port).expect("a session");
+    client.say("EHLO pi.test", "250").expect("EHLO");
+    let domains = [
+        "pi.home.arpa",
+        "localhost",
+        "localhost.localdomain",
+        short,
+        "raspberrypi",
+    ];
+    for (at, domain) in domains.into_iter().enumerate() {
+        let from = format!("root@{domain}");
+        client.submit(&from, "ann@example.org", MAIL).expect(&from);
+        let message = peer.messages(at + 1).remove(at);
+        assert_eq!(message.from, "<me@isp.example>", "{from}");
+    }
+    for (at, domain) in domains[..4].iter().enumerate() {
+        let to = format!("root@{domain}");
+        client.submit("root", &to, MAIL).expect(&to);
+        let message = peer.messages(domains.len() + at + 1).pop();
+        assert_eq!(message.expect("one").to, ["<you@isp.example>"], "{to}");
+        if *domain == "localhost" {
+            continue; // It has Maildirs, by the compiled-in flags.
+        }
+        let nobody = format!("RCPT TO:<nobody@{domain}>");
+        client.say("MAIL FROM:<root>", "250").expect("MAIL");
+        client.say(&nobody, "550 5.1.1").expect(&nobody);
+        client.say("RSET", "250").expect("RSET");
+    }
+    facteur.stop();
+}

@@ -1,7 +1,7 @@
 //! What the flags mean together: defaults filled in, clashes found.
 
 use super::flags::Flags;
-use super::values::Size;
+use super::values::{Size, host_name};
 use crate::inbound::session::Door;
 use crate::net::source::{Family, Sources};
 use crate::policy::level::Level;
@@ -94,10 +94,13 @@ impl Config {
     /// # Errors
     /// One line that names the flags that clash.
     pub fn of(flags: Flags) -> Result<Self, String> {
+        // One that is no host's name names nobody.
+        let node = system_hostname();
         let hostname = match &flags.hostname {
             Some(name) => name.clone(),
-            None => system_hostname()?,
+            None => node.clone()?,
         };
+        let node = node.ok();
         let spool_size = flags.spool_size.unwrap_or(Size(256 << 20)).0;
         let message_size = flags
             .message_size
@@ -119,11 +122,11 @@ impl Config {
         let sessions = flags.sessions.map_or(256, usize::from);
         Ok(Self {
             ports: ports_for_clients(&flags)?,
-            relay: relay(&flags, &hostname),
+            relay: relay(&flags, &hostname, node.as_deref()),
             recipients: recipients(&flags)?,
             alias: flags.alias.clone(),
             routes: routes(&flags)?,
-            senders: senders(&flags, &hostname)?,
+            senders: senders(&flags, &hostname, node.as_deref())?,
             hostname,
             certs: flags.certs,
             default_cert: flags.default_cert,
@@ -166,8 +169,7 @@ pub(super) fn system_hostname() -> Result<String, String> {
         .nodename()
         .to_string_lossy()
         .into_owned();
-    super::values::host_name(&name)
-        .map_err(|why| format!("the system's host name: {why}; give --hostname NAME"))
+    host_name(&name).map_err(|why| format!("the system's host name: {why}; give --hostname NAME"))
 }
 
 fn ports(flags: &Flags) -> Result<Vec<Port>, String> {
@@ -234,7 +236,7 @@ fn ports_for_clients(flags: &Flags) -> Result<Vec<Port>, String> {
     }
 }
 
-fn relay(flags: &Flags, hostname: &str) -> Relay {
+fn relay(flags: &Flags, hostname: &str, node: Option<&str>) -> Relay {
     let loopback = || {
         let networks = ["127.0.0.0/8", "::1/128"];
         networks
@@ -249,6 +251,10 @@ fn relay(flags: &Flags, hostname: &str) -> Relay {
         .collect();
     Relay {
         hostname: hostname.to_owned(),
+        // Without its domain: that may be a mail domain elsewhere.
+        node: node
+            .and_then(|node| node.split('.').next())
+            .map(str::to_owned),
         relay_from: if flags.relay_from.is_empty() {
             loopback()
         } else {
@@ -270,12 +276,16 @@ fn recipients(flags: &Flags) -> Result<Option<PathBuf>, String> {
     }
 }
 
-fn senders(flags: &Flags, hostname: &str) -> Result<Senders, String> {
+fn senders(flags: &Flags, hostname: &str, node: Option<&str>) -> Result<Senders, String> {
+    // A system that is called as a mail domain is says nothing of that domain's senders.
+    let is_domain = |node: &&str| flags.domain.iter().any(|named| named.name == **node);
+    let node = node.filter(|node| !is_domain(node)).unwrap_or(hostname);
+    let own = [hostname, node, "localhost.localdomain"];
     let from_field = match flags.relay_sender_header {
         true => FromField::Replaced,
         false => FromField::Kept,
     };
-    Senders::new(hostname, flags.relay_sender.clone(), from_field)
+    Senders::new(&own, flags.relay_sender.clone(), from_field)
 }
 
 fn routes(flags: &Flags) -> Result<Routes, String> {

@@ -96,8 +96,8 @@ pub struct Flags {
     #[argh(option, arg_name = "file")]
     pub recipients: Option<PathBuf>,
 
-    /// file of aliases(5) for localhost, the hostname and each --domain with a maildir target; addresses only, no programs
-    /// and no files; read again at SIGHUP (default: none)
+    /// file of aliases(5) for this machine (the hostname, localhost, localhost.localdomain, the system's name without its
+    /// domain) and each --domain with a maildir target; addresses only, no programs and no files; read again at SIGHUP (default: none)
     #[argh(option, arg_name = "file")]
     pub alias: Option<PathBuf>,
 
@@ -118,8 +118,9 @@ pub struct Flags {
     #[argh(option, arg_name = "host[:port]", from_str_fn(Target::smarthost))]
     pub relay: Option<Target>,
 
-    /// envelope sender in place of one without a domain or at the host's name, or of MATCH, which is an address or @domain,
-    /// for mail that goes out by SMTP; repeat for more (default: none)
+    /// envelope sender for mail that goes out by SMTP, in place of one of this machine (no domain, one without a dot, the
+    /// hostname, the system's name, localhost.localdomain), or of MATCH, which is an address or @domain; repeat for more
+    /// (default: none)
     #[argh(option, arg_name = "[match=]address")]
     pub relay_sender: Vec<Rule>,
 

@@ -133,6 +133,12 @@ fn open_spool(options: &spool::Options, routes: &Arc<Routes>) -> Result<Spool, S
 fn names(config: &Config, routes: &Arc<Routes>) -> Result<Arc<Names>, String> {
     let directory = Files::of(config, Arc::clone(routes)).read()?;
     directory::tell(&directory);
+    let machine: Vec<&str> = config.relay.machine_names().skip(1).collect();
+    info!(
+        "machine hostname={} names=\"{}\"",
+        config.hostname,
+        machine.join(" ")
+    );
     let names = Names::new(config.relay.clone(), Arc::clone(routes), directory);
     if names.postmaster().is_empty() {
         warn!("{}", directory::NO_POSTMASTER);

@@ -243,7 +243,7 @@ mod tests {
 
     fn senders() -> Senders {
         let rules = vec!["pi@isp.example".parse().unwrap()];
-        Senders::new("raspberrypi", rules, FromField::Replaced).unwrap()
+        Senders::new(&["raspberrypi"], rules, FromField::Replaced).unwrap()
     }
 
     fn passed(message: &str, step: usize) -> String {

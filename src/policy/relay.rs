@@ -6,6 +6,7 @@ use super::idn;
 use super::routes::{self, Routes};
 use super::target::{MaildirTemplate, Target};
 use crate::smtp::address::Mailbox;
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -61,6 +62,12 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
 impl FromStr for Network {
     type Err = String;
 
@@ -100,6 +107,8 @@ impl FromStr for Network {
 pub struct Relay {
     /// Our name: a trusted client's short addresses get it, and aliases are asked for it.
     pub hostname: String,
+    /// What the system is called, without its domain: programs here write to it, whatever our name is.
+    pub node: Option<String>,
     /// The trusted networks.
     pub relay_from: Vec<Network>,
     /// The `--domain`s: A-labels in lower case, as [`super::target::host_name`] gives them.
@@ -218,7 +227,7 @@ impl Relay {
             .then(|| vec![format!("{POSTMASTER}@{domain}")])
     }
 
-    /// What a domain is to aliases: they are asked for `localhost`, the host name and each `--domain` with a Maildir.
+    /// What a domain is to aliases: they are asked for this machine's names and each `--domain` with a Maildir.
     #[must_use]
     pub fn home(&self, domain: &str, routes: &Routes) -> Home {
         let (own, ours) = (self.is_machine(domain), self.is_ours(domain));
@@ -234,7 +243,16 @@ impl Relay {
     /// Whether the domain is this machine itself.
     fn is_machine(&self, domain: &str) -> bool {
         let key = idn::key(domain);
-        key == "localhost" || key == self.hostname
+        self.machine_names().any(|name| *key == *name)
+    }
+
+    /// What this machine is called: our name and what its programs may know it by.
+    pub fn machine_names(&self) -> impl Iterator<Item = &str> {
+        let node = self.node.as_deref();
+        let node = node.filter(|node| *node != "localhost" && *node != self.hostname);
+        [&*self.hostname, "localhost", "localhost.localdomain"]
+            .into_iter()
+            .chain(node)
     }
 
     /// Whether the domain is a `--domain`.

@@ -88,6 +88,12 @@ impl Routes {
         }
     }
 
+    /// Where goes what no entry names, unless it goes by DNS.
+    #[must_use]
+    pub fn rest(&self) -> Option<&Target> {
+        self.rest.as_ref()
+    }
+
     /// Every target that the table names.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.exact

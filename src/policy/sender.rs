@@ -2,6 +2,7 @@
 
 use super::{idn, target};
 use crate::smtp::address::Mailbox;
+use std::fmt;
 use std::str::FromStr;
 
 /// One `--relay-sender [MATCH=]ADDRESS`.
@@ -24,28 +25,78 @@ impl FromStr for Rule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (what, by) = match text.split_once('=') {
-            // An address may hold a `=` itself, before its `@`.
-            Some((what, by)) if what.contains('@') => (Some(what), by),
-            _ => (None, text),
-        };
-        let what = match what {
-            None => Match::Own,
-            Some(what) => match what.strip_prefix('@') {
-                Some(domain) => Match::Domain(
-                    target::host_name(domain)
-                        .ok_or_else(|| format!("{what:?} is neither an address nor @domain"))?,
-                ),
-                None => Match::Address(address(what)?),
-            },
-        };
-        let by = address(by)?;
-        Ok(Self { what, by })
+        // An address may hold a `=` itself: the first one that parts a match from an address.
+        let parted = text.match_indices('=').find_map(|(at, _)| {
+            Some(Self {
+                what: Match::of(&text[..at]).ok()?,
+                by: address(&text[at + 1..]).ok()?,
+            })
+        });
+        if let Some(rule) = parted {
+            return Ok(rule);
+        }
+        match text.split_once('=') {
+            // A `root=ann@isp.example` could be an address, and hardly ever is: whoever means it writes it in quotes.
+            Some((what, by)) if !text.starts_with('"') => {
+                Match::of(what).map_err(|why| better(what, by).unwrap_or(why))?;
+                Err(no_address(by))
+            }
+            _ => Ok(Self {
+                what: Match::Own,
+                by: address(text)?,
+            }),
+        }
     }
 }
 
+impl Match {
+    fn of(text: &str) -> Result<Self, String> {
+        match text.strip_prefix('@') {
+            Some(domain) => target::host_name(domain)
+                .map(Self::Domain)
+                .ok_or_else(|| format!("{text:?} is neither an address nor @domain")),
+            None => address(text).map(Self::Address),
+        }
+    }
+
+    /// Whether it means the same senders.
+    fn is_twin_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address(one), Self::Address(other)) => one.eq_ignore_ascii_case(other),
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => f.write_str(address),
+            Self::Domain(domain) => write!(f, "senders @{domain}"),
+            Self::Own => f.write_str("this machine's own senders"),
+        }
+    }
+}
+
+/// What is right in place of a word, a domain or nothing before the `=`; None where something else is wrong.
+fn better(what: &str, by: &str) -> Option<String> {
+    if what.contains('@') {
+        return None;
+    }
+    let host = target::host_name(what).unwrap_or_else(|| "raspberrypi".to_owned());
+    let by = address(by).unwrap_or_else(|_| "ADDRESS".to_owned());
+    Some(format!(
+        "{what:?} is neither an address nor @domain: give root@raspberrypi={by} for one sender, @{host}={by} for a domain, \
+         or {by} alone for all of this machine; an address with a = before its @ stands in quotes, \"a=b\"@example.org"
+    ))
+}
+
+fn no_address(text: &str) -> String {
+    format!("{text:?} is no address, such as ann@example.org")
+}
+
 fn address(text: &str) -> Result<String, String> {
-    let wrong = || format!("{text:?} is no address, such as ann@example.org");
+    let wrong = || no_address(text);
     let mailbox = Mailbox::parse(text).map_err(|_| wrong())?;
     match idn::a_labels(mailbox.domain().as_str()) {
         Ok(domain) if mailbox.local_part().as_str().is_ascii() => {
@@ -59,7 +110,8 @@ fn address(text: &str) -> Result<String, String> {
 #[derive(Clone, Debug, Default)]
 pub struct Senders {
     rules: Vec<Rule>,
-    hostname: String,
+    /// What this machine is called, beside names without a dot.
+    own: Vec<String>,
     /// `--relay-sender-header`.
     from_field: FromField,
 }
@@ -75,29 +127,39 @@ pub enum FromField {
 }
 
 impl Senders {
-    /// The rules of a machine called `hostname`.
+    /// The rules of a machine that has these names, `--hostname` among them.
     ///
     /// # Errors
     /// One line that names the rules that clash.
-    pub fn new(hostname: &str, rules: Vec<Rule>, from_field: FromField) -> Result<Self, String> {
+    pub fn new(own: &[&str], rules: Vec<Rule>, from_field: FromField) -> Result<Self, String> {
         if rules.is_empty() && from_field == FromField::Replaced {
             return Err(
                 "--relay-sender-header replaces by what --relay-sender says: give one".into(),
             );
         }
         for (at, rule) in rules.iter().enumerate() {
-            if let Some(twin) = rules[..at].iter().find(|other| other.what == rule.what) {
+            let twin = rules[..at].iter().find(|it| it.what.is_twin_of(&rule.what));
+            if let Some(twin) = twin {
                 return Err(format!(
-                    "--relay-sender {} and {}: one for the same senders",
-                    twin.by, rule.by
+                    "--relay-sender {} and {}: both in place of {}; leave out one, or give it a MATCH= of its own",
+                    twin.by, rule.by, twin.what
                 ));
             }
         }
         Ok(Self {
             rules,
-            hostname: hostname.trim_end_matches('.').to_owned(),
+            own: own
+                .iter()
+                .map(|name| name.trim_end_matches('.').to_owned())
+                .collect(),
             from_field,
         })
+    }
+
+    /// Whether any sender is replaced.
+    #[must_use]
+    pub fn replaces_any(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// What the From field is.
@@ -119,14 +181,19 @@ impl Senders {
             (Match::Domain(wanted), Some(domain)) => is_name(domain, wanted),
             _ => false,
         };
-        let is_own = |what: &Match| {
-            let own = |domain| is_name(domain, &self.hostname) || is_name(domain, "localhost");
-            *what == Match::Own && domain.is_none_or(own)
-        };
+        let is_own = |what: &Match| *what == Match::Own && domain.is_none_or(|it| self.is_own(it));
         let find = |is: &dyn Fn(&Match) -> bool| self.rules.iter().find(|rule| is(&rule.what));
         let rule = find(&is_address).or_else(|| find(&is_domain));
         let rule = rule.or_else(|| find(&is_own))?;
         Some(&rule.by)
+    }
+
+    /// Whether a domain can only be this machine's: one of its names, or one without a dot, which is nobody's on the Internet
+    /// and what programs take that know no more of their host than `hostname` says.
+    fn is_own(&self, domain: &str) -> bool {
+        let is_literal = domain.starts_with('[');
+        let has_dot = domain.trim_end_matches('.').contains(['.', '\u{3002}']);
+        (!has_dot && !is_literal) || self.own.iter().any(|own| is_name(domain, own))
     }
 }
 
@@ -142,7 +209,8 @@ mod tests {
 
     fn senders(rules: &[&str]) -> Result<Senders, String> {
         let rules: Result<Vec<Rule>, String> = rules.iter().map(|rule| rule.parse()).collect();
-        Senders::new("RaspberryPi", rules?, FromField::Kept)
+        let own = ["pi.home.arpa", "RaspberryPi.lan", "localhost.localdomain"];
+        Senders::new(&own, rules?, FromField::Kept)
     }
 
     #[test]
@@ -160,6 +228,15 @@ mod tests {
             ("root@RASPBERRYPI", Some("pi@isp.example")),
             ("root@localhost", Some("pi@isp.example")),
             ("bob@raspberrypi", Some("bob=x@isp.example")),
+            ("root@raspberrypi.LAN.", Some("pi@isp.example")),
+            ("root@pi.home.arpa", Some("pi@isp.example")),
+            ("root@pi", Some("pi@isp.example")),
+            ("root@nas.", Some("pi@isp.example")),
+            ("root@localhost.localdomain", Some("pi@isp.example")),
+            ("root@nas.home.arpa", None),
+            ("root@home.arpa", None),
+            ("root@[127.0.0.1]", None),
+            ("root@[IPv6:::1]", None),
             ("bob", Some("pi@isp.example")),
             ("any@lab.example", Some("lab@isp.example")),
             ("any@sub.lab.example", None),
@@ -176,14 +253,58 @@ mod tests {
     fn without_a_match_nothing_but_this_machine_s_is_meant() {
         let lab = senders(&["@lab.example=lab@isp.example"]).unwrap();
         assert_eq!(lab.instead_of("root@raspberrypi"), None);
-        let verp: Rule = "a=b@isp.example".parse().unwrap();
-        assert_eq!(
-            verp,
-            Rule {
-                what: Match::Own,
-                by: "a=b@isp.example".into()
-            }
-        );
+    }
+
+    #[test]
+    fn an_equals_sign_may_stand_in_addresses_where_nothing_else_can_be_meant() {
+        let address = |text: &str| Match::Address(text.to_owned());
+        for (text, what, by) in [
+            ("\"a=b\"@isp.example", Match::Own, "\"a=b\"@isp.example"),
+            (
+                "a=b@pi.example=you@isp.example",
+                address("a=b@pi.example"),
+                "you@isp.example",
+            ),
+            (
+                "@pi=a=b@isp.example",
+                Match::Domain("pi".into()),
+                "a=b@isp.example",
+            ),
+        ] {
+            let by = by.to_owned();
+            assert_eq!(text.parse(), Ok(Rule { what, by }), "{text}");
+        }
+    }
+
+    /// The mail would go out as from `root=you@isp.example`, and nobody would know why it is refused.
+    #[test]
+    fn a_match_that_is_none_is_no_address_but_an_error_that_tells_what_is_right() {
+        let right = "root@raspberrypi=you@isp.example";
+        for (text, parts) in [
+            (
+                "root=you@isp.example",
+                ["root", "@root=you@isp.example", right],
+            ),
+            (
+                "pi.home.arpa=you@isp.example",
+                ["pi.home.arpa", "@pi.home.arpa=you@isp.example", right],
+            ),
+            (
+                "=you@isp.example",
+                ["\"\"", "@raspberrypi=you@isp.example", right],
+            ),
+            (
+                "a b=you@isp.example",
+                ["a b", "@raspberrypi=you@isp.example", right],
+            ),
+            (
+                "root=",
+                ["root", "@root=ADDRESS", "root@raspberrypi=ADDRESS"],
+            ),
+        ] {
+            let why = text.parse::<Rule>().unwrap_err();
+            assert!(parts.iter().all(|part| why.contains(part)), "{text}: {why}");
+        }
     }
 
     #[test]
@@ -194,13 +315,21 @@ mod tests {
             (&["x@y@z=root@isp.example"], "no address"),
             (
                 &["a@isp.example", "b@isp.example"],
-                "a@isp.example and b@isp.example",
+                "a@isp.example and b@isp.example: both in place of this machine's own senders; leave out one",
+            ),
+            (
+                &["@lab=a@isp.example", "@lab=b@isp.example"],
+                "both in place of senders @lab; leave out one",
+            ),
+            (
+                &["x@lab=a@isp.example", "X@lab=b@isp.example"],
+                "both in place of x@lab; leave out one",
             ),
         ] {
             let why = senders(rules).unwrap_err();
             assert!(why.contains(part), "{why}");
         }
-        let header = Senders::new("h", Vec::new(), FromField::Replaced).unwrap_err();
+        let header = Senders::new(&["h"], Vec::new(), FromField::Replaced).unwrap_err();
         assert!(header.contains("--relay-sender-header"), "{header}");
     }
 }

@@ -4,13 +4,15 @@ use super::Report;
 use crate::inbound::session::Door;
 use crate::operator::config::Config;
 use crate::policy::level::Level;
-use crate::policy::relay::Trust;
+use crate::policy::relay::Network;
+use crate::policy::target::{Host, Target};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub fn look(config: &Config, report: &mut Report) {
     hostname(config, report);
     open_relay(config, report);
     required_tls(config, report);
+    own_senders(config, report);
 }
 
 fn hostname(config: &Config, report: &mut Report) {
@@ -31,11 +33,54 @@ fn open_relay(config: &Config, report: &mut Report) {
         IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
     ];
-    let trusted = |address: &IpAddr| config.relay.trust(*address) == Trust::Trusted;
-    if let Some(stranger) = strangers.into_iter().find(trusted) {
+    let networks = config.relay.relay_from.iter();
+    let open = |network: &&Network| strangers.iter().any(|stranger| network.holds(*stranger));
+    for network in networks.filter(open) {
         report.warning(format_args!(
-            "--relay-from: {stranger} may relay anywhere, and no network of yours has that address: an open relay?"
+            "--relay-from {network}: it holds addresses that are none of yours, and all of them may relay anywhere: an \
+             open relay? Give your own networks, such as 192.168.1.0/24"
         ));
+    }
+}
+
+/// A smarthost of somebody else's refuses senders at a name that is nobody's on the Internet.
+fn own_senders(config: &Config, report: &mut Report) {
+    let Some(Target::Smtp(hop)) = config.routes.rest() else {
+        return;
+    };
+    let is_foreign = match &hop.host {
+        Host::MxOf(name) | Host::Exactly(name) => !is_private_name(name),
+        Host::Address(address) => !is_private(*address) && !address.is_loopback(),
+    };
+    if is_foreign && is_private_name(&config.hostname) && !config.senders.replaces_any() {
+        report.warning(format_args!(
+            "{} takes this machine's own mail from senders such as root@{}, which smarthosts refuse; give --relay-sender \
+             ADDRESS, one that it accepts",
+            Target::Smtp(hop.clone()),
+            config.hostname
+        ));
+    }
+}
+
+/// A name without a dot, or one that is kept for private networks (RFC 6762 G, RFC 8375, and what routers hand out).
+fn is_private_name(name: &str) -> bool {
+    const PRIVATE: [&str; 7] = [
+        "arpa",
+        "home",
+        "internal",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+    ];
+    let last = name.rsplit_once('.').map(|(_, last)| last);
+    last.is_none_or(|last| PRIVATE.contains(&last))
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 
@@ -57,15 +102,11 @@ fn required_tls(config: &Config, report: &mut Report) {
 fn may_be_mx(address: SocketAddr, has_domains: bool) -> bool {
     const SUBMISSION: [u16; 2] = [465, 587];
     let ip = address.ip().to_canonical();
-    let is_private = match ip {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-    };
     let is_theirs = match address.port() {
         25 => true,
         port => has_domains && !SUBMISSION.contains(&port),
     };
-    is_theirs && !ip.is_loopback() && !is_private
+    is_theirs && !ip.is_loopback() && !is_private(ip)
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ fn an_alert_in_the_middle_of_the_handshake_is_the_reason() {
         told.starts_with("deferred 4.7.5 TLS handshake failed: "),
         "{told}"
     );
-    assert!(told.contains("HandshakeFailure"), "{told}");
+    assert!(told.contains("handshake_failure"), "{told}");
 }
 
 /// A peer of its own thread: what it does with its one connection.

@@ -365,6 +365,7 @@ impl Relay {
             sources: self.config.outbound_sources,
             resting: attempt::Resting::default(),
             longest_wait: Duration::MAX,
+            chunk_refusers: Default::default(),
             crowded: Default::default(),
             counters: attempt::Counters::default(),
         }

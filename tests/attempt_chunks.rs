@@ -4,6 +4,8 @@ mod next_hop;
 
 use std::sync::atomic::Ordering;
 
+use facteur::outbound::attempt::FinalDot;
+use facteur::outbound::route::Hops;
 use facteur::policy::level::Level;
 use next_hop::*;
 
@@ -96,18 +98,39 @@ fn a_connection_lost_between_the_replies_is_unconfirmed_and_one_without_any_repl
 }
 
 #[test]
-fn a_host_that_refuses_bdat_itself_defers_the_message() {
+fn a_host_that_refuses_bdat_itself_gets_data_at_once_and_from_then_on() {
     smol::block_on(async {
-        let hop = next_hop(&[
-            Hear(WIRE),
-            Say("250 ok\r\n250 ok\r\n500 5.5.2 what?\r\n"),
-            HearEnd,
-        ]);
-        let delivery = deliver(&connector(Level::None), &mut small(), vec![hop]).await;
-        assert_eq!(
-            told(&delivery),
-            ["deferred 4.5.0 the host offers CHUNKING and refuses BDAT: 500 5.5.2 what?"]
-        );
+        let connector = connector(Level::None);
+        let refusing = [
+            &OPENING[..],
+            &[
+                Hear(WIRE),
+                Say("250 ok\r\n250 ok\r\n500 5.5.2 what?\r\n"),
+                HearEnd,
+            ],
+        ];
+        let by_data = [
+            &OPENING[..],
+            &[
+                Hear("MAIL FROM:<s@x>\r\nRCPT TO:<a@y>\r\nDATA\r\n"),
+                Say("250 ok\r\n250 ok\r\n354 go\r\n"),
+                Hear("Subject: x\r\n\r\n..\r\nhi\r\n.\r\n"),
+                Say("250 2.0.0 kept\r\n"),
+                Hear("QUIT\r\n"),
+            ],
+        ];
+        let by_data = by_data.concat();
+        let hop = NextHop::start(vec![refusing.concat(), by_data.clone(), by_data]);
+        for _ in 0..2 {
+            let mut hops = Hops::fixed(vec![hop.hop()]);
+            let dot = FinalDot::default();
+            let mut letter = small();
+            let attempt = connector.deliver(None, &mut hops, &mut letter, &dot);
+            let delivery = attempt.await;
+            assert_eq!(told(&delivery), ["delivered 250 2.0.0 kept"]);
+            delivery.connection.unwrap().quit().await;
+        }
+        hop.done().await;
     });
 }
 

@@ -59,7 +59,7 @@ fn messages_go_out_octet_for_octet_by_bdat() {
 }
 
 #[test]
-fn what_a_host_refuses_as_a_command_goes_by_data_at_the_next_attempt() {
+fn what_a_host_refuses_as_a_command_goes_by_data_at_once() {
     let folder = Folder::new("no-chunks");
     let peer = host(|asked| {
         let refused = asked.starts_with("BDAT");
@@ -72,8 +72,13 @@ fn what_a_host_refuses_as_a_command_goes_by_data_at_the_next_attempt() {
         events.iter().any(data).then_some(())
     });
     relay.until_empty();
-    assert_eq!(relay.counted(|counters| &counters.delivered), 1);
+    relay.submit("ann@example.org", &["bob@one.test"], TEXT);
+    peer.messages(2);
+    relay.until_empty();
+    assert_eq!(relay.counted(|counters| &counters.delivered), 2);
     assert_eq!(relay.counted(|counters| &counters.failed), 0);
+    assert_eq!(relay.counted(|counters| &counters.deferred), 0);
+    assert_eq!(heard(&peer, "BDAT"), 1);
     relay.stop();
 }
 

@@ -385,6 +385,7 @@ pub(super) fn connector(config: &Config) -> Connector {
         sources: config.outbound_sources,
         resting: attempt::Resting::default(),
         longest_wait: Duration::MAX,
+        chunk_refusers: Default::default(),
         crowded: Default::default(),
         counters: attempt::Counters::default(),
     }

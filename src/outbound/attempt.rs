@@ -7,6 +7,7 @@
 
 mod ask;
 mod body;
+mod chunks;
 mod connection;
 mod link;
 mod outcome;
@@ -16,6 +17,7 @@ mod resting;
 mod walk;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use crate::smtp::client::{Failure, Phase, StartTls};
 
 use super::route::Hops;
 pub use ask::Said;
+pub use chunks::ChunkRefusers;
 use connection::undecided;
 pub use connection::{Connection, FinalDot, Mail};
 use link::{Broken, Link};
@@ -52,6 +55,8 @@ pub struct Connector {
     pub sources: Sources,
     /// Addresses that are left alone for a while.
     pub resting: Resting,
+    /// Addresses that get no BDAT for a while.
+    pub chunk_refusers: ChunkRefusers,
     /// No wait for a peer's words is longer, whatever its own deadline: for tests; [`Duration::MAX`] otherwise.
     pub longest_wait: Duration,
     /// Whether destinations of which nothing is known wait for a slot: a host that is silent costs them less then.
@@ -145,7 +150,9 @@ impl Connector {
             };
             session = Some(connection.peer().session);
             mail.rewind();
-            match connection.send(mail, dot).await {
+            let sent = connection.send(mail, dot).await;
+            let again = self.note_chunk(&connection);
+            match sent {
                 Ok(decided) => {
                     let unconfirmed = u64::from(decided.unconfirmed);
                     self.counters
@@ -164,10 +171,24 @@ impl Connector {
                     // However much of it was sent, nobody has taken it.
                     mail.rewind();
                     // A kept connection may just have been closed at last: the walk begins at the first host still.
-                    walk.failed(undecided.reason, onward(undecided.answered));
+                    match again {
+                        Some(address) => walk.again(undecided.reason, address),
+                        None => walk.failed(undecided.reason, onward(undecided.answered)),
+                    }
                     connection.quit().await;
                 }
             }
+        }
+    }
+
+    /// Remembers a host that refused BDAT. Returns its address if that is news: by DATA it may take the message at once.
+    fn note_chunk(&self, connection: &Connection) -> Option<SocketAddr> {
+        match connection.peer().address {
+            Endpoint::Tcp(address) if connection.refused_chunk => {
+                let is_news = self.chunk_refusers.remember(address, Instant::now());
+                is_news.then_some(address)
+            }
+            _ => None,
         }
     }
 
@@ -329,7 +350,12 @@ impl Connector {
     ) -> Result<Connection, Trouble> {
         let mut peer = self.peer(place);
         match self.greet(place, starttls, stream, &mut peer).await {
-            Ok(link) => {
+            Ok(mut link) => {
+                if let Endpoint::Tcp(address) = peer.address
+                    && self.chunk_refusers.knows(address, Instant::now())
+                {
+                    link.client_mut().avoid_chunks();
+                }
                 log::info!(
                     "connection session={} host={} address={} tls={:?} result=open",
                     peer.session,
@@ -337,7 +363,11 @@ impl Connector {
                     peer.address,
                     peer.security()
                 );
-                Ok(Connection { link, peer })
+                Ok(Connection {
+                    link,
+                    peer,
+                    refused_chunk: false,
+                })
             }
             Err(trouble) => {
                 log_failed(&peer, &trouble.reason);

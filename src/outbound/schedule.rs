@@ -1,6 +1,6 @@
 //! Which message is tried when: due messages go into their lanes, and workers are started, counted and ended.
 
-use super::attempt::{Connector, Resting};
+use super::attempt::{ChunkRefusers, Connector, Resting};
 use super::by_hand::Hand;
 use super::clocks::{Clock, Clocks, Steady};
 use super::damage;
@@ -243,6 +243,7 @@ impl Schedule {
             + outbound * worker::MOST_MEMORY
             + limits::HOSTS_RESTING * Resting::ENTRY
             + limits::LANES_DOWN * Down::ENTRY
+            + limits::CHUNK_REFUSERS * ChunkRefusers::ENTRY
             + limits::DSNS_AT_ONCE * dsn::MOST_MEMORY
             + limits::MAILDIR_THREADS * limits::MAILDIR_STACK
             + limits::MAILDIR_BATCH * limits::MAILDIR_CHUNK

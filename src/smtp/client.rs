@@ -197,6 +197,11 @@ impl Client {
         self.state = self.hello();
     }
 
+    /// The peer is known to refuse BDAT, whatever it offers: messages go by DATA.
+    pub fn avoid_chunks(&mut self) {
+        self.offer.chunking = false;
+    }
+
     /// Begins a transaction, in [`Phase::Ready`]. Nothing is sent to a peer that lacks what the message needs.
     ///
     /// # Errors

@@ -265,6 +265,7 @@ pub fn connector(level: Level) -> Connector {
         sources: Default::default(),
         resting: Default::default(),
         longest_wait: std::time::Duration::MAX,
+        chunk_refusers: Default::default(),
         crowded: Default::default(),
         counters: Counters::default(),
     }

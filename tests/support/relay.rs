@@ -163,6 +163,7 @@ impl Relay {
                 sources: Default::default(),
                 resting: Default::default(),
                 longest_wait: setup.longest_wait,
+                chunk_refusers: Default::default(),
                 crowded: Default::default(),
                 counters: Counters::default(),
             },

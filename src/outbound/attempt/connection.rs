@@ -49,6 +49,8 @@ impl FinalDot {
 pub struct Connection {
     pub(super) link: Link,
     pub(super) peer: Peer,
+    /// The host has refused BDAT, and what it makes of what was behind that is not known.
+    pub(super) refused_chunk: bool,
 }
 
 /// The host decided about the message.
@@ -168,6 +170,7 @@ impl Connection {
             // What the host said of the sender stands, whatever became of the rest.
             Err(Stop::Broken(_)) if ballot.sender_deferred.is_some() => {}
             Err(Stop::Broken(broken)) => {
+                self.refused_chunk = matches!(broken, Broken::Failed(Failure::ChunkRefused));
                 let undecided = undecided(&self.link, &self.peer, broken);
                 match undecided.answered {
                     // Another host would get the message for those who have it: the rest waits.

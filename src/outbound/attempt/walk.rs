@@ -107,6 +107,14 @@ impl<'w, 'h> Walk<'w, 'h> {
         self.last = Some(reason);
     }
 
+    /// The address given last has failed, may do better on a new connection, and is the next to be dialled.
+    pub fn again(&mut self, reason: Reason, address: SocketAddr) {
+        self.last = Some(reason);
+        if let Some(host) = &mut self.host {
+            host.waiting.push_front(address);
+        }
+    }
+
     fn end(&mut self) -> Outcome {
         self.last.take().map_or_else(nobody, Outcome::Deferred)
     }

@@ -42,6 +42,7 @@ fn parts(spool: &Spool, routes: Arc<Routes>, executor: &Arc<Executor<'static>>) 
             sources: Default::default(),
             resting: Default::default(),
             longest_wait: std::time::Duration::MAX,
+            chunk_refusers: Default::default(),
             crowded: Default::default(),
             counters: Default::default(),
         },

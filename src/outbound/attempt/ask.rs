@@ -24,7 +24,7 @@ pub enum Said {
 }
 
 /// A transaction of the null sender with one recipient.
-struct Question<'a>(&'a str);
+pub(super) struct Question<'a>(pub &'a str);
 
 impl Envelope for Question<'_> {
     fn sender(&self) -> &str {

@@ -263,6 +263,13 @@ fn people_are_told_when_mail_came_by_the_clock_as_it_was_set_since() {
         let line = listed.lines().nth(1).unwrap();
         let age = line.split_whitespace().nth(1).unwrap();
         assert!(age.ends_with('s') || age == "1m", "{listed}");
+        // An hour less up to a quarter, of which moments have passed; noted in 1970.
+        let next = line
+            .split("  in ")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{listed}"));
+        let next = next.split_whitespace().next().unwrap();
+        assert!(next == "1h" || next.ends_with('m'), "{listed}");
     });
     let report = report_of_its_drop(&folder, &relay, id);
     assert!(names_today(&time, "\nArrival-Date: ", &report), "{report}");

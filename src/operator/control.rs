@@ -11,6 +11,7 @@
 //! facteur-queue 2 state            ->  ok open | ok closed
 //! facteur-queue 2 now              ->  trying ID MASK
 //!                                      due ID MASK
+//!                                      waits ID MASK TIME
 //!                                      era ID SECONDS
 //!                                      ok
 //! facteur-queue 2 tls              ->  tls versions TLSv1.3=12
@@ -210,7 +211,10 @@ async fn say_lines(stream: &mut Async<UnixStream>, lines: &str) -> io::Result<()
 /// Tells of its clock, what is tried and what was made due, a piece of the index at a time, so that its length takes no memory.
 async fn tell_now(stream: &mut Async<UnixStream>, hand: &Hand) {
     let mut lines = String::new();
-    for era in hand.eras() {
+    let eras = hand.eras();
+    // Before the clock is set, the disk has the times of next tries, too.
+    let was_set = eras.len() > 1;
+    for era in eras {
         words::put_era(era, &mut lines);
     }
     for (id, recipients) in hand.trying() {
@@ -218,9 +222,13 @@ async fn tell_now(stream: &mut Async<UnixStream>, hand: &Hand) {
     }
     let mut from = Some(0);
     while let Some(slot) = from {
-        let (due, next) = hand.made_due(slot);
-        for (id, recipients) in due {
-            Now::Due.put(id, recipients, &mut lines);
+        let (tries, next) = hand.next_tries(slot);
+        for (id, recipients, at) in tries {
+            match at {
+                0 => Now::Due.put(id, recipients, &mut lines),
+                at if was_set => Now::Waits(at).put(id, recipients, &mut lines),
+                _ => {}
+            }
         }
         if say_lines(stream, &lines).await.is_err() {
             return;

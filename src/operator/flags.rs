@@ -97,7 +97,8 @@ pub struct Flags {
     pub recipients: Option<PathBuf>,
 
     /// file of aliases(5) for this machine (the hostname, localhost, localhost.localdomain, the system's name without its
-    /// domain) and each --domain with a maildir target; addresses only, no programs and no files; read again at SIGHUP (default: none)
+    /// domain) and each --domain with a maildir target; addresses only, no programs and no files; other names of the hostname
+    /// are unknown then, unless a --domain, or a --route for it or its .parent, leads there; read again at SIGHUP (default: none)
     #[argh(option, arg_name = "file")]
     pub alias: Option<PathBuf>,
 

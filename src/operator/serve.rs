@@ -2,7 +2,7 @@
 //! drain.
 
 use super::ceiling::Ceiling;
-use super::certificates::{Asker, Certificates, Watch};
+use super::certificates::{Asker, Certificates, Standing, Watch};
 use super::config::{Config, Port};
 use super::control::{Control, Reach};
 use super::directory::{self, Files};
@@ -228,15 +228,7 @@ impl Relay {
         let inbound = Arc::new(self.inbound(&router, schedule.clock(), stopping, cut));
         let hand = schedule.hand();
         let standing = self.certificates.as_ref().map(Watch::standing);
-        let control = self.control.take().map(|control| {
-            let executor = Arc::clone(&self.executor);
-            let reach = Reach {
-                hand: schedule.hand(),
-                counters: Arc::clone(&inbound.counters),
-                certificates: standing.clone(),
-            };
-            self.executor.spawn(control.serve(reach, executor))
-        });
+        let control = self.control(&schedule, &inbound, standing.clone());
         let certificates = self.certificates.take().map(|watch| watch.start(&inbound));
         let certificates = certificates.transpose()?;
         let names = Files::of(&self.config, Arc::clone(&self.names.routes)).watch(&self.names)?;
@@ -276,6 +268,23 @@ impl Relay {
             .map_err(|problem| format!("spool: {problem}"))?;
         info!("stopped queued={}", self.spool.counts().queued);
         Ok(())
+    }
+
+    /// The control socket, which answers until it is dropped.
+    fn control(
+        &mut self,
+        schedule: &Schedule,
+        inbound: &Inbound,
+        standing: Option<Arc<Standing>>,
+    ) -> Option<Task<()>> {
+        let reach = Reach {
+            hand: schedule.hand(),
+            counters: Arc::clone(&inbound.counters),
+            certificates: standing,
+        };
+        let control = self.control.take()?;
+        let executor = Arc::clone(&self.executor);
+        Some(self.executor.spawn(control.serve(reach, executor)))
     }
 
     fn inbound(

@@ -85,10 +85,10 @@ impl Hand {
         self.0.clocks.all_eras()
     }
 
-    /// As [`Spool::made_due`].
+    /// As [`Spool::next_tries`].
     #[must_use]
-    pub fn made_due(&self, from: u32) -> (Vec<(Id, u128)>, Option<u32>) {
-        self.0.spool.made_due(from)
+    pub fn next_tries(&self, from: u32) -> (Vec<(Id, u128, u64)>, Option<u32>) {
+        self.0.spool.next_tries(from)
     }
 
     /// Makes deferred messages due, all or one; returns how many deliveries that are. Those that are due or under way

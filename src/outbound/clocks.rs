@@ -3,20 +3,24 @@
 use crate::limits;
 use crate::policy::clock::{self, Era, Eras};
 use crate::spool::{Id, Spool};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The wall clock, in microseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// A clock that nobody sets; it counts from whenever.
+/// A clock that nobody sets, and that goes on while the box sleeps; it counts from whenever.
 pub type Steady = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// The system's steady clock.
 #[must_use]
 pub fn steady() -> Steady {
-    let begin = Instant::now();
-    Arc::new(move || begin.elapsed())
+    Arc::new(|| {
+        let now = clock_gettime(ClockId::Boottime);
+        let part = |value: i64| u64::try_from(value).unwrap_or(0);
+        Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
+    })
 }
 
 /// Both clocks, and what has happened to them.

@@ -56,50 +56,65 @@ pub(super) fn sort(
         let report = match outcome {
             attempt::Outcome::Delivered { host, reply, duty } => {
                 masks.delivered |= bits;
-                if !recipient.wants_success_told() || *duty != Duty::Ours || !moment.has_sender {
-                    continue;
-                }
-                masks.confirmed |= bits;
-                of_success(recipient, &attempt.target.target, (host, reply))
+                let is_told = recipient.wants_success_told() && moment.has_sender;
+                (is_told && *duty == Duty::Ours).then(|| {
+                    masks.confirmed |= bits;
+                    of_success(recipient, &attempt.target.target, (host, reply))
+                })
             }
             attempt::Outcome::Deferred(why) if serves && why.is_too_many() => {
                 masks.at_once |= bits;
-                continue;
+                None
             }
             attempt::Outcome::Deferred(why) if !moment.too_old => {
-                masks.deferred |= bits;
-                let patience = moment.patience.filter(|_| recipient.wants_delay_told());
-                let Some(until) = patience.filter(|_| moment.has_sender) else {
-                    continue;
-                };
-                masks.delayed |= bits;
-                of_trouble(recipient, why, Cause::Delayed { until })
-            }
-            attempt::Outcome::Failed(_) | attempt::Outcome::Deferred(_)
-                if !recipient.wants_failure_told() =>
-            {
-                masks.silent |= bits;
-                continue;
+                masks.put_off((recipient, bits), why, moment)
             }
             attempt::Outcome::Failed(why) => {
-                masks.failed |= bits;
                 let cause = match why.code {
                     0 => Cause::Impossible,
                     _ => Cause::Refused,
                 };
-                of_trouble(recipient, why, cause)
+                masks.fail((recipient, bits), why, cause)
             }
-            attempt::Outcome::Deferred(why) => {
-                masks.failed |= bits;
-                of_trouble(recipient, why, Cause::Expired)
-            }
+            attempt::Outcome::Deferred(why) => masks.fail((recipient, bits), why, Cause::Expired),
         };
-        reports.push(Report {
+        reports.extend(report.map(|report| Report {
             tried: Some(moment.now),
             ..report
-        });
+        }));
     }
     (masks, reports)
+}
+
+impl Masks {
+    /// It is tried again; a report where that is to be told.
+    fn put_off(
+        &mut self,
+        (recipient, bits): (&Recipient, u128),
+        why: &attempt::Reason,
+        moment: Moment,
+    ) -> Option<Report> {
+        self.deferred |= bits;
+        let patience = moment.patience.filter(|_| recipient.wants_delay_told());
+        let until = patience.filter(|_| moment.has_sender)?;
+        self.delayed |= bits;
+        Some(of_trouble(recipient, why, Cause::Delayed { until }))
+    }
+
+    /// It is not; likewise.
+    fn fail(
+        &mut self,
+        (recipient, bits): (&Recipient, u128),
+        why: &attempt::Reason,
+        cause: Cause,
+    ) -> Option<Report> {
+        if !recipient.wants_failure_told() {
+            self.silent |= bits;
+            return None;
+        }
+        self.failed |= bits;
+        Some(of_trouble(recipient, why, cause))
+    }
 }
 
 fn of_trouble(recipient: &Recipient, why: &attempt::Reason, cause: Cause) -> Report {

@@ -180,13 +180,12 @@ impl Reporter<'_> {
         if to.is_empty() {
             return Err("nobody is to be told".to_owned());
         }
-        let is_note = original.reader != Reader::Sender;
-        let begun = match is_note {
+        let begun = match original.reader {
+            Reader::Sender => self.spool.begin_dsn(self.micros),
             // What is kept free of mail is for those who lose something if they are not told.
-            true => self.spool.begin(self.micros, None),
-            false => self.spool.begin_dsn(self.micros),
+            Reader::Postmaster { .. } => self.spool.begin(self.micros, None),
         };
-        let mut transaction =
+        let transaction =
             begun.map_err(|refusal| format!("the queue takes nothing: {refusal:?}"))?;
         let (id, original_id) = (transaction.id().to_string(), original.id.to_string());
         let dsn = Dsn {
@@ -203,25 +202,7 @@ impl Reporter<'_> {
             extent: original.extent,
             salt: fastrand::u128(..),
         };
-        write(&mut transaction, &dsn, to, original.message)
-            .await
-            .map_err(|problem| problem.to_string())?;
-        let global = dsn.is_global();
-        let facts = Facts {
-            eight_bit_body: global,
-            utf8_headers: global,
-            utf8_address: to.iter().any(|address| !address.is_ascii()),
-            require_tls: false,
-            note: is_note,
-        };
-        let head = dsn.head();
-        let last = Last {
-            head: head.as_bytes(),
-            facts,
-            settles: Some(original.settles),
-        };
-        let durable = transaction
-            .commit(last)
+        let durable = send(transaction, &dsn, to, (original.message, original.settles))
             .await
             .map_err(|problem| problem.to_string())?;
         log::info!(
@@ -242,6 +223,31 @@ fn addressed<'a>(sender: &'a str, to: &'a [String]) -> &'a str {
 /// The same where it is no one's alias.
 fn first_of(to: &[String]) -> &str {
     addressed(to.first().map_or("", String::as_str), to)
+}
+
+/// Puts it into the queue.
+async fn send(
+    mut transaction: spool::Transaction,
+    dsn: &Dsn<'_>,
+    to: &[String],
+    (original, settles): (Option<&mut Message>, Settles<'_>),
+) -> Result<spool::Durable, spool::Error> {
+    write(&mut transaction, dsn, to, original).await?;
+    let global = dsn.is_global();
+    let facts = Facts {
+        eight_bit_body: global,
+        utf8_headers: global,
+        utf8_address: to.iter().any(|address| !address.is_ascii()),
+        require_tls: false,
+        note: dsn.reader != Reader::Sender,
+    };
+    let head = dsn.head();
+    let last = Last {
+        head: head.as_bytes(),
+        facts,
+        settles: Some(settles),
+    };
+    transaction.commit(last).await
 }
 
 async fn write(

@@ -18,6 +18,10 @@ pub struct Eras {
     lead: i64,
     /// The steady clock at start.
     started: Duration,
+    /// The same at the last look.
+    looked: Duration,
+    /// The same at start, or when the box woke last.
+    woke: Duration,
 }
 
 /// The time between two jumps.
@@ -60,12 +64,18 @@ impl Eras {
             eras,
             lead: lead(wall, steady),
             started: steady,
+            looked: steady,
+            woke: steady,
         }
     }
 
     /// Has the wall clock been set by more than [`limits::CLOCK_JUMP`] since the last look? By how many seconds; then
-    /// [`Self::jumped`] is due.
+    /// [`Self::jumped`] is due. Where the steady clock itself went on by more than that, the box slept in between.
     pub fn look(&mut self, wall: u64, steady: Duration) -> Option<i64> {
+        let since = steady.saturating_sub(std::mem::replace(&mut self.looked, steady));
+        if since > limits::CLOCK_JUMP {
+            self.woke = steady;
+        }
         let lead = lead(wall, steady);
         let by = lead - std::mem::replace(&mut self.lead, lead);
         (by.unsigned_abs() > limits::CLOCK_JUMP.as_secs()).then_some(by)
@@ -117,12 +127,12 @@ impl Eras {
     }
 
     /// Whether a message of which an attempt has just failed may be given up as too old. Not by a clock that cannot know
-    /// the time, and not in the first hour of a boot: a box that was off for a week has mail that is a week old, and perhaps
-    /// no network yet.
+    /// the time, and not in the first hour of a boot, or behind a sleep: a box that was off for a week has mail that is a
+    /// week old, and perhaps no network yet.
     #[must_use]
     pub fn is_too_old(&self, id: u64, wall: u64, steady: Duration, lifetime: Duration) -> bool {
         wall >= limits::CLOCK_FLOOR.as_secs()
-            && self.up(steady) >= limits::EXPIRY_GRACE.min(lifetime)
+            && steady.saturating_sub(self.woke) >= limits::EXPIRY_GRACE.min(lifetime)
             && self.age(id, wall, steady) >= lifetime
     }
 
@@ -171,7 +181,16 @@ mod tests {
             this
         }
 
-        fn runs(&mut self, seconds: u64) {
+        /// It is looked at both clocks often enough.
+        fn runs(&mut self, mut seconds: u64) {
+            while seconds > 0 {
+                let step = seconds.min(HOUR);
+                self.sleeps(step);
+                seconds -= step;
+            }
+        }
+
+        fn sleeps(&mut self, seconds: u64) {
             self.wall += seconds;
             self.steady += Duration::from_secs(seconds);
             assert_eq!(self.eras.look(self.wall, self.steady), None);
@@ -260,6 +279,18 @@ mod tests {
         assert_eq!((a_box.age(old), a_box.gives_up(old)), (7 * DAY, false));
         a_box.runs(limits::EXPIRY_GRACE.as_secs());
         assert!(a_box.gives_up(old));
+    }
+
+    #[test]
+    fn a_box_that_slept_for_a_week_tries_for_an_hour_before_it_gives_up() {
+        let mut a_box = Box::boots(FLOOR + DAY, 0);
+        let id = a_box.accepts();
+        a_box.runs(2 * HOUR);
+        a_box.sleeps(7 * DAY);
+        let age = 7 * DAY + 2 * HOUR;
+        assert_eq!((a_box.age(id), a_box.gives_up(id)), (age, false));
+        a_box.runs(limits::EXPIRY_GRACE.as_secs());
+        assert!(a_box.gives_up(id));
     }
 
     #[test]

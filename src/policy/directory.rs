@@ -221,6 +221,26 @@ mod tests {
         assert_eq!(without.ask(Trust::Trusted, "root@pi"), Recipient::Accepted);
     }
 
+    /// A route for the host name or for its parent is meant, and was followed before there were aliases; `*` is the rest.
+    #[test]
+    fn the_machine_s_other_names_go_where_a_route_leads_them_and_not_where_the_rest_goes() {
+        let mut lab = Lab::new(None, Some("root: me@else.example\n"));
+        lab.relay.hostname = "pi.lab.example".into();
+        let hub = || "smtp:[hub]".parse().unwrap();
+        lab.routes.add("*", hub()).unwrap();
+        let ask = |lab: &Lab| lab.ask(Trust::Trusted, "bob@pi.lab.example");
+        assert_eq!(ask(&lab), Recipient::Unknown);
+        for route in [".example", ".lab.example", "pi.lab.example"] {
+            let mut lab = Lab::new(None, Some("root: me@else.example\n"));
+            lab.relay.hostname = "pi.lab.example".into();
+            lab.routes.add(route, hub()).unwrap();
+            assert_eq!(ask(&lab), Recipient::Accepted, "{route}");
+            let me = to(&["me@else.example"]);
+            assert_eq!(lab.ask(Trust::Trusted, "root@pi.lab.example"), me);
+            assert_eq!(lab.ask(Trust::Trusted, "bob@localhost"), Recipient::Unknown);
+        }
+    }
+
     #[test]
     fn postmaster_is_known_wherever_somebody_is() {
         let list = "ann@near.example\n";

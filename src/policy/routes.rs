@@ -59,23 +59,28 @@ impl Routes {
     }
 
     fn target_of_key(&self, key: &str) -> &Target {
+        let named = self.target_by_name(key);
+        named.or(self.rest.as_ref()).unwrap_or(&Target::Mx)
+    }
+
+    fn target_by_name(&self, key: &str) -> Option<&Target> {
         if let Some(target) = self.exact.get(key) {
-            return target;
+            return Some(target);
         }
         let mut below = key;
         while let Some((_, parent)) = below.split_once('.') {
             if let Some(target) = self.parents.get(parent) {
-                return target;
+                return Some(target);
             }
             below = parent;
         }
-        self.rest.as_ref().unwrap_or(&Target::Mx)
+        None
     }
 
-    /// Whether an entry of its own leads the domain somewhere.
+    /// Whether an entry of its own, or a `.parent`, leads the domain somewhere.
     #[must_use]
     pub fn names(&self, domain: &str) -> bool {
-        self.exact.contains_key(&*idn::key(domain))
+        self.target_by_name(&idn::key(domain)).is_some()
     }
 
     /// The lane of a recipient, by its address.

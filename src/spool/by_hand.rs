@@ -87,17 +87,18 @@ impl Spool {
         its.count()
     }
 
-    /// The recipients, by ordinal, of deferred messages that are due whatever the disk says: by [`Self::hasten`], and not
-    /// concluded since. Of the entries from a slot on, so many at a time; with the slot at which to go on.
+    /// The recipients, by ordinal, of deferred messages, and when they are tried next, whatever the disk says, in unix
+    /// seconds; 0: made due by [`Self::hasten`], and not concluded since. Of the entries from a slot on, so many at a time;
+    /// with the slot at which to go on.
     #[must_use]
-    pub fn made_due(&self, from: u32) -> (Vec<(Id, u128)>, Option<u32>) {
+    pub fn next_tries(&self, from: u32) -> (Vec<(Id, u128, u64)>, Option<u32>) {
         let state = self.handle.shared.state();
         let slots = state.queue.slots();
         let end = slots.min(from.saturating_add(limits::CONTROL_NOW as u32));
         let entries = (from..end).filter_map(|slot| state.queue.get(slot));
-        let due = entries.filter(|entry| entry.next == 0 && entry.tries.count() > 0);
-        let due = due.map(|entry| (Id(entry.id), entry.remaining()));
-        (due.collect(), (end < slots).then_some(end))
+        let deferred = entries.filter(|entry| !entry.is_held() && entry.tries.count() > 0);
+        let next = |entry: &Entry| (Id(entry.id), entry.remaining(), entry.next.into());
+        (deferred.map(next).collect(), (end < slots).then_some(end))
     }
 
     /// Returns when all marks so far are on the disk.

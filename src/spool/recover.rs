@@ -1,7 +1,7 @@
 //! From the files to a queue: what a start does.
 
 use super::batch::Current;
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::entry::Entry;
 use super::folder::Folder;
 use super::header::SegmentHeader;
@@ -9,7 +9,7 @@ use super::lost::{self, Lost};
 use super::marks::{Gap, Range};
 use super::queue::Queue;
 use super::record::{self, BLOCK};
-use super::replay::Replay;
+use super::replay::{Recovered, Replay};
 use super::scan::{Found, Scanner, Tail};
 use super::seal::{Life, Sealer};
 use super::segments::Segments;
@@ -55,64 +55,14 @@ pub fn recover(
     headers: &[SegmentHeader],
     lane_of: &LaneOf,
 ) -> Result<Recovery, OpenError> {
-    let mut segments = Segments::default();
-    let mut used: Vec<&SegmentHeader> = Vec::new();
-    for header in headers {
-        match header.generation {
-            0 => segments.add_unused(header.segment),
-            _ => used.push(header),
-        }
-    }
-    used.sort_by_key(|header| header.generation);
-    let mut replay = Replay::default();
-    let mut window = Vec::new();
-    let mut last = None;
-    for header in &used {
-        segments.add_recovered(header.generation, header.segment);
-        let path = folder.segment(header.segment);
-        let io = |problem| OpenError::io(&path, &problem);
-        let file = disk.open(&path).map_err(io)?;
-        let newest = header.generation == used[used.len() - 1].generation;
-        if newest {
-            // What the system still holds from before a kill must be on the disk before anything is built on it.
-            file.sync_data().map_err(io)?;
-        }
-        let numbers = (header.generation, header.segment);
-        let life = life(sealer, header).map_err(io)?;
-        let memory = std::mem::take(&mut window);
-        let mut scanner = Scanner::new(&*file, salt, numbers, life, memory);
-        let tail = scanner
-            .run(|found| match found {
-                Found::Record {
-                    place,
-                    header,
-                    payload,
-                } => replay.record(place, &header, payload, lane_of),
-                Found::Gap(gap) => replay.gap(gap),
-                Found::Unreadable(range) => log::error!("spool {range}"),
-            })
-            .map_err(io)?;
-        window = scanner.into_window();
-        if file.length().map_err(io)? < limits::SPOOL_SEGMENT as u64 {
-            replay.cut_off.push(header.generation);
-        }
-        match newest {
-            true => last = Some((file, **header, tail)),
-            false if !tail.sealed => replay.gap(unsealed(header, tail)),
-            false => {}
-        }
-    }
+    let Log {
+        mut segments,
+        mut replay,
+        newest,
+    } = read_log(folder, disk, (salt, sealer), headers, lane_of)?;
     let mut findings = Vec::new();
     let mut holes = judge_gaps(&mut replay, &mut segments, &mut findings);
-    let current = match last {
-        Some((file, header, tail)) => {
-            let path = folder.segment(header.segment);
-            let life = life(sealer, &header).map_err(|problem| OpenError::io(&path, &problem))?;
-            let place = (header.generation, header.segment);
-            Some(resume((file, life), place, tail, &mut segments, &mut holes))
-        }
-        None => None,
-    };
+    let current = newest.map(|newest| resume(newest, &mut segments, &mut holes));
     let mut noted = std::mem::take(&mut replay.resumed);
     noted.retain(|range| segments.number(range.generation).is_some());
     let mut damaged = replay.take_damaged();
@@ -147,6 +97,101 @@ pub fn recover(
         findings,
         lost,
     })
+}
+
+/// The log, read to its end.
+struct Log {
+    segments: Segments,
+    replay: Replay,
+    newest: Option<Newest>,
+}
+
+/// The segment that was written last, and where it ends.
+struct Newest {
+    file: Box<dyn DiskFile>,
+    life: Option<Life>,
+    header: SegmentHeader,
+    tail: Tail,
+}
+
+/// Reads the segments in the order in which they were written.
+fn read_log(
+    folder: &Folder,
+    disk: &dyn Disk,
+    (salt, sealer): (u64, Option<&Sealer>),
+    headers: &[SegmentHeader],
+    lane_of: &LaneOf,
+) -> Result<Log, OpenError> {
+    let mut log = Log {
+        segments: Segments::default(),
+        replay: Replay::default(),
+        newest: None,
+    };
+    let mut used: Vec<&SegmentHeader> = Vec::new();
+    for header in headers {
+        match header.generation {
+            0 => log.segments.add_unused(header.segment),
+            _ => used.push(header),
+        }
+    }
+    used.sort_by_key(|header| header.generation);
+    let mut window = Vec::new();
+    for (number, &header) in used.iter().enumerate() {
+        log.segments
+            .add_recovered(header.generation, header.segment);
+        let path = folder.segment(header.segment);
+        let io = |problem| OpenError::io(&path, &problem);
+        let file = disk.open(&path).map_err(io)?;
+        let is_newest = number + 1 == used.len();
+        if is_newest {
+            // What the system still holds from before a kill must be on the disk before anything is built on it.
+            file.sync_data().map_err(io)?;
+        }
+        let what = (salt, sealer, header);
+        let tail = scan(&*file, what, &mut window, &mut log.replay, lane_of).map_err(io)?;
+        match is_newest {
+            true => {
+                let life = life(sealer, header).map_err(io)?;
+                let header = *header;
+                log.newest = Some(Newest {
+                    file,
+                    life,
+                    header,
+                    tail,
+                });
+            }
+            false if !tail.sealed => log.replay.gap(unsealed(header, tail)),
+            false => {}
+        }
+    }
+    Ok(log)
+}
+
+/// Reads a segment into the replay; `window` is memory that is used again.
+fn scan(
+    file: &dyn DiskFile,
+    (salt, sealer, header): (u64, Option<&Sealer>, &SegmentHeader),
+    window: &mut Vec<u8>,
+    replay: &mut Replay,
+    lane_of: &LaneOf,
+) -> io::Result<Tail> {
+    let numbers = (header.generation, header.segment);
+    let life = life(sealer, header)?;
+    let mut scanner = Scanner::new(file, salt, numbers, life, std::mem::take(window));
+    let tail = scanner.run(|found| match found {
+        Found::Record {
+            place,
+            header,
+            payload,
+        } => replay.record(place, &header, payload, lane_of),
+        Found::Gap(gap) => replay.gap(gap),
+        Found::Unreadable(range) => log::error!("spool {range}"),
+    })?;
+    *window = scanner.into_window();
+    if file.length()? < limits::SPOOL_SEGMENT as u64 {
+        replay.cut_off.push(header.generation);
+    }
+    Ok(tail)
 }
 
 /// What opens a life's records, and seals what is added to it.
@@ -218,13 +263,14 @@ fn judge_gaps(
 }
 
 /// Goes on in the newest segment, behind every trace.
-fn resume(
-    (file, life): (Box<dyn super::DiskFile>, Option<Life>),
-    (generation, number): (u64, u32),
-    tail: Tail,
-    segments: &mut Segments,
-    holes: &mut Vec<Range>,
-) -> Current {
+fn resume(newest: Newest, segments: &mut Segments, holes: &mut Vec<Range>) -> Current {
+    let Newest {
+        file,
+        life,
+        header,
+        tail,
+    } = newest;
+    let generation = header.generation;
     let at = tail.offset.next_multiple_of(BLOCK as u32);
     if tail.offset != at {
         // A batch without its padding: nothing is amiss, as long as the next start knows.
@@ -239,7 +285,7 @@ fn resume(
     Current {
         file,
         generation,
-        number,
+        number: header.segment,
         batch: at,
         written: at,
         life,
@@ -299,18 +345,7 @@ fn fill_queue(
             continue;
         }
         if message.broken {
-            // Of what is held, a DSN tells already.
-            let left = message.entries.iter().filter(|entry| !entry.is_held());
-            let left = left.map(Entry::remaining);
-            lost.insert(message.id, !left.fold(0, |all, mask| all | mask));
-            findings.push(Finding::Lost {
-                id: Id(message.id),
-                segment: message.place.segment,
-                offset: message.place.offset,
-            });
-            for generation in message.generations.iter() {
-                segments.set_damaged(generation);
-            }
+            findings.push(set_lost(&message, segments, lost));
             continue;
         }
         let mut first = None;
@@ -331,4 +366,23 @@ fn fill_queue(
     held.join(&mut queue);
     segments.refresh();
     (queue, shares)
+}
+
+/// A part of the message is missing: somebody is to be told of what was left to do. Of what is held, a DSN tells already.
+fn set_lost(
+    message: &Recovered,
+    segments: &mut Segments,
+    lost: &mut HashMap<u64, u128>,
+) -> Finding {
+    let left = message.entries.iter().filter(|entry| !entry.is_held());
+    let left = left.map(Entry::remaining);
+    lost.insert(message.id, !left.fold(0, |all, mask| all | mask));
+    for generation in message.generations.iter() {
+        segments.set_damaged(generation);
+    }
+    Finding::Lost {
+        id: Id(message.id),
+        segment: message.place.segment,
+        offset: message.place.offset,
+    }
 }

@@ -163,24 +163,7 @@ impl Replay {
         lane_of: &LaneOf,
     ) -> Option<()> {
         let fields = PartFields::read(payload)?;
-        // Before a first part, others are of a copy that was given up, or of an original that is damaged.
-        let before = self.open.remove(&header.id);
-        let before = before.filter(|_| fields.previous.is_some());
-        let follows = match (&before, fields.previous) {
-            (None, None) => fields.number == 0,
-            (Some(open), Some(previous)) => {
-                open.last == previous && open.number.checked_add(1) == Some(fields.number)
-            }
-            _ => false,
-        };
-        let mut message = before.filter(|_| follows).unwrap_or(Open {
-            last: place,
-            number: 0,
-            generations: Generations::of(place.generation),
-            recipients: 0,
-            lane: None,
-            octets: 0,
-        });
+        let (mut message, follows) = self.continued(place, header.id, fields);
         (message.last, message.number) = (place, fields.number);
         message.generations.add(place.generation);
         let end = message.add(payload, lane_of);
@@ -196,11 +179,10 @@ impl Replay {
         if let Some((id, reported)) = end.reported.filter(|_| !broken) {
             self.finish_later(place, Finished::Recipients(id, reported));
         }
-        let share = self.shares.of(end.source);
         let known = Known {
             id: header.id,
             place,
-            weight: Weight::new(share, message.octets),
+            weight: Weight::new(self.shares.of(end.source), message.octets),
             generations: message.generations,
             lane: message.lane.unwrap_or(0),
             first: Group {
@@ -223,6 +205,29 @@ impl Replay {
             self.holds.insert(header.id, (id, reported.held));
         }
         Some(())
+    }
+
+    /// The message that a part goes on with, and whether it does: all before it was there.
+    fn continued(&mut self, place: Place, id: u64, fields: PartFields) -> (Open, bool) {
+        // Before a first part, others are of a copy that was given up, or of an original that is damaged.
+        let before = self.open.remove(&id);
+        let before = before.filter(|_| fields.previous.is_some());
+        let follows = match (&before, fields.previous) {
+            (None, None) => fields.number == 0,
+            (Some(open), Some(previous)) => {
+                open.last == previous && open.number.checked_add(1) == Some(fields.number)
+            }
+            _ => false,
+        };
+        let message = before.filter(|_| follows).unwrap_or(Open {
+            last: place,
+            number: 0,
+            generations: Generations::of(place.generation),
+            recipients: 0,
+            lane: None,
+            octets: 0,
+        });
+        (message, follows)
     }
 
     fn add(&mut self, known: Known) {

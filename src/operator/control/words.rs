@@ -76,6 +76,8 @@ pub enum Now {
     Trying,
     /// It is next: somebody made it due before its time.
     Due,
+    /// It is tried then, in unix seconds of a clock that was set since that was noted.
+    Waits(u64),
 }
 
 /// A line of the answer to [`Question::Now`].
@@ -114,22 +116,34 @@ impl Now {
         match self {
             Self::Trying => "trying",
             Self::Due => "due",
+            Self::Waits(_) => "waits",
         }
     }
 
     /// A line of the answer to [`Question::Now`]; `recipients` by ordinal.
     pub fn put(self, id: Id, recipients: u128, lines: &mut String) {
         // A String takes all.
-        let _ = writeln!(lines, "{} {id} {recipients:x}", self.word());
+        let _ = write!(lines, "{} {id} {recipients:x}", self.word());
+        if let Self::Waits(next) = self {
+            let _ = write!(lines, " {next}");
+        }
+        lines.push('\n');
     }
 
     /// Reads such a line.
     pub fn parse(line: &str) -> Option<DoneNow> {
         let (word, rest) = line.split_once(' ')?;
         let (id, mask) = rest.split_once(' ')?;
-        let now = [Self::Trying, Self::Due]
-            .into_iter()
-            .find(|now| now.word() == word)?;
+        let (mask, next) = match mask.split_once(' ') {
+            Some((mask, next)) => (mask, Some(next.parse().ok()?)),
+            None => (mask, None),
+        };
+        let now = match (word, next) {
+            ("trying", None) => Self::Trying,
+            ("due", None) => Self::Due,
+            ("waits", Some(next)) => Self::Waits(next),
+            _ => return None,
+        };
         Some((now, Id::parse(id)?, u128::from_str_radix(mask, 16).ok()?))
     }
 }
@@ -261,14 +275,23 @@ mod tests {
         let mut lines = String::new();
         Now::Trying.put(id, u128::MAX, &mut lines);
         Now::Due.put(id, 1, &mut lines);
+        Now::Waits(7).put(id, 1, &mut lines);
         let era = Era {
             from: 7,
             shift: -12,
         };
         put_era(era, &mut lines);
         let read: Vec<_> = lines.lines().map(Present::parse).collect();
-        let done = [(Now::Trying, id, u128::MAX), (Now::Due, id, 1)].map(Present::Done);
-        assert_eq!(read, [done[0], done[1], Present::Era(era)].map(Some));
+        let done = [
+            (Now::Trying, id, u128::MAX),
+            (Now::Due, id, 1),
+            (Now::Waits(7), id, 1),
+        ]
+        .map(Present::Done);
+        assert_eq!(
+            read,
+            [done[0], done[1], done[2], Present::Era(era)].map(Some)
+        );
         for line in [
             "",
             "ok",
@@ -277,6 +300,8 @@ mod tests {
             "due x 1",
             "is 1j0t7dfr3v2 1",
             "era 7",
+            "due 1j0t7dfr3v2 1 7",
+            "waits 1j0t7dfr3v2 1",
             "era 7 x",
         ] {
             assert_eq!(Present::parse(line), None, "{line}");

@@ -70,6 +70,7 @@ impl Present {
         let tries = its.map(|(now, _)| match now {
             Now::Trying => Try::Now,
             Now::Due => Try::At(0),
+            Now::Waits(next) => Try::At(*next),
         });
         tries.min().unwrap_or(Try::At(waiting.next))
     }

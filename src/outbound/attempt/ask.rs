@@ -25,7 +25,7 @@ pub enum Said {
 }
 
 /// A transaction of the null sender, with one recipient or none.
-struct Question<'a>(Option<&'a str>);
+pub(super) struct Question<'a>(pub Option<&'a str>);
 
 impl Envelope for Question<'_> {
     fn sender(&self) -> &str {

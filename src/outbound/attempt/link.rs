@@ -363,32 +363,8 @@ impl Talk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ask::Question;
     use super::*;
-
-    struct NoMail;
-    impl Envelope for NoMail {
-        fn sender(&self) -> &str {
-            ""
-        }
-        fn recipients(&self) -> usize {
-            0
-        }
-        fn recipient(&self, _: usize) -> &str {
-            ""
-        }
-        fn size(&self) -> u64 {
-            0
-        }
-        fn has_8bit_body(&self) -> bool {
-            false
-        }
-        fn has_utf8_headers(&self) -> bool {
-            false
-        }
-        fn requires_tls(&self) -> bool {
-            false
-        }
-    }
 
     #[test]
     fn the_end_of_the_envelope_s_time_cuts_the_patience_for_one_reply() {
@@ -398,7 +374,10 @@ mod tests {
             let mut link = Link::new(stream, Protocol::Smtp, StartTls::Never, Duration::MAX);
             assert!(link.client().patience() >= Duration::from_secs(60));
             let end = Instant::now() + Duration::from_millis(10);
-            let Err(Broken::Lost(error)) = link.envelope_event(&NoMail, end).await else {
+            let Err(Broken::Lost(error)) = link
+                .envelope_event(&Question(Some("bob@one.test")), end)
+                .await
+            else {
                 panic!("it is lost");
             };
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);

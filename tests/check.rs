@@ -221,6 +221,10 @@ fn files_of_names_are_read_and_their_lack_is_warned_of() {
     lab.folder.file("aliases", "root: /dev/null\n");
     let found = lab.check(&[&domain[..], &files].concat());
     found.is_an_error(&["--alias aliases:1: ", "is a file"]);
+    lab.folder.file("list", "# nobody\n");
+    let found = lab.check(&[&domain[..], &files[..2]].concat());
+    let line = found.line(&["recipients addresses=0", "550 5.1.1"]);
+    assert!(line.starts_with("warning: "), "{line}");
     lab.folder.file("list", "ann@a.test\n");
     let found = lab.check(&[&domain[..], &files[..2]].concat());
     let line = found.line(&["--postmaster: none"]);

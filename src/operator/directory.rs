@@ -8,7 +8,7 @@ use crate::policy::directory::{Directory, Names};
 use crate::policy::recipients::{BadLine, Recipients};
 use crate::policy::relay::Relay;
 use crate::policy::routes::Routes;
-use log::{error, info};
+use log::{error, info, warn};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender};
@@ -129,10 +129,17 @@ impl Files {
 pub(super) const NO_POSTMASTER: &str = "--postmaster: none, no alias postmaster, and no first --domain that has one: mail \
      to Postmaster gets 550 5.1.1 (RFC 5321 4.5.1)";
 
+/// What boot, SIGHUP and `check` say of a list without an address.
+pub(super) const NO_RECIPIENTS: &str = "recipients addresses=0: the file of --recipients is empty, so every recipient gets \
+     550 5.1.1 (without the flag every address is taken)";
+
 /// Says what is known, once there is something.
 pub(super) fn tell(directory: &Directory) {
     if let Some(list) = &directory.recipients {
-        info!("recipients addresses={}", list.count());
+        match list.count() {
+            0 => warn!("{NO_RECIPIENTS}"),
+            count => info!("recipients addresses={count}"),
+        }
     }
     if let Some(aliases) = &directory.aliases {
         info!("aliases names={}", aliases.count());

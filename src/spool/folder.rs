@@ -323,6 +323,11 @@ pub fn fill(shared: &Arc<Shared>, missing: &[u32]) {
         let left = all - made;
         while let Err(problem) = fill_one(shared, number, left) {
             shared.state().segments.coming = 0;
+            // The relay's stop ends a write, too.
+            if !wait(shared, Duration::ZERO) {
+                log::info!("spool fill made={made} of={all}: it goes on at the next start");
+                return;
+            }
             if !std::mem::replace(&mut told, true) {
                 let problem = problem.to_string();
                 log::error!(

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::operator::config::Config;
-use crate::operator::directory::{Files, NO_POSTMASTER};
+use crate::operator::directory::{Files, NO_POSTMASTER, NO_RECIPIENTS};
 use crate::policy::directory::Directory;
 use crate::policy::target::Target;
 use std::sync::Arc;
@@ -13,7 +13,10 @@ pub fn look(config: &Config, report: &mut Report) {
     let mut whole = true;
     match files.recipients() {
         Ok(Some(list)) => {
-            report.ok(format_args!("recipients addresses={}", list.count()));
+            match list.count() {
+                0 => report.warning(NO_RECIPIENTS),
+                count => report.ok(format_args!("recipients addresses={count}")),
+            }
             directory.recipients = Some(Arc::new(list));
         }
         Ok(None) => without_recipients(config, report),
